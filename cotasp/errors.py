@@ -1,0 +1,29 @@
+"""Errors a user can act on.  The command line prints their message and no traceback."""
+
+from __future__ import annotations
+
+
+class CotaspError(Exception):
+    """Base of all errors of this library: one line that names the place and the remedy."""
+
+
+class RecipeError(CotaspError, ValueError):
+    """A recipe, or an argument of a component, that cannot be used.  Exit code 2."""
+
+
+class UnknownNameError(RecipeError, KeyError):
+    """A component name that no registry knows."""
+
+    __str__ = Exception.__str__  # KeyError would print the repr
+
+
+class PluginError(RecipeError):
+    """A third-party component that failed to import or broke its protocol."""
+
+
+class RunError(CotaspError, RuntimeError):
+    """Something went wrong while a run was under way.  Exit code 1."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before its tolerance; the message says by how much."""
