@@ -1,0 +1,27 @@
+"""Mask policies, masked layers, the meta-policy, critics, ownership and compact extraction."""
+
+from cotasp._lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "ActorSpec": "specs",
+        "CodeTable": "tensordict",
+        "CriticSpec": "specs",
+        "Critics": "critics",
+        "Dense": "masks",
+        "LayerMasks": "tensordict",
+        "MaskPolicy": "masks",
+        "MaskedMLP": "policy",
+        "MetaPolicy": "policy",
+        "Ownership": "ownership",
+        "RandomMask": "masks",
+        "Sigmoid": "masks",
+        "Step": "masks",
+        "TopK": "masks",
+        "actor_module": "tensordict",
+        "critic_modules": "tensordict",
+        "extract": "subnetwork",
+        "sample_squashed": "policy",
+    },
+)

@@ -1,0 +1,199 @@
+"""The meta-policy: one network from which every task cuts its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
+
+
+def variance_scaling_(weight: Tensor, scale: float = 2.0, fan_in: int | None = None) -> Tensor:
+    """Truncated normal of variance scale / fan_in, cut at two standard deviations.
+
+    Args:
+        weight: [*, out, in], changed in place.
+        scale: variance times fan-in.
+        fan_in: inputs per unit; default the last dimension.
+    """
+    # 0.8796 is the standard deviation of a unit normal cut at +-2
+    std = math.sqrt(scale / (fan_in or weight.shape[-1])) / 0.87962566103423978
+    with torch.no_grad():
+        return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def masked_layer_norm(x: Tensor, mask: Tensor | None, eps: float = 1e-5) -> Tensor:
+    """Layer normalisation without affine part, statistics over the active units only.
+
+    Args:
+        x: [*, K].
+        mask: [*, K] or [K], weights of the statistics; None: all units.
+
+    Returns:
+        [*, K]; entries of inactive units are normalised with the same statistics.
+    """
+    if mask is None:
+        return F.layer_norm(x, x.shape[-1:], eps=eps)
+    weight = mask.detach()  # the code is trained through Eq. 2 alone, not through the statistics
+    total = weight.sum(-1, keepdim=True)
+    mean = (x * weight).sum(-1, keepdim=True) / total
+    variance = ((x - mean).square() * weight).sum(-1, keepdim=True) / total
+    return (x - mean) * torch.rsqrt(variance + eps)
+
+
+class MaskedMLP(nn.Module):
+    """Hidden layers whose outputs a mask multiplies: y_l = phi_l * f(y_{l-1}; theta_l).
+
+    CoTASP (arXiv 2305.18444), Eq. 2.  After the first layer come masked layer normalisation
+    (no affine part, statistics over active units) and tanh, after the others the activation.
+
+    Args:
+        in_features: size of the input.
+        hidden: widths K_1 ... K_L.
+        activation: of layers 2 ... L; a key of `ACTIVATIONS`.
+
+    Example:
+        >>> mlp = MaskedMLP(3, [8, 8])
+        >>> mask = torch.zeros(16); mask[:4] = mask[8:12] = 1
+        >>> mlp(torch.randn(5, 3), mask).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(
+        self, in_features: int, hidden: Sequence[int], activation: str = "leaky_relu"
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        sizes = (in_features, *hidden)
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:]))
+        for layer in self.layers:
+            variance_scaling_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features of the sub-network.
+
+        Args:
+            x: [*, in_features].
+            mask: [sum(hidden)] for the whole batch or [*, sum(hidden)], one per row, in
+                [0, 1]; None: the whole network.
+
+        Returns:
+            [*, hidden[-1]].
+        """
+        masks = (None,) * len(self.hidden) if mask is None else mask.split(self.hidden, dim=-1)
+        activation = ACTIVATIONS[self.activation]
+        for i, (layer, phi) in enumerate(zip(self.layers, masks)):
+            x = layer(x)
+            x = torch.tanh(masked_layer_norm(x, phi)) if i == 0 else activation(x)
+            if phi is not None:
+                x = x * phi
+        return x
+
+
+class MetaPolicy(nn.Module):
+    """A masked network with the two heads of a tanh-squashed Gaussian.
+
+    CoTASP (arXiv 2305.18444), section 4 and its reference code.  loc = W_mu h, optionally
+    squashed by tanh; the log standard deviation is squashed into `log_std_range`.
+
+    Args:
+        in_features: size of the observation.
+        action_dim: size of the action.
+        hidden: widths of the hidden layers.
+        activation: see `MaskedMLP`.
+        std: `"exp"`: scale = exp(log_std); `"softplus"`: scale = log(1 + exp(log_std)), the
+            reference code's.
+        log_std_range: bounds of log_std.
+        squash_mean: whether loc = tanh(W_mu h), the reference code's.
+        head_scale: variance scale of the heads' initialisation.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        action_dim: int,
+        hidden: Sequence[int] = (1024,) * 4,
+        *,
+        activation: str = "leaky_relu",
+        std: Literal["exp", "softplus"] = "softplus",
+        log_std_range: tuple[float, float] = (-2.0, 2.0),
+        squash_mean: bool = True,
+        head_scale: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.action_dim = action_dim
+        self.std = std
+        self.log_std_range = tuple(log_std_range)
+        self.squash_mean = squash_mean
+        self.head_scale = head_scale
+        self.body = MaskedMLP(in_features, hidden, activation)
+        self.mean = nn.Linear(hidden[-1], action_dim, bias=False)
+        self.log_std = nn.Linear(hidden[-1], action_dim)
+        for head in (self.mean, self.log_std):
+            variance_scaling_(head.weight, head_scale)
+        nn.init.zeros_(self.log_std.bias)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return self.body.hidden
+
+    def with_hidden(self, hidden: Sequence[int]) -> MetaPolicy:
+        """A new policy of the same kind with other widths, on the same device."""
+        device, dtype = self.mean.weight.device, self.mean.weight.dtype
+        with torch.device("meta"):  # weights are about to be copied in: draw no random numbers
+            policy = MetaPolicy(
+                self.body.in_features,
+                self.action_dim,
+                hidden,
+                activation=self.body.activation,
+                std=self.std,
+                log_std_range=self.log_std_range,
+                squash_mean=self.squash_mean,
+                head_scale=self.head_scale,
+            )
+        return policy.to_empty(device=device).to(dtype)
+
+    def forward(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Parameters of the Gaussian before its squashing.
+
+        Args:
+            observation: [*, in_features].
+            mask: see `MaskedMLP.forward`.
+
+        Returns:
+            loc and scale, [*, action_dim] each.
+        """
+        features = self.body(observation, mask)
+        loc = self.mean(features)
+        if self.squash_mean:
+            loc = torch.tanh(loc)
+        low, high = self.log_std_range
+        log_std = low + 0.5 * (high - low) * (torch.tanh(self.log_std(features)) + 1.0)
+        return loc, log_std.exp() if self.std == "exp" else F.softplus(log_std)
+
+
+def sample_squashed(loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """A reparametrised sample of a tanh-squashed Gaussian and its log-density.
+
+    a = tanh(u), u = loc + scale * noise; log pi(a) = log N(u) - sum log(1 - tanh(u)^2), with
+    log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)) (SAC, arXiv 1801.01290, appendix C).
+
+    Args:
+        loc, scale, noise: [*, action_dim]; noise is standard normal.
+
+    Returns:
+        action [*, action_dim] in (-1, 1), log_prob [*].
+    """
+    u = loc + scale * noise
+    normal = -0.5 * noise.square() - scale.log() - 0.5 * math.log(2 * math.pi)
+    squash = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
+    return torch.tanh(u), (normal - squash).sum(-1)

@@ -1,0 +1,63 @@
+"""The networks' recipe nodes: sizes and shapes, without the networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cotasp.modules.critics import Critics
+    from cotasp.modules.policy import MetaPolicy
+
+Activation = Literal["leaky_relu", "relu", "tanh", "gelu"]
+
+
+def _check_widths(owner: str, hidden: tuple[int, ...]) -> None:
+    if not hidden or min(hidden) < 1:
+        raise RecipeError(
+            f"{owner}.hidden: expected at least one width, each at least 1, got {list(hidden)}"
+        )
+
+
+@dataclass(frozen=True)
+class ActorSpec:
+    """Shape of the meta-policy; the defaults are the paper's.  See `MetaPolicy` for the fields."""
+
+    hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
+    activation: Activation = "leaky_relu"
+    std: Literal["exp", "softplus"] = "softplus"
+    log_std_range: tuple[float, float] = (-2.0, 2.0)
+    squash_mean: bool = True
+    head_scale: float = 1e-4
+
+    def __post_init__(self):
+        _check_widths("ActorSpec", self.hidden)
+        if not self.log_std_range[0] < self.log_std_range[1]:
+            raise RecipeError(
+                f"ActorSpec.log_std_range: expected [low, high], got {list(self.log_std_range)}"
+            )
+
+    def build(self, in_features: int, action_dim: int) -> MetaPolicy:
+        """A freshly initialised meta-policy (from torch's global random state)."""
+        from cotasp.modules.policy import MetaPolicy
+
+        return MetaPolicy(in_features, action_dim, **vars(self))
+
+
+@dataclass(frozen=True)
+class CriticSpec:
+    """Shape of the twin critics; the defaults are the paper's."""
+
+    hidden: tuple[int, ...] = (256, 256, 256, 256)
+    activation: Activation = "leaky_relu"
+
+    def __post_init__(self):
+        _check_widths("CriticSpec", self.hidden)
+
+    def build(self, in_features: int, action_dim: int) -> Critics:
+        """Freshly initialised twin critics (from torch's global random state)."""
+        from cotasp.modules.critics import Critics
+
+        return Critics(in_features, action_dim, **vars(self))
