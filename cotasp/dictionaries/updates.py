@@ -1,0 +1,176 @@
+"""Update rules: what happens to a dictionary when a task ends.
+
+A rule gets the dictionary, the task's embedding e and the code s* that the task ended training
+with, records the pair (`Dictionary.record`) and changes the atoms in place.  The rules:
+
+* `Online`: one block-coordinate pass of online dictionary learning, as in the CoTASP paper.
+* `Anchored`: the least change after which every remembered code is its own text's lasso.
+* `Frozen`: the atoms never change.
+* `Lazy`: another rule, only every n-th task.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cotasp.dictionaries.dictionary import Dictionary
+
+
+class UpdateRule(Protocol):
+    """What happens to a dictionary when a task ends."""
+
+    def __call__(
+        self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
+    ) -> None:
+        """Records the pair and changes the atoms, in place.
+
+        Args:
+            dictionary: K atoms of m features.
+            embedding: [m], e.
+            code: [K], s*.
+            lmbda: l1 weight of the lasso that chooses codes, > 0.
+
+        Raises:
+            RecipeError: shapes that do not fit, numbers that are not finite, `lmbda` <= 0.
+        """
+        ...
+
+
+def _check_lmbda(lmbda: float) -> None:
+    if not (lmbda > 0 and math.isfinite(lmbda)):
+        raise RecipeError(f"lmbda: expected a positive number, got {lmbda}")
+
+
+def _check_field(rule: object, name: str, ok: bool, expected: str) -> None:
+    if not ok:
+        got = getattr(rule, name)
+        raise RecipeError(f"{type(rule).__name__}.{name}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True)
+class Online:
+    r"""Online dictionary learning, one pass per task (the paper's rule).
+
+    With the statistics of `Dictionary.record`, in order of k, for every atom with
+    :math:`A_{kk} > 10^{-6}`, each using the atoms already moved:
+
+    .. math:: D_k \leftarrow D_k + (B_k - A_k D) / A_{kk}, \quad
+              D_k \leftarrow D_k / \max(1, ||D_k|| / c)
+
+    CoTASP, arXiv 2305.18444; Mairal et al., ICML 2009, Algorithm 2.
+
+    Attributes:
+        unused: the atoms that no task used, those with :math:`A_{kk} \le 10^{-6}`:
+            `"resample"` replaces each by e + N(0, std(e)), projected, as the reference does;
+            `"keep"` leaves them.
+        forgetting: gamma in (0, 1], the weight of earlier tasks per task.
+    """
+
+    unused: Literal["resample", "keep"] = "resample"
+    forgetting: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = ("resample", "keep")
+        _check_field(self, "unused", self.unused in known, "'resample' or 'keep'")
+        _check_field(self, "forgetting", 0 < self.forgetting <= 1, "a number in (0, 1]")
+
+    def __call__(
+        self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
+    ) -> None:
+        from cotasp.dictionaries._online import block_pass, resample_unused
+
+        _check_lmbda(lmbda)
+        dictionary.record(embedding, code, forgetting=self.forgetting)
+        block_pass(dictionary)
+        if self.unused == "resample":
+            resample_unused(dictionary, embedding)
+
+
+@dataclass(frozen=True)
+class Anchored:
+    r"""Least change of the atoms after which every remembered code is its text's lasso.
+
+    .. math:: \min_{D'} ||D' - D||_F^2 \ \text{s.t.}\ D' r_i = \lambda\,\mathrm{sign}(s_i)
+              \text{ on the support of } s_i,\ |D' r_i| \le \lambda \text{ off it},\
+              r_i = e_i - s_i D',\ ||D'_k|| \le c
+
+    Attributes:
+        tol: largest violation of a remembered code's optimality, in units of lambda.
+        margin: in (0, 1]; off the support correlations are kept within `margin` * lambda, so
+            that small errors cannot switch a neuron on.
+        max_iter: largest number of Gauss–Newton steps per task.
+    """
+
+    tol: float = 1e-6
+    margin: float = 0.95
+    max_iter: int = 50
+
+    def __post_init__(self) -> None:
+        _check_field(self, "tol", 0 < self.tol < 1, "a number in (0, 1)")
+        _check_field(self, "margin", 0 < self.margin <= 1, "a number in (0, 1]")
+        _check_field(self, "max_iter", self.max_iter >= 1, "at least 1")
+
+    def __call__(
+        self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
+    ) -> None:
+        from cotasp.dictionaries.anchored import anchor
+
+        _check_lmbda(lmbda)
+        dictionary.record(embedding, code)
+        result = anchor(
+            dictionary.atoms,
+            dictionary.embeddings,
+            dictionary.codes,
+            lmbda=lmbda,
+            max_norm=dictionary.max_norm,
+            tol=self.tol,
+            margin=self.margin,
+            max_iter=self.max_iter,
+        )
+        dictionary.atoms.copy_(result.atoms)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The atoms never change; pairs are still recorded, for the reports."""
+
+    def __call__(
+        self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
+    ) -> None:
+        _check_lmbda(lmbda)
+        dictionary.record(embedding, code)
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """Another rule on every n-th task; the tasks between are only recorded.
+
+    Nothing is lost: their statistics and pairs are in the dictionary when the rule next runs.
+
+    Attributes:
+        every: n, at least 1.
+        rule: the rule to run; if it has a `forgetting`, skipped tasks are recorded with it.
+    """
+
+    every: int = 2
+    rule: UpdateRule = field(default_factory=Online)
+
+    def __post_init__(self) -> None:
+        _check_field(self, "every", self.every >= 1, "at least 1")
+
+    def __call__(
+        self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
+    ) -> None:
+        _check_lmbda(lmbda)
+        if (int(dictionary.n_recorded) + 1) % self.every == 0:
+            self.rule(dictionary, embedding, code, lmbda=lmbda)
+        else:
+            forgetting = getattr(self.rule, "forgetting", 1.0)
+            dictionary.record(embedding, code, forgetting=forgetting)
