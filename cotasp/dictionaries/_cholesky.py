@@ -1,0 +1,92 @@
+"""A Cholesky factor that gains and loses one row at a time.
+
+UᵀU = G_AA for the atoms A of a support, in the order they joined.  U is kept in LAPACK's
+packed columns: a new atom appends a contiguous piece, and every triangular solve reads the
+factor in place, without the copy that a slice of a square array would cost.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtpsv
+from scipy.linalg.lapack import dpotrf, dtpttr, dtrttp
+
+Array = NDArray[np.float64]
+
+PIVOT = 1e-10
+"""An atom whose squared distance to the span of the support is below this share of its own
+squared norm is dependent: its pivot is rounding error and must not be used."""
+
+
+class Factor:
+    """Cholesky factor of a growing and shrinking Gram matrix, O(k²) per change.
+
+    Args:
+        capacity: rows to make room for; more are made when needed.
+    """
+
+    def __init__(self, capacity: int = 64):
+        self.size = 0
+        self._packed = np.empty(capacity * (capacity + 1) // 2)
+
+    def forward(self, b: Array) -> Array:
+        """Solves Uᵀy = b, [k] to [k]."""
+        return dtpsv(self.size, self._packed, b, trans=1) if self.size else b[:0].copy()
+
+    def backward(self, y: Array) -> Array:
+        """Solves Uw = y, [k] to [k]."""
+        return dtpsv(self.size, self._packed, y) if self.size else y[:0].copy()
+
+    def append(self, cross: Array, square: float) -> Array | None:
+        """Adds an atom with `cross` = G_Aj [k] and `square` = G_jj.
+
+        Returns:
+            The new column of U, [k + 1], or None when the atom is dependent and nothing changed.
+        """
+        column = np.empty(self.size + 1)
+        column[:-1] = self.forward(cross)
+        pivot = square - column[:-1] @ column[:-1]
+        if not pivot > PIVOT * square:
+            return None
+        column[-1] = np.sqrt(pivot)
+        start = self.size * (self.size + 1) // 2
+        if start + self.size + 1 > len(self._packed):
+            self._packed = np.concatenate([self._packed, np.empty(len(self._packed) + self.size)])
+        self._packed[start : start + self.size + 1] = column
+        self.size += 1
+        return column
+
+    def remove(self, i: int) -> None:
+        """Drops the i-th atom.
+
+        With row u of U beside the trailing block T, the new block T' has T'ᵀT' = TᵀT + uᵀu.
+        For p = T⁻ᵀu and t_j = 1 + p_1² + … + p_j² that is row by row (Gill, Golub, Murray and
+        Saunders 1974, method C1, with the recurrence written as a suffix sum)
+
+            T'_j = sqrt(t_j / t_{j-1}) T_j + p_j / sqrt(t_j t_{j-1}) Σ_{i>j} p_i T_i.
+        """
+        last = self.size - 1
+        if i < last:
+            full, _ = dtpttr(self.size, self._packed[: self.size * (self.size + 1) // 2])
+            block = np.triu(full[i + 1 :, i + 1 :])
+            p = solve_triangular(block, full[i, i + 1 :], trans=1, check_finite=False)
+            t = np.cumsum(np.concatenate([[1.0], p * p]))
+            suffix = np.zeros_like(block)
+            suffix[:-1] = np.cumsum((p[:, None] * block)[:0:-1], axis=0)[::-1]
+            new = np.delete(full[:last], i, axis=1)
+            new[i:, i:] = np.sqrt(t[1:] / t[:-1])[:, None] * block
+            new[i:, i:] += (p / np.sqrt(t[1:] * t[:-1]))[:, None] * suffix
+            packed, _ = dtrttp(np.asfortranarray(new))
+            self._packed[: len(packed)] = packed
+        self.size = last
+
+    def refactor(self, gram: Array) -> bool:
+        """Replaces the factor by that of `gram` [k, k]; False (and empty) if it is singular."""
+        factor, info = dpotrf(gram)
+        ok = info == 0 and bool(np.all(np.diag(factor) ** 2 > PIVOT * np.diag(gram)))
+        self.size = len(gram) if ok else 0
+        if ok and self.size:
+            self._packed, _ = dtrttp(factor)
+        return ok

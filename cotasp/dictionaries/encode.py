@@ -1,0 +1,264 @@
+"""`sparse_encode`: one call for all solvers, with checked inputs and a certified result."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cotasp.dictionaries.certificate import certificate
+from cotasp.dictionaries.solvers import Solver
+from cotasp.errors import ConvergenceWarning, PluginError, RecipeError
+from cotasp.registry import KINDS
+
+
+class SparseCode(NamedTuple):
+    """Codes and their certificate.
+
+    Args:
+        code: [n, K], exact zeros off the support, in the wider dtype of the inputs.
+        dual_gap: [n] float64, as a share of ||x||²/2.
+        kkt: [n] float64, largest violation of the optimality conditions, in the units of lmbda.
+        n_iter: [n] int64, in the solver's own unit.
+        converged: [n] bool, kkt ≤ tol·lmbda, or as near as the dtype of `code` can come.
+    """
+
+    code: Tensor
+    dual_gap: Tensor
+    kkt: Tensor
+    n_iter: Tensor
+    converged: Tensor
+
+
+@torch.no_grad()
+def sparse_encode(
+    X: Tensor,
+    dictionary: Tensor,
+    *,
+    lmbda: float,
+    positive: bool = False,
+    solver: str | Solver = "lars",
+    init: Tensor | None = None,
+    tol: float | None = None,
+    max_iter: int | None = None,
+) -> SparseCode:
+    """Sparse codes of X, CoTASP Eq. 3: argmin_s 1/2||x − sD||² + lmbda||s||₁ for each row.
+
+    Args:
+        X: targets, [n, m], float32 or float64.
+        dictionary: D, atoms in rows, [K, m], float32 or float64, on the device of X.
+        lmbda: l1 weight, > 0, in the units of X @ dictionary.mT; the code is zero from its
+            largest absolute entry on.
+        positive: admit only codes ≥ 0.
+        solver: a registered name, or a `Solver`.
+        init: codes to start from, [n, K]; where zero is the better start it is taken instead.
+        tol: KKT residual to reach as a share of lmbda, > 0; the solver's own if None.
+        max_iter: the solver's own if None.
+
+    Returns:
+        The codes with duality gap and KKT residual of the returned point, computed in float64
+        from `dictionary`.  In float32 a code can be no nearer to the solution than its own
+        rounding; `converged` allows for that and `kkt` shows it.
+
+    Raises:
+        RecipeError: an argument is of the wrong type, shape or range, or not finite; the solver
+            lacks `positive`, or `tol`, or `max_iter`.
+        UnknownNameError: no such solver.
+        PluginError: the solver returned something that is not a code.
+
+    Warns:
+        ConvergenceWarning: rows of an exact solver that missed the tolerance, and by how much.
+
+    >>> import torch
+    >>> from cotasp.dictionaries import sparse_encode
+    >>> sparse_encode(torch.tensor([[3.0, -0.5, 1.5]]), torch.eye(3), lmbda=1.0).code
+    tensor([[2.0000, 0.0000, 0.5000]])
+    """
+    solver = _configured(solver, tol, max_iter)
+    lmbda = _check_inputs(X, dictionary, lmbda, positive, init, solver)
+    dtype = torch.promote_types(X.dtype, dictionary.dtype)
+    X, dictionary = X.detach().to(dtype), dictionary.detach().to(dtype)
+    if init is not None:
+        init = _useful(init.detach().to(dtype), X, dictionary, lmbda, positive)
+    code, n_iter = _call(solver, X, dictionary, lmbda, positive, init)
+    dual_gap, kkt = certificate(X, dictionary, code, lmbda=lmbda, positive=positive)
+    tol = getattr(solver, "tol", 1e-6)
+    converged = kkt <= (tol * lmbda + rounding(X, dictionary, code))
+    if solver.exact:
+        _check_solution(solver, X, dictionary, code, lmbda)
+        _warn(solver, kkt / lmbda, converged, tol)
+    return SparseCode(code, dual_gap, kkt, n_iter, converged)
+
+
+def rounding(X: Tensor, dictionary: Tensor, code: Tensor) -> Tensor:
+    """What rounding the code to its dtype can add to the KKT residual, [n] float64."""
+    atom = torch.linalg.vector_norm(dictionary.double(), dim=1).amax()
+    size = torch.linalg.vector_norm(X.double(), dim=1) + atom * code.double().abs().sum(1)
+    return 4 * torch.finfo(code.dtype).eps * atom * size
+
+
+def _configured(solver: str | Solver, tol: float | None, max_iter: int | None) -> Solver:
+    solver = KINDS["solver"].make(solver)
+    if isinstance(solver, type) or not callable(solver):
+        raise RecipeError(
+            f"sparse_encode.solver: expected a registered name or a solver instance, got "
+            f"{solver!r}; known names: {', '.join(KINDS['solver'].names())}"
+        )
+    for missing in ("supports_positive", "exact"):
+        if not isinstance(getattr(solver, missing, None), bool):
+            raise PluginError(
+                f"solver {type(solver).__name__}: expected a class attribute {missing!r} of True "
+                f"or False; see cotasp.dictionaries.Solver"
+            )
+    changes = {k: v for k, v in (("tol", tol), ("max_iter", max_iter)) if v is not None}
+    fields = {f.name for f in dataclasses.fields(solver)} if changes else set()
+    for name in changes:
+        if name not in fields:
+            raise RecipeError(
+                f"sparse_encode.{name}: solver {type(solver).__name__} has no such field; "
+                f"leave {name} out"
+            )
+    return dataclasses.replace(solver, **changes) if changes else solver
+
+
+def _check_matrix(name: str, value: object) -> None:
+    if not isinstance(value, Tensor) or value.ndim != 2:
+        got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise RecipeError(
+            f"sparse_encode.{name}: expected a tensor of two dimensions (rows, features), got "
+            f"{got}; add the missing dimension with x[None]"
+        )
+    if value.dtype not in (torch.float32, torch.float64):
+        raise RecipeError(
+            f"sparse_encode.{name}: expected float32 or float64, got {value.dtype}; "
+            f"convert it with .double()"
+        )
+    finite = torch.isfinite(value).all(dim=1)
+    if not finite.all():
+        bad = (~finite).nonzero().flatten().tolist()
+        shown = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
+        raise RecipeError(
+            f"sparse_encode.{name}: expected finite numbers, got NaN or infinity in "
+            f"{len(bad)} of {len(value)} rows ({shown}); remove or repair them"
+        )
+
+
+def _check_inputs(
+    X: Tensor,
+    dictionary: Tensor,
+    lmbda: float,
+    positive: bool,
+    init: Tensor | None,
+    solver: Solver,
+) -> float:
+    """Raises RecipeError for what cannot be solved; returns lmbda as a float."""
+    for name, value in (("X", X), ("dictionary", dictionary), ("init", init)):
+        if value is not None:
+            _check_matrix(name, value)
+    if len(dictionary) == 0 or dictionary.shape[1] == 0 or X.shape[1] != dictionary.shape[1]:
+        raise RecipeError(
+            f"sparse_encode: expected X [n, m] and dictionary [K, m] with the same m ≥ 1 and "
+            f"K ≥ 1, got {list(X.shape)} and {list(dictionary.shape)}; atoms are rows"
+        )
+    if init is not None and init.shape != (len(X), len(dictionary)):
+        raise RecipeError(
+            f"sparse_encode.init: expected codes of shape {[len(X), len(dictionary)]}, got "
+            f"{list(init.shape)}; leave it out for a cold start"
+        )
+    devices = {a.device for a in (X, dictionary, init) if a is not None}
+    if len(devices) > 1:
+        raise RecipeError(
+            f"sparse_encode: expected all tensors on one device, got "
+            f"{', '.join(sorted(map(str, devices)))}; move them with .to(device)"
+        )
+    try:
+        number = math.nan if isinstance(lmbda, bool) else float(lmbda)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise RecipeError(
+            f"sparse_encode.lmbda: expected a finite number > 0, got {lmbda!r}; "
+            f"the paper uses 1e-3 for unit-norm X and atoms"
+        )
+    if positive and not solver.supports_positive:
+        able = [n for n in ("lars", "fista", "cd")]
+        raise RecipeError(
+            f"sparse_encode.positive: solver {type(solver).__name__} has no positive codes; "
+            f"use one of {', '.join(able)}"
+        )
+    return number
+
+
+def _objective(X: Tensor, dictionary: Tensor, code: Tensor, lmbda: float) -> Tensor:
+    """1/2||x − sD||² + lmbda||s||₁, [n] float64."""
+    X, dictionary, code = X.double(), dictionary.double(), code.double()
+    return 0.5 * (X - code @ dictionary).square().sum(1) + lmbda * code.abs().sum(1)
+
+
+def _useful(init: Tensor, X: Tensor, dictionary: Tensor, lmbda: float, positive: bool) -> Tensor:
+    """Warm starts, with rows that are infeasible or worse than zero set to zero."""
+    bad = ~(_objective(X, dictionary, init, lmbda) <= 0.5 * X.double().square().sum(1))
+    if positive:
+        bad |= (init < 0).any(1)
+    return init.masked_fill(bad.unsqueeze(1), 0.0)
+
+
+def _call(
+    solver: Solver,
+    X: Tensor,
+    dictionary: Tensor,
+    lmbda: float,
+    positive: bool,
+    init: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The solver's code and n_iter, checked for what a third party may get wrong."""
+    shape = (len(X), len(dictionary))
+    if len(X) == 0:
+        return X.new_zeros(shape), torch.zeros(0, dtype=torch.int64, device=X.device)
+    result = solver(X, dictionary, lmbda=lmbda, positive=positive, init=init)
+    name = type(solver).__name__
+    ok = isinstance(result, tuple) and len(result) == 2
+    if not ok or not all(isinstance(part, Tensor) for part in result):
+        raise PluginError(
+            f"solver {name}: expected (code, n_iter), two tensors, got {type(result).__name__}; "
+            f"see cotasp.dictionaries.Solver"
+        )
+    code, n_iter = result
+    if code.shape != shape or n_iter.shape != shape[:1] or code.dtype != X.dtype:
+        raise PluginError(
+            f"solver {name}: expected code {list(shape)} of {X.dtype} and n_iter [{len(X)}], got "
+            f"{list(code.shape)} of {code.dtype} and {list(n_iter.shape)}"
+        )
+    if not torch.isfinite(code).all():
+        raise PluginError(f"solver {name}: expected a finite code, got NaN or infinity")
+    return code, n_iter.to(torch.int64)
+
+
+def _check_solution(
+    solver: Solver, X: Tensor, dictionary: Tensor, code: Tensor, lmbda: float
+) -> None:
+    """An exact solver may stop early, but no iterate of the lasso is worse than doing nothing."""
+    zero = 0.5 * X.double().square().sum(1)
+    worse = _objective(X, dictionary, code, lmbda) > zero * (1 + 1e-5)
+    if worse.any():
+        raise PluginError(
+            f"solver {type(solver).__name__}: expected a solution, got codes whose objective is "
+            f"above that of the zero code (row {int(worse.nonzero()[0])}); "
+            f"set its class attribute exact = False if it does not minimise the lasso"
+        )
+
+
+def _warn(solver: Solver, share: Tensor, converged: Tensor, tol: float) -> None:
+    missed = ~converged
+    if missed.any():
+        warnings.warn(
+            f"{type(solver).__name__}: {int(missed.sum())} of {len(missed)} rows did not "
+            f"converge; largest KKT residual {float(share[missed].max()):.1e}·lmbda where "
+            f"{tol:.1e}·lmbda was asked for. Raise max_iter, or use solver='lars'.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,105 @@
+"""Lasso solvers as components: what each does, its fields, and what it can do.
+
+All minimise 1/2||x − sD||² + lmbda||s||₁ over s, row by row.  The arithmetic lives in sibling
+modules that are imported when a solver is called.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Solver(Protocol):
+    """Finds sparse codes.  Judged by `sparse_encode`, which checks inputs and certifies the result.
+
+    A solver is a frozen dataclass with `__call__`.  It gets finite tensors of one floating dtype on
+    one device, a positive `lmbda`, and must not modify them.  Fields named `tol` and `max_iter` can
+    be overridden per call.
+    """
+
+    supports_positive: ClassVar[bool]
+    """Whether codes can be restricted to s ≥ 0."""
+    exact: ClassVar[bool]
+    """Whether the code claims to be the lasso solution, so that falling short of it is reported."""
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Codes of X.
+
+        Args:
+            X: targets, [n, m].
+            dictionary: atoms, [K, m].
+            lmbda: l1 weight, > 0, in the units of X @ dictionary.mT.
+            positive: admit only codes ≥ 0.
+            init: codes to start from, [n, K]; a solver may ignore them.
+
+        Returns:
+            code: [n, K], exact zeros off the support.
+            n_iter: [n], integer, in the solver's own unit.
+        """
+        ...
+
+
+def _check(solver: object) -> None:
+    """Raises RecipeError unless tol > 0 and max_iter ≥ 1, where a solver has them."""
+    tol, max_iter = getattr(solver, "tol", 1.0), getattr(solver, "max_iter", 1)
+    if isinstance(tol, bool) or not isinstance(tol, (int, float)) or not 0 < tol < math.inf:
+        raise RecipeError(
+            f"{type(solver).__name__}.tol: expected a number > 0 (KKT residual as a share of "
+            f"lmbda), got {tol!r}; 1e-9 is exact for every practical purpose"
+        )
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
+        raise RecipeError(
+            f"{type(solver).__name__}.max_iter: expected an integer ≥ 1, got {max_iter!r}; "
+            f"leave it out for the default"
+        )
+
+
+@dataclass(frozen=True)
+class Lars:
+    """Homotopy with Cholesky updates (LARS): exact, the choice for one text at a time.
+
+    Follows the exact piecewise linear path of solutions from lmbda_max, or from `init`, and
+    finishes with a Cholesky solve on the support.  Efron et al. 2004, Mairal et al. 2009.
+    Runs on the CPU in float64; tensors on other devices are copied there and back.
+
+    Args:
+        tol: KKT residual to reach, as a share of lmbda.
+        max_iter: most steps on the path of one row (atoms joining or leaving).
+    """
+
+    tol: float = 1e-9
+    max_iter: int = 20_000
+    supports_positive: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Solver.__call__`; n_iter counts steps on the path."""
+        from cotasp.dictionaries._lars import lars
+
+        return lars(X, dictionary, lmbda, positive, init, tol=self.tol, max_iter=self.max_iter)
