@@ -191,7 +191,7 @@ def _read(name: str, text: str) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             row, label = file["embedding"], (str(file["model"]), str(file["text"]))
         usable = label == (name, text) and row.ndim == 1 and row.dtype == np.float32
         if usable and abs(np.linalg.norm(row.astype(np.float64)) - 1) < 1e-5:
