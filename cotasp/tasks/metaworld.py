@@ -1,0 +1,93 @@
+"""Meta-World v3 as a TorchRL environment."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+from cotasp.tasks.simulator import SimulatorEnv
+
+
+class MetaWorldSimulator:
+    """One Meta-World v3 task with its goal visible, and drawn afresh at every reset.
+
+    Built from the raw class: what `gym.make` returns ignores seeds and freezes its goals, and
+    what the raw class returns hides the goal from step 1 on until its bounds are recomputed.
+
+    `"v1"` rewards come with the success rule of `"v2"` ones: the code of v1 rewards reports
+    other distances, from which success comes out wrong for a third of the tasks.
+    """
+
+    n_obs, n_act = 39, 4
+
+    def __init__(self, env: str, horizon: int, reward_version: Literal["v1", "v2"]):
+        sim = ALL_V3_ENVIRONMENTS[env](reward_function_version=reward_version)
+        sim._freeze_rand_vec = False
+        sim.seeded_rand_vec = True
+        sim._set_task_called = True
+        sim._partially_observable = False
+        del sim.sawyer_observation_space  # cached with zero bounds, to which step() clips the goal
+        sim.observation_space = sim.sawyer_observation_space
+        sim.max_path_length = horizon
+        self.sim, self._horizon, self._v1 = sim, horizon, reward_version == "v1"
+
+    def seed(self, seed: int) -> None:
+        """Seeds the draws of goals and objects, the only randomness there is."""
+        self.sim.seed(seed)
+
+    def reset(self) -> np.ndarray:
+        """A new goal and object position; the observation [39]."""
+        return self.sim.reset()[0]
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+        """One step of 5 physics steps; never terminated, truncated at the horizon."""
+        sim = self.sim
+        observation, reward, _, _, info = sim.step(action)
+        if self._v1:
+            sim.reward_function_version = "v2"
+            info = sim.evaluate_state(observation, action)[1]
+            sim.reward_function_version = "v1"
+        truncated = sim.curr_path_length >= self._horizon
+        return observation, reward, False, truncated, bool(info["success"])
+
+    def rng_state(self) -> dict[str, Any]:
+        """State of the bit generator, from which the next reset follows."""
+        return self.sim.np_random.bit_generator.state
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `rng_state` gave."""
+        self.sim.np_random.bit_generator.state = state
+
+    def close(self) -> None:
+        """Closes renderers."""
+        self.sim.close()
+
+
+class MetaWorldEnv(SimulatorEnv):
+    """A Meta-World v3 task: observation [39], action [4], fresh goals, v1 or v2 rewards.
+
+    Meta-World (Yu et al. 2019, arXiv 1910.10897), version 3: rewards v2 are 0 to 10 per step.
+
+    Args:
+        env: name of the task, as `"hammer-v3"`.
+        horizon: steps until an episode is truncated, at least 1.
+        reward_version: `reward_function_version` of Meta-World.
+        num_envs: batch size `[num_envs]`, or `[]` for None.
+        seed: first seed.
+    """
+
+    def __init__(
+        self,
+        env: str,
+        horizon: int = 200,
+        reward_version: Literal["v1", "v2"] = "v2",
+        num_envs: int | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(
+            [MetaWorldSimulator(env, horizon, reward_version) for _ in range(num_envs or 1)],
+            batched=num_envs is not None,
+            seed=seed,
+        )

@@ -1,0 +1,132 @@
+"""A point in the plane, a toy with the shape of a continual-learning problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+SUCCESS_RADIUS = 0.2
+_SPEED = 0.15  # largest velocity, per step and axis
+_INERTIA = 0.5
+
+
+class PointEnv(EnvBase):
+    """A point in [-1, 1]² that is to move to a goal which it does not see.
+
+    With position p, velocity v and action a,
+
+        v ← v/2 + 0.075 a,   p ← clip(p + v, −1, 1),   reward = 1 − tanh(2 ‖p − goal‖),
+
+    starting at rest, uniformly in [-0.5, 0.5]².  The observation is (p, v / 0.15), [4].  Success is
+    ‖p − goal‖ < 0.2.  As the goal is not observed, two goals ask for different actions at equal
+    observations: a policy that knows nothing of the task forgets one when it learns the other.
+
+    `state_dict()` holds the generator and the episode under way, and is complete at any step.
+
+    Args:
+        goal: in [-1, 1]².
+        horizon: steps until an episode is truncated, at least 1.
+        num_envs: batch size `[num_envs]`, or `[]` for None.
+        seed: first seed.
+    """
+
+    def __init__(
+        self,
+        goal: tuple[float, float],
+        horizon: int = 30,
+        num_envs: int | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(device=None, batch_size=[] if num_envs is None else [num_envs])
+        shape, self._horizon = self.batch_size, horizon
+
+        def flag() -> Binary:
+            return Binary(shape=(*shape, 1), dtype=torch.bool)
+
+        self.observation_spec = Composite(
+            observation=Unbounded((*shape, 4), dtype=torch.float32), success=flag(), shape=shape
+        )
+        self.action_spec = Bounded(-1.0, 1.0, (*shape, 2), dtype=torch.float32)
+        self.reward_spec = Unbounded((*shape, 1), dtype=torch.float32)
+        self.done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), shape=shape)
+        self._goal = torch.tensor(goal, dtype=torch.float32)
+        self._position = torch.zeros(*shape, 2)
+        self._velocity = torch.zeros(*shape, 2)
+        self._steps = torch.zeros(*shape, 1, dtype=torch.int64)
+        self._generator = torch.Generator()
+        self.set_seed(seed)
+
+    def _set_seed(self, seed: int | None) -> None:
+        if seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(seed)
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
+        chosen = None if tensordict is None else tensordict.get("_reset", None)
+        if chosen is None:
+            chosen = torch.ones_like(self._steps, dtype=torch.bool)
+        chosen = chosen.reshape(self._steps.shape)
+        start = torch.rand(self._position.shape, generator=self._generator) - 0.5
+        self._position = torch.where(chosen, start, self._position)
+        self._velocity = torch.where(chosen, 0.0, self._velocity)
+        self._steps = torch.where(chosen, 0, self._steps)
+        return self._pack(success=torch.zeros_like(chosen), truncated=torch.zeros_like(chosen))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        action = tensordict.get("action").detach().clamp(-1.0, 1.0)
+        velocity = _INERTIA * self._velocity + (1 - _INERTIA) * _SPEED * action
+        chosen = tensordict.get("_step", None)
+        if chosen is not None:  # the others stand still
+            velocity = torch.where(chosen.reshape(self._steps.shape), velocity, 0.0)
+        self._velocity = velocity
+        self._position = (self._position + velocity).clamp(-1.0, 1.0)
+        self._steps = self._steps + 1
+        distance = torch.linalg.vector_norm(self._position - self._goal, dim=-1, keepdim=True)
+        packed = self._pack(distance < SUCCESS_RADIUS, self._steps >= self._horizon)
+        packed.set("reward", 1.0 - torch.tanh(2.0 * distance))
+        return packed
+
+    def _pack(self, success: torch.Tensor, truncated: torch.Tensor) -> TensorDict:
+        return TensorDict(
+            {
+                "observation": torch.cat([self._position, self._velocity / _SPEED], -1),
+                "success": success,
+                "done": truncated.clone(),
+                "terminated": torch.zeros_like(truncated),
+                "truncated": truncated,
+            },
+            batch_size=self.batch_size,
+        )
+
+    def _step_proc_data(self, next_tensordict_out: TensorDictBase) -> TensorDictBase:
+        return next_tensordict_out  # complete and of the right shapes already: nothing to add
+
+    def get_extra_state(self) -> dict[str, torch.Tensor]:
+        """Generator and episode, as tensors."""
+        return {
+            "generator": self._generator.get_state(),
+            "position": self._position.clone(),
+            "velocity": self._velocity.clone(),
+            "steps": self._steps.clone(),
+        }
+
+    def set_extra_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Takes back what `get_extra_state` gave.
+
+        Raises:
+            ValueError: it comes from another batch size.
+        """
+        if state["steps"].shape != self._steps.shape:
+            raise ValueError(
+                f"state of batch size {list(state['steps'].shape[:-1])} for an environment of "
+                f"{list(self.batch_size)}; build it with the num_envs it was saved with"
+            )
+        self._generator.set_state(state["generator"])
+        self._position = state["position"].clone()
+        self._velocity = state["velocity"].clone()
+        self._steps = state["steps"].clone()

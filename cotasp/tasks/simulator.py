@@ -1,0 +1,165 @@
+"""A TorchRL environment around simulators that are stepped one by one from Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+
+class Simulator(Protocol):
+    """What one simulator must offer.
+
+    Attributes:
+        n_obs: length of an observation.
+        n_act: length of an action; actions are in [-1, 1].
+    """
+
+    n_obs: int
+    n_act: int
+
+    def seed(self, seed: int) -> None:
+        """Seeds everything random; equal seeds give equal episodes from the next reset on."""
+
+    def reset(self) -> np.ndarray:
+        """Starts an episode; its first observation, [n_obs]."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
+        """`observation, reward, terminated, truncated, success` after action [n_act]."""
+
+    def rng_state(self) -> dict[str, Any]:
+        """JSON-able state of everything random; complete between two episodes."""
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Takes back what `rng_state` gave."""
+
+    def close(self) -> None:
+        """Frees what the simulator holds."""
+
+
+_FLAGS = ("done", "terminated", "truncated", "success")
+
+
+class SimulatorEnv(EnvBase):
+    """Simulators in a plain loop, as one environment of batch size `[n]`, or `[]` for one.
+
+    Simulators of 0.1 to 1 ms per step leave no room for one TensorDict each: all write into the
+    same arrays.  Every step's arrays are new ones, so what was collected is never overwritten.
+
+    `state_dict()` holds the random state of every simulator and is complete at the end of an
+    episode: an environment that loads it continues bit for bit from the next reset on.
+
+    Args:
+        simulators: all of one kind.
+        batched: batch size `[n]` rather than `[]`.
+        seed: first seed.
+
+    Raises:
+        ValueError: no simulator, or more than one without a batch.
+    """
+
+    def __init__(self, simulators: Sequence[Simulator], batched: bool, seed: int):
+        if not simulators or (len(simulators) > 1 and not batched):
+            raise ValueError(f"batched={batched} does not go with {len(simulators)} simulators")
+        super().__init__(device=None, batch_size=[len(simulators)] if batched else [])
+        self.simulators = list(simulators)
+        n_obs, n_act = simulators[0].n_obs, simulators[0].n_act
+        shape = self.batch_size
+        self._obs_shape, self._one_shape = (*shape, n_obs), (*shape, 1)
+
+        def flag() -> Binary:
+            return Binary(shape=self._one_shape, dtype=torch.bool)
+
+        self.observation_spec = Composite(
+            observation=Unbounded(self._obs_shape, dtype=torch.float32),
+            success=flag(),
+            shape=shape,
+        )
+        self.action_spec = Bounded(-1.0, 1.0, (*shape, n_act), dtype=torch.float32)
+        self.reward_spec = Unbounded(self._one_shape, dtype=torch.float32)
+        self.done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), shape=shape)
+        self.set_seed(seed)
+
+    def _set_seed(self, seed: int | None) -> None:
+        seeds = np.random.SeedSequence(seed).generate_state(len(self.simulators))
+        for simulator, own in zip(self.simulators, seeds):
+            simulator.seed(int(own))
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
+        observation, flags = self._arrays()
+        chosen = self._chosen(tensordict, "_reset")
+        if chosen is not None:  # the rest keeps what it has
+            observation[:] = tensordict["observation"].reshape(observation.shape).numpy()
+        for i, simulator in enumerate(self.simulators):
+            if chosen is None or chosen[i]:
+                observation[i] = simulator.reset()
+        return self._pack(observation, flags)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        n = len(self.simulators)
+        actions = tensordict.get("action").detach().reshape(n, -1).numpy()
+        observation, flags = self._arrays()
+        reward = np.zeros((n, 1), np.float32)
+        chosen = self._chosen(tensordict, "_step")
+        if chosen is not None:
+            observation[:] = tensordict["observation"].reshape(observation.shape).numpy()
+        for i, simulator in enumerate(self.simulators):
+            if chosen is None or chosen[i]:
+                obs, reward[i], terminated, truncated, success = simulator.step(actions[i])
+                observation[i] = obs
+                flags[:, i, 0] = terminated or truncated, terminated, truncated, success
+        packed = self._pack(observation, flags)
+        packed.set("reward", torch.from_numpy(reward).view(self._one_shape))
+        return packed
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        n = len(self.simulators)
+        observation = np.empty((n, self._obs_shape[-1]), np.float32)
+        return observation, np.zeros((len(_FLAGS), n, 1), np.bool_)
+
+    def _chosen(self, tensordict: TensorDictBase | None, key: str) -> list[bool] | None:
+        """Which simulators a partial reset or step means; None is all of them."""
+        chosen = None if tensordict is None else tensordict.get(key, None)
+        if chosen is None or bool(chosen.all()):
+            return None
+        return chosen.reshape(len(self.simulators), -1).any(-1).tolist()
+
+    def _pack(self, observation: np.ndarray, flags: np.ndarray) -> TensorDict:
+        fields = dict(zip(_FLAGS, torch.from_numpy(flags).view(-1, *self._one_shape).unbind(0)))
+        fields["observation"] = torch.from_numpy(observation).view(self._obs_shape)
+        return TensorDict(fields, batch_size=self.batch_size)
+
+    def _step_proc_data(self, next_tensordict_out: TensorDictBase) -> TensorDictBase:
+        return next_tensordict_out  # complete and of the right shapes already: nothing to add
+
+    def get_extra_state(self) -> torch.Tensor:
+        """The random states as JSON in a uint8 tensor, which any checkpoint format can hold."""
+        text = json.dumps([simulator.rng_state() for simulator in self.simulators])
+        return torch.frombuffer(bytearray(text, "utf-8"), dtype=torch.uint8).clone()
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Takes back what `get_extra_state` gave.
+
+        Raises:
+            ValueError: it comes from another number of simulators.
+        """
+        states = json.loads(bytes(state.tolist()).decode("utf-8"))
+        if len(states) != len(self.simulators):
+            raise ValueError(
+                f"state of {len(states)} simulators for an environment of "
+                f"{len(self.simulators)}; build it with the num_envs it was saved with"
+            )
+        for simulator, own in zip(self.simulators, states):
+            simulator.set_rng_state(own)
+
+    def close(self, *, raise_if_closed: bool = True) -> None:
+        """Closes every simulator."""
+        for simulator in self.simulators:
+            simulator.close()
+        super().close(raise_if_closed=raise_if_closed)

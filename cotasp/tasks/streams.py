@@ -1,0 +1,301 @@
+"""Streams: which tasks come, in which order, and the facts that make results comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from cotasp.errors import RecipeError
+from cotasp.registry import suggest
+from cotasp.tasks import texts
+from cotasp.tasks.entries import (
+    GymEntry,
+    TaskEntry,
+    checked_entries,
+    named_tasks,
+    task_facts,
+)
+from cotasp.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torchrl.envs import EnvBase
+
+
+class Stream(Protocol):
+    """Tasks in order.
+
+    Attributes:
+        horizon: steps until an episode is truncated; None: each environment's own limit.
+    """
+
+    horizon: int | None
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """The tasks in order, each under a name of its own; environments are not kept.
+
+        Raises:
+            RecipeError: a task that cannot be built, or that does not fit the others.
+        """
+        ...
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """What must agree for two results to be compared; JSON-able."""
+        ...
+
+
+@dataclass(frozen=True)
+class CW10:
+    """Continual World's ten tasks on Meta-World v3, one after the other.
+
+    Wołczyk et al. 2021, arXiv 2105.10919.  They used Meta-World v1; here observations have 39
+    numbers and success has the thresholds of v3, so the results are a protocol of their own.
+
+    Args:
+        horizon: steps per episode, at least 1; Continual World has 200, Meta-World itself 500.
+        reward_version: `v2` is 0 to 10 per step.  `v1` is the older reward as Meta-World 3.1.1
+            still computes it, up to some thousands; it hardly pays for success in stick-pull-v3
+            and window-close-v3.  Success is judged alike with both.
+    """
+
+    horizon: int = 200
+    reward_version: Literal["v1", "v2"] = "v2"
+
+    def __post_init__(self) -> None:
+        _check_metaworld(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """Ten tasks."""
+        return _metaworld_tasks(self, map(TaskEntry, texts.CW10))
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Simulator, rewards, horizon and tasks."""
+        return _metaworld_protocol("cw10", self)
+
+
+@dataclass(frozen=True)
+class CW20:
+    """Continual World's ten tasks on Meta-World v3, twice; second visits are new tasks.
+
+    Args:
+        horizon: as for `cw10`.
+        reward_version: as for `cw10`.
+    """
+
+    horizon: int = 200
+    reward_version: Literal["v1", "v2"] = "v2"
+
+    def __post_init__(self) -> None:
+        _check_metaworld(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """Twenty tasks."""
+        return _metaworld_tasks(self, map(TaskEntry, 2 * texts.CW10))
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Simulator, rewards, horizon and tasks."""
+        return _metaworld_protocol("cw20", self)
+
+
+@dataclass(frozen=True)
+class MetaWorld:
+    """Any list of Meta-World v3 tasks.
+
+    Args:
+        tasks: `{env, text}`, or the name alone for the shipped text.
+        horizon: as for `cw10`.
+        reward_version: as for `cw10`; the 50 tasks differ in how well their v1 rewards work.
+    """
+
+    tasks: tuple[str | TaskEntry, ...]
+    horizon: int = 200
+    reward_version: Literal["v1", "v2"] = "v2"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", checked_entries(self, TaskEntry))
+        for i, entry in enumerate(self.tasks):
+            if entry.env not in texts.TEXTS:
+                raise RecipeError(
+                    f"MetaWorld.tasks[{i}].env: expected a Meta-World v3 task, got "
+                    f"{entry.env!r}. {suggest(entry.env, texts.TEXTS)}"
+                )
+        _check_metaworld(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """The tasks listed."""
+        return _metaworld_tasks(self, self.tasks)
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Simulator, rewards, horizon and tasks."""
+        return _metaworld_protocol("metaworld", self)
+
+
+@dataclass(frozen=True)
+class Gymnasium:
+    """Any list of Gymnasium environments with Box spaces, each with a text.
+
+    They share one network, so observations and actions must have the same lengths in all.
+
+    Args:
+        tasks: `{env, text, success_return}`.
+        horizon: steps per episode, at least 1; None keeps each environment's own limit.
+    """
+
+    tasks: tuple[GymEntry, ...]
+    horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
+        if self.horizon is not None:
+            _check_horizon(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """The tasks listed; each environment is built once, to see that they fit together."""
+        first = self._facts(0)[:2]
+        for i, entry in enumerate(self.tasks):
+            sizes = self._facts(i)[:2]
+            if sizes != first:
+                raise RecipeError(
+                    f"Gymnasium.tasks[{i}].env: expected {first[0]} observations and {first[1]} "
+                    f"actions as in {self.tasks[0].env}, got {sizes[0]} and {sizes[1]} in "
+                    f"{entry.env}; list environments of equal shapes"
+                )
+        builds = [
+            partial(_gymnasium, entry.env, self.horizon, entry.success_return)
+            for entry in self.tasks
+        ]
+        return named_tasks([(e.env, e.text) for e in self.tasks], builds)
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Gymnasium's version, horizons, what counts as success, and tasks."""
+        return {
+            "stream": "gymnasium",
+            "environment": f"gymnasium {version('gymnasium')}",
+            "horizon": ", ".join(str(self._facts(i)[2]) for i in range(len(self.tasks))),
+            "success_return": ", ".join(str(entry.success_return) for entry in self.tasks),
+            **task_facts([(entry.env, entry.text) for entry in self.tasks]),
+        }
+
+    def _facts(self, index: int) -> tuple[int, int, int]:
+        from cotasp.tasks.gym import facts
+
+        try:
+            return facts(self.tasks[index].env, self.horizon)
+        except RecipeError as error:
+            raise RecipeError(f"Gymnasium.tasks[{index}].env: {error}") from error
+
+
+_GOALS: dict[str, tuple[float, float, str]] = {
+    "right": (0.8, 0.0, "Move the point to the right edge."),
+    "left": (-0.8, 0.0, "Move the point to the left edge."),
+    "top": (0.0, 0.8, "Move the point to the top edge."),
+    "bottom": (0.0, -0.8, "Move the point to the bottom edge."),
+    "upper-right": (0.8, 0.8, "Move the point to the upper right corner."),
+    "lower-left": (-0.8, -0.8, "Move the point to the lower left corner."),
+    "upper-left": (-0.8, 0.8, "Move the point to the upper left corner."),
+    "lower-right": (0.8, -0.8, "Move the point to the lower right corner."),
+    "centre": (0.0, 0.0, "Keep the point in the centre."),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point to be moved in the plane to a goal that only the text tells; learnt in seconds.
+
+    Args:
+        goals: one task each: right, left, top, bottom, upper-right, lower-left, upper-left,
+            lower-right, centre.
+        horizon: steps per episode, at least 1; the longest way takes about 12.
+    """
+
+    goals: tuple[str, ...] = ("right", "left", "top", "bottom")
+    horizon: int = 30
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "goals", tuple(self.goals))
+        if not self.goals:
+            raise RecipeError("Point.goals: expected at least one goal, got none; name a goal")
+        for i, goal in enumerate(self.goals):
+            if goal not in _GOALS:
+                raise RecipeError(
+                    f"Point.goals[{i}]: expected a goal, got {goal!r}. {suggest(goal, _GOALS)}"
+                )
+        _check_horizon(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """One task per goal."""
+        builds = [partial(_point, _GOALS[goal][:2], self.horizon) for goal in self.goals]
+        return named_tasks([(goal, _GOALS[goal][2]) for goal in self.goals], builds)
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Horizon and tasks."""
+        return {
+            "stream": "point",
+            "environment": "cotasp point 1",  # count up when PointEnv changes
+            "horizon": self.horizon,
+            **task_facts([(goal, _GOALS[goal][2]) for goal in self.goals]),
+        }
+
+
+def _check_horizon(stream: Any) -> None:
+    if stream.horizon < 1:
+        raise RecipeError(
+            f"{type(stream).__name__}.horizon: expected at least 1 step, got {stream.horizon}"
+        )
+
+
+def _check_metaworld(stream: CW10 | CW20 | MetaWorld) -> None:
+    _check_horizon(stream)
+    if stream.reward_version not in ("v1", "v2"):
+        raise RecipeError(
+            f"{type(stream).__name__}.reward_version: expected 'v1' or 'v2', "
+            f"got {stream.reward_version!r}"
+        )
+
+
+def _texts(entries: Iterable[TaskEntry]) -> list[tuple[str, str]]:
+    return [(e.env, texts.TEXTS[e.env] if e.text is None else e.text) for e in entries]
+
+
+def _metaworld_tasks(
+    stream: CW10 | CW20 | MetaWorld, entries: Iterable[TaskEntry]
+) -> tuple[Task, ...]:
+    tasks = _texts(entries)
+    builds = [partial(_metaworld, env, stream.horizon, stream.reward_version) for env, _ in tasks]
+    return named_tasks(tasks, builds)
+
+
+def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str, Any]:
+    return {
+        "stream": name,
+        "environment": f"metaworld {version('metaworld')}",
+        "simulator": f"mujoco {version('mujoco')}",
+        "reward_version": stream.reward_version,
+        "horizon": stream.horizon,
+        **task_facts([(task.env, task.text) for task in stream.make_tasks()]),
+    }
+
+
+# What a task keeps to build its environment: functions by name, so that tasks can be pickled.
+def _metaworld(
+    env: str, horizon: int, reward_version: Any, num_envs: int | None, seed: int
+) -> EnvBase:
+    from cotasp.tasks.metaworld import MetaWorldEnv
+
+    return MetaWorldEnv(env, horizon, reward_version, num_envs, seed)
+
+
+def _gymnasium(
+    env: str, horizon: int | None, success_return: float | None, num_envs: int | None, seed: int
+) -> EnvBase:
+    from cotasp.tasks.gym import GymnasiumEnv
+
+    return GymnasiumEnv(env, horizon, success_return, num_envs, seed)
+
+
+def _point(goal: tuple[float, float], horizon: int, num_envs: int | None, seed: int) -> EnvBase:
+    from cotasp.tasks.point import PointEnv
+
+    return PointEnv(goal, horizon, num_envs, seed)

@@ -1,0 +1,41 @@
+"""What a task is: a text and an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torchrl.envs import EnvBase
+
+
+@dataclass(frozen=True)
+class Task:
+    """One visit of a stream: a text, and the environment in which to do what it says.
+
+    Args:
+        name: unique within its stream; the second visit of an environment is `"<env>#2"`.
+        text: what a text encoder reads.
+        env: the environment's own name, equal for all its visits.
+        build: `(num_envs, seed) -> EnvBase`.
+    """
+
+    name: str
+    text: str
+    env: str
+    build: Callable[[int | None, int], EnvBase] = field(repr=False, compare=False)
+
+    def make_env(self, num_envs: int | None = None, seed: int = 0) -> EnvBase:
+        """A new environment of this task.
+
+        Its keys are `observation` float32 [*, n_obs], `action` float32 [*, n_act] in [-1, 1],
+        `reward` float32 [*, 1], and the flags `done`, `terminated`, `truncated`, `success`,
+        bool [*, 1].  `success` speaks of the last step alone and is False after a reset; a time
+        limit sets `truncated` and never `terminated`, so its value is to be bootstrapped.
+
+        Args:
+            num_envs: batch size `[num_envs]`; None is a single environment, batch size `[]`.
+            seed: equal seeds give equal resets; `set_seed` sets it anew.
+        """
+        return self.build(num_envs, seed)
