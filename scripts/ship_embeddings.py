@@ -12,24 +12,14 @@ import json
 import numpy as np
 
 from cotasp.prompting import _sbert
-
-CW10 = (
-    "Hammer a screw on the wall.",
-    "Bypass a wall and push a puck to a goal.",
-    "Rotate the faucet clockwise.",
-    "Pull a puck to a goal.",
-    "Grasp a stick and pull a box with the stick.",
-    "Press a handle down sideways.",
-    "Push the puck to a goal.",
-    "Pick and place a puck onto a shelf.",
-    "Push and close a window.",
-    "Unplug a peg sideways.",
-)
+from cotasp.tasks.streams import _GOALS, Point
+from cotasp.tasks.texts import TEXTS
 
 
 def stream_texts() -> list[str]:
-    """Every text of the built-in streams, once."""
-    return list(dict.fromkeys(CW10))
+    """The texts of the 50 Meta-World tasks and of all goals of the toy stream, each once."""
+    toy = Point(goals=tuple(_GOALS)).make_tasks()
+    return list(dict.fromkeys([*TEXTS.values(), *(task.text for task in toy)]))
 
 
 def main() -> None:
