@@ -222,7 +222,7 @@ KINDS: dict[str, Registry] = {
                 "point": f"{_STREAMS}:Point",
             },
         ),
-        Registry("agent", "cotasp.learning.sac:Agent", {"sac": "cotasp.learning.sac:SAC"}),
+        Registry("agent", "cotasp.learning.agent:Agent", {"sac": "cotasp.learning.sac:SAC"}),
     )
 }
 

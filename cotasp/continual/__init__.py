@@ -1,0 +1,13 @@
+"""The loop over tasks, evaluation, metrics and the run directory."""
+
+from cotasp._lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "Evaluator": "evaluation",
+        "RunDirectory": "rundir",
+        "load_run": "loop",
+        "run": "loop",
+    },
+)

@@ -1,0 +1,18 @@
+"""From a task's text to its prompt: encoders, and one dictionary per hidden layer."""
+
+from cotasp._lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "Encoder": "encoders",
+        "OneHot": "encoders",
+        "Prompter": "prompter",
+        "RandomEncoder": "encoders",
+        "SBERT": "encoders",
+        "SparseCoding": "sparse_coding",
+        "TextEncoder": "prompter",
+        "TfIdf": "encoders",
+        "prompt_module": "prompter",
+    },
+)

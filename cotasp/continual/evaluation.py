@@ -1,0 +1,93 @@
+"""How well a policy does a task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from tensordict.nn import TensorDictModuleBase
+from torchrl.envs import EnvBase
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from cotasp.continual.seeds import derive_seed
+from cotasp.errors import RunError
+from cotasp.recipe import Evaluation
+from cotasp.tasks.task import Task
+
+_NO_LIMIT = 1_000_000  # steps; every environment here truncates its episodes long before
+
+
+class Score(NamedTuple):
+    """Means over the episodes of one evaluation.
+
+    Args:
+        success: fraction of episodes that succeed, by the rule that was asked for.
+        episode_return: mean undiscounted return.
+        episode_length: mean length in steps.
+    """
+
+    success: float
+    episode_return: float
+    episode_length: float
+
+
+class Evaluator:
+    """Runs episodes of any task, all at once, and keeps the environments for the next time.
+
+    Each task is always evaluated on the same episodes (initial states and goals), and the random
+    state of training is left as it was: evaluating changes nothing and can be repeated.
+
+    Args:
+        tasks: of the stream.
+        settings: episodes, mode and success rule.
+        seed: of the run.
+    """
+
+    def __init__(self, tasks: tuple[Task, ...], settings: Evaluation, seed: int) -> None:
+        self.tasks = tasks
+        self.settings = settings
+        self.seed = seed
+        self._envs: dict[str, EnvBase] = {}
+
+    def __call__(self, task: int, policy: TensorDictModuleBase) -> Score:
+        """The score of a policy on task number `task`.
+
+        Raises:
+            RunError: a reward is not finite.
+        """
+        name = self.tasks[task].env
+        seed = derive_seed(self.seed, "evaluation", name)
+        if name not in self._envs:
+            self._envs[name] = self.tasks[task].make_env(num_envs=self.settings.episodes, seed=seed)
+        env = self._envs[name]
+        env.set_seed(seed)
+        deterministic = self.settings.mode == "deterministic"
+        kind = ExplorationType.DETERMINISTIC if deterministic else ExplorationType.RANDOM
+        with torch.random.fork_rng(devices=[]), set_exploration_type(kind), torch.no_grad():
+            torch.manual_seed(seed)
+            data = env.rollout(
+                _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
+            )["next"]
+        return self._score(data, self.tasks[task].name)
+
+    def _score(self, data, name: str) -> Score:
+        done = data["done"].squeeze(-1)  # [episodes, steps]
+        alive = (done.cumsum(-1) - done.long()) == 0  # up to and with an episode's last step
+        reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
+        if not torch.isfinite(reward).all():
+            raise RunError(f"evaluation of task {name!r}: a reward is not finite")
+        success = data["success"].squeeze(-1) & alive
+        if self.settings.success == "last":
+            last = alive.sum(-1, keepdim=True) - 1
+            success = success.gather(-1, last)
+        return Score(
+            success=float(success.any(-1).float().mean()),
+            episode_return=float(reward.sum(-1).mean()),
+            episode_length=float(alive.sum(-1).float().mean()),
+        )
+
+    def close(self) -> None:
+        """Closes the environments."""
+        for env in self._envs.values():
+            env.close()
+        self._envs.clear()

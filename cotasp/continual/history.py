@@ -1,0 +1,69 @@
+"""The evaluations of a run, and the figures made of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cotasp.continual import metrics
+from cotasp.recipe import Evaluation
+
+
+def _plain(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, digits)
+
+
+class History:
+    """Success rates over the course of a stream.
+
+    Args:
+        tasks: names, in order.
+        settings: averaging and threshold.
+    """
+
+    def __init__(self, tasks: list[str], settings: Evaluation) -> None:
+        self.tasks = tasks
+        self.settings = settings
+        self.trained: list[int] = []
+        self.task_steps: list[int] = []
+        self._success: list[list[float]] = []
+
+    def add(self, trained: int, task_steps: int, success: dict[int, float]) -> None:
+        """One evaluation: success rates by task number; the others were not evaluated."""
+        self.trained.append(trained)
+        self.task_steps.append(task_steps)
+        self._success.append([success.get(i, math.nan) for i in range(len(self.tasks))])
+
+    @property
+    def success(self) -> metrics.Success:
+        """[E, T], NaN where a task was not evaluated."""
+        return np.array(self._success, dtype=np.float64).reshape(-1, len(self.tasks))
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluations, one row each, null where a task was not evaluated."""
+        return {
+            "tasks": self.tasks,
+            "trained": self.trained,
+            "task_steps": self.task_steps,
+            "success": [[_plain(v) for v in row] for row in self._success],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """P, F, G and the success matrix (task x evaluation), null where there is no value."""
+        success, trained = self.success, np.array(self.trained)
+        steps, average = np.array(self.task_steps), self.settings.average
+        reached = metrics.steps_to_threshold(success, trained, steps, self.settings.threshold)
+        return {
+            "performance": _plain(metrics.performance(success, average)),
+            "forgetting": _plain(metrics.forgetting(success, trained, average)),
+            "forward_transfer": None,
+            "steps_to_threshold": [_plain(g) for g in reached],
+            "tasks": self.tasks,
+            "success": [[_plain(v) for v in column] for column in success.T],
+            "final_success": [_plain(v) for v in metrics.final_success(success, average)],
+            "own_success": [_plain(v) for v in metrics.own_success(success, trained, average)],
+            "area_under_curve": [_plain(v) for v in metrics.area_under_curve(success, trained)],
+            "evaluations": {"trained": self.trained, "task_steps": self.task_steps},
+        }

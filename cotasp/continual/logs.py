@@ -1,0 +1,98 @@
+"""What a run tells while it runs: metric files and a progress bar."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from tensordict import TensorDictBase
+from torchrl.record import CSVLogger
+from torchrl.record.loggers import Logger
+from tqdm import tqdm
+
+from cotasp.continual.evaluation import Score
+from cotasp.recipe import Recipe
+
+EVERY = 1000  # environment steps between two values of a training curve
+
+
+def _extra_logger(name: str, path: Path) -> list[Logger]:
+    if name == "csv":
+        return []
+    if name == "tensorboard":
+        from torchrl.record import TensorboardLogger
+
+        return [TensorboardLogger(exp_name="tensorboard", log_dir=str(path))]
+    from torchrl.record import WandbLogger
+
+    return [WandbLogger(exp_name=path.name, project="cotasp", save_dir=str(path))]
+
+
+class Logs:
+    """Writes curves through TorchRL's loggers, always as CSV, and draws the progress bar.
+
+    Args:
+        path: run directory; curves go to `metrics/scalars/*.csv`, lines of `step,value`.
+        recipe: of the run.
+        n_tasks: tasks of the stream.
+        progress: whether to draw the bar.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, n_tasks: int, progress: bool) -> None:
+        self.recipe = recipe
+        self.loggers = [CSVLogger("metrics", log_dir=str(path)), *_extra_logger(recipe.logger, path)]
+        self.bar = tqdm(
+            total=recipe.steps_per_task * n_tasks,
+            disable=not progress,
+            unit="step",
+            unit_scale=True,
+            mininterval=1.0,
+            dynamic_ncols=True,
+        )
+        self.n_tasks = n_tasks
+        self.offset = 0
+        self.success: dict[str, float] = {}
+
+    def begin_task(self, index: int, name: str) -> None:
+        """Announces a task."""
+        self.offset = index * self.recipe.steps_per_task
+        self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}")
+
+    def facts(self, values: dict[str, float], prefix: str) -> None:
+        """Logs what the learner tells at a task's beginning or end."""
+        self._log({f"tasks/{prefix}/{k}": v for k, v in values.items()}, self.bar.n)
+
+    def step(self, steps: int, data: TensorDictBase, losses: dict[str, Any]) -> None:
+        """Notes one collected batch; logs a value of each curve now and then."""
+        self.bar.update(data.numel())
+        if losses and steps % EVERY < data.numel():
+            rate = self.bar.format_dict["rate"]
+            values = {name: float(value) for name, value in losses.items()}
+            values["reward"] = float(data["next", "reward"].mean())
+            if rate:
+                values["steps_per_second"] = rate
+            self._log({f"train/{k}": v for k, v in values.items()}, self.offset + steps)
+
+    def evaluation(self, index: int, steps: int, scores: dict[str, Score]) -> None:
+        """Logs and shows the scores of an evaluation by task name."""
+        at = self.offset + steps
+        for name, score in scores.items():
+            self._log({f"evaluation/{name}/{k}": v for k, v in score._asdict().items()}, at)
+        self.success |= {name: score.success for name, score in scores.items()}
+        shown = ", ".join(f"{name} {value:.2f}" for name, value in self.success.items())
+        self.bar.set_postfix_str(f"success: {shown}")
+        if not self.bar.disable:
+            now = ", ".join(f"{name} {score.success:.2f}" for name, score in scores.items())
+            self.bar.write(f"task {index + 1}, step {steps:>7,}: success {now}")
+
+    def _log(self, values: dict[str, float], step: int) -> None:
+        for logger in self.loggers:
+            for name, value in values.items():
+                if math.isfinite(value):
+                    logger.log_scalar(name, value, step=step)
+
+    def close(self) -> None:
+        """Ends the progress bar and closes the files."""
+        self.bar.close()
+        self.loggers.clear()

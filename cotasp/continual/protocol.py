@@ -1,0 +1,45 @@
+"""The protocol stamp: what must agree before two results may stand in one table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cotasp.continual.metrics import FORMULAS
+from cotasp.recipe import Recipe
+
+_PACKAGES = ("cotasp", "torch", "torchrl", "tensordict", "gymnasium", "metaworld", "mujoco", "numpy")
+
+
+def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
+    """Stream, budget, evaluation and metric formulas, with a hash over all of them."""
+    evaluation = recipe.evaluation
+    stamp: dict[str, Any] = {
+        **recipe.stream.protocol(),
+        "steps_per_task": recipe.steps_per_task,
+        "evaluate_every": evaluation.every,
+        "episodes": evaluation.episodes,
+        "evaluation_episodes": "the same initial states and goals at every evaluation",
+        "evaluation_mode": evaluation.mode,
+        "evaluation_schedule": evaluation.schedule,
+        "success_rule": f"{evaluation.success} step of the episode",
+        "averaged_evaluations": evaluation.average,
+        "threshold": evaluation.threshold,
+        "formulas": FORMULAS,
+    }
+    canonical = json.dumps(stamp, sort_keys=True).encode()
+    return {**stamp, "hash": hashlib.sha256(canonical).hexdigest()[:16]}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,112 @@
+"""The run directory: recipe, stamp, metrics, checkpoints, summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cotasp.errors import RunError
+from cotasp.recipe import Recipe, dump, load
+
+RECIPE = "recipe.yaml"
+STAMP = "protocol.json"
+SUMMARY = "summary.json"
+EVALUATIONS = "evaluations.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file that is either whole or not there."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is either whole or as it was."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class RunDirectory:
+    """Where a run keeps what it produces.
+
+    Args:
+        path: the directory.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path, recipe: Recipe, facts: dict[str, Any]) -> RunDirectory:
+        """A new run directory holding the resolved recipe and the protocol stamp.
+
+        Args:
+            facts: written to `protocol.json`.
+
+        Raises:
+            RunError: the directory exists and is not empty, or cannot be made.
+        """
+        run = cls(path)
+        try:
+            if run.path.is_dir() and any(run.path.iterdir()):
+                raise RunError(
+                    f"{run.path}: the run directory exists and is not empty; "
+                    f"choose another with --out, or remove it"
+                )
+            run.path.mkdir(parents=True, exist_ok=True)
+            write_text(run.path / RECIPE, dump(recipe))
+            write_json(run.path / STAMP, facts)
+        except OSError as error:
+            raise RunError(f"{run.path}: cannot make the run directory: {error.strerror}") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """An existing run directory.
+
+        Raises:
+            RunError: there is none, or it holds no recipe.
+        """
+        run = cls(path)
+        if not (run.path / RECIPE).is_file():
+            raise RunError(f"{run.path}: expected a run directory with {RECIPE}, found none")
+        return run
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return load(self.path / RECIPE)
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run.
+
+        Raises:
+            RunError: missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{path}: not there; has the run ended?") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from error
+
+    def write(self, name: str, value: Any) -> None:
+        """Writes a JSON file of the run, whole or not at all."""
+        write_json(self.path / name, value)
+
+    def checkpoint(self, finished: int) -> Path:
+        """Where the checkpoint after `finished` tasks stands."""
+        return self.path / "checkpoints" / f"task_{finished:02d}"
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints at task boundaries, in order."""
+        return sorted((self.path / "checkpoints").glob("task_*"))

@@ -1,0 +1,100 @@
+"""What the loop knows of learning: an agent makes a learner, a learner learns task after task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from cotasp.learning.protections import Protection
+from cotasp.modules.masks import MaskPolicy
+from cotasp.modules.specs import ActorSpec
+from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.sparse_coding import SparseCoding
+
+if TYPE_CHECKING:
+    from tensordict import TensorDictBase
+    from tensordict.nn import TensorDictModuleBase
+
+
+@dataclass(frozen=True)
+class Method:
+    """A continual method: allocation (encoder, dictionary, mask) times protection."""
+
+    encoder: Encoder
+    dictionary: SparseCoding
+    mask: MaskPolicy
+    protection: Protection
+    actor: ActorSpec
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a learner must know of the stream before it begins.
+
+    Args:
+        texts: of the tasks, in order.
+        observation_dim, action_dim: shared by all tasks; actions lie in [-1, 1].
+        steps_per_task: environment steps per task.
+        seed: of everything the learner draws outside torch's global random state.
+        device: of networks and buffer.
+    """
+
+    texts: Sequence[str]
+    observation_dim: int
+    action_dim: int
+    steps_per_task: int
+    seed: int = 0
+    device: str = "cpu"
+
+
+class Learner(Protocol):
+    """Learns the tasks of a stream one after the other."""
+
+    def start_task(self, task: int) -> dict[str, float]:
+        """Prepares for task number `task`; returns facts worth logging."""
+        ...
+
+    def behaviour(self) -> TensorDictModuleBase:
+        """The module that collects data, `observation` to `action`; valid for the whole run."""
+        ...
+
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        """Takes newly collected transitions [frames] and updates; returns scalars to log.
+
+        Raises:
+            RunError: a loss is not finite.
+        """
+        ...
+
+    def end_task(self) -> dict[str, float]:
+        """Finishes the task in training; returns facts worth logging."""
+        ...
+
+    def policy(self, task: int) -> TensorDictModuleBase:
+        """The policy for a task, `observation` to `action`, deterministic or sampled according to
+        TorchRL's exploration type.  A finished task gets its own, the one in training what it
+        would keep if it ended now, a later one what its text alone gives.
+        """
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able facts of the whole run: capacity, overlaps, text similarities."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as nested mappings of tensors and numbers."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Hyper-parameters of a learning algorithm; makes its learner."""
+
+    def learner(self, problem: Problem, method: Method) -> Learner:
+        """A learner at the beginning of the stream."""
+        ...

@@ -1,0 +1,82 @@
+"""Soft actor-critic on sub-networks: the agent's recipe node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cotasp.errors import RecipeError
+from cotasp.modules.specs import CriticSpec
+
+if TYPE_CHECKING:
+    from cotasp.learning.agent import Learner, Method, Problem
+
+_AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size")
+_AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_step")
+_POSITIVE = ("learning_rate", "code_learning_rate", "initial_temperature", "reward_scale")
+
+
+@dataclass(frozen=True)
+class SAC:
+    """Soft actor-critic that trains weights and codes in alternation (CoTASP's algorithm).
+
+    Per update: critic, then actor with the new critic, then temperature (arXiv 1812.05905; the
+    alternation and the defaults are CoTASP's, arXiv 2305.18444 and its reference code).
+
+    Args:
+        critic: shape of the twin critics.
+        reset_critic: whether critics and temperature start anew with each task.
+        learning_rate: Adam's, of actor, critics and temperature.
+        code_learning_rate: Adam's, of the codes.
+        batch_size: transitions per update.
+        buffer_size: transitions kept, of the task in training only.
+        updates_per_step: updates per environment step.
+        gamma: discount factor.
+        tau: rate at which the target critics follow.
+        target_entropy: of the policy; None: -action_dim / 2.
+        initial_temperature: alpha at the beginning of a task; it is learned from there.
+        reward_scale: multiplies rewards in training.
+        theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
+        warmup_steps: steps of each task that only collect data.
+        warmup: how they act after the first task (which acts uniformly at random):
+            `"earlier_prompts"`: by the policy of a random finished task, redrawn at every step;
+            `"uniform"`: uniformly at random.
+        distillation_updates: updates at the beginning of each later task that pull the new
+            sub-network to a random policy on the previous task's states.
+        execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
+    """
+
+    critic: CriticSpec = CriticSpec()
+    reset_critic: bool = True
+    learning_rate: float = 3e-4
+    code_learning_rate: float = 3e-4
+    batch_size: int = 256
+    buffer_size: int = 1_000_000
+    updates_per_step: float = 1.0
+    gamma: float = 0.99
+    tau: float = 0.005
+    target_entropy: float | None = None
+    initial_temperature: float = 2.718281828459045
+    reward_scale: float = 0.005
+    theta_updates: int = 990
+    code_updates: int = 10
+    warmup_steps: int = 10_000
+    warmup: Literal["earlier_prompts", "uniform"] = "earlier_prompts"
+    distillation_updates: int = 20_000
+    execution: Literal["compact", "dense"] = "compact"
+
+    def __post_init__(self):
+        for names, ok, expected in (
+            (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
+            (_AT_LEAST_ZERO, lambda v: v >= 0, "at least 0"),
+            (_POSITIVE, lambda v: v > 0, "above 0"),
+            (("gamma", "tau"), lambda v: 0 <= v <= 1, "in [0, 1]"),
+        ):
+            for name in names:
+                if not ok(getattr(self, name)):
+                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
+
+    def learner(self, problem: Problem, method: Method) -> Learner:
+        from cotasp.learning.sac_learner import SACLearner
+
+        return SACLearner(self, problem, method)

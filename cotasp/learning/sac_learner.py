@@ -1,0 +1,350 @@
+"""Continual soft actor-critic: the learner that `SAC` makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+
+from cotasp.errors import RunError
+from cotasp.learning.acting import ActingPolicy
+from cotasp.learning.agent import Method, Problem
+from cotasp.learning.losses import (
+    Batch,
+    actor_loss,
+    critic_loss,
+    distillation_loss,
+    temperature_loss,
+)
+from cotasp.learning.subpolicy import SubPolicy
+from cotasp.modules.ownership import Ownership
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.subnetwork import active_units, extract
+from cotasp.modules.tensordict import LayerMasks
+from cotasp.prompting.prompter import Prompter
+
+if TYPE_CHECKING:
+    from cotasp.learning.sac import SAC
+
+NEEDS_ALL_UNITS = ("identity", "smooth")  # gradient rules that reach neurons switched off
+
+
+class SACLearner:
+    """Trains weights and codes of one sub-network per task in alternation (CoTASP).
+
+    Args:
+        settings: hyper-parameters.
+        problem: the stream.
+        method: allocation and protection.
+    """
+
+    def __init__(self, settings: SAC, problem: Problem, method: Method) -> None:
+        self.settings = settings
+        self.problem = problem
+        self.device = torch.device(problem.device)
+        self.protection = method.protection
+        encoder = method.encoder.prepare(problem.texts)
+        self.embeddings = encoder(problem.texts)
+        self.meta_policy: MetaPolicy = method.actor.build(
+            problem.observation_dim, problem.action_dim
+        ).to(self.device)
+        hidden = self.meta_policy.hidden
+        self.prompter = Prompter(
+            method.dictionary, hidden, encoder.dim, seed=problem.seed, data=self.embeddings
+        )
+        self.masks = LayerMasks(method.mask, hidden)
+        self.ownership = Ownership(len(problem.texts), sum(hidden)).to(self.device)
+        self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
+        self.memory: dict[str, dict[str, Tensor]] = {}
+        self.sub = SubPolicy(
+            self.meta_policy, settings.learning_rate, settings.execution == "compact"
+        )
+        self.acting = ActingPolicy(problem.action_dim)
+        self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])
+        target = settings.target_entropy
+        self.target_entropy = -problem.action_dim / 2 if target is None else target
+        self.task = -1
+        self._new_critics()
+        self.buffer: TensorDictReplayBuffer | None = None
+
+    # -- the task's beginning -------------------------------------------------------------
+
+    def start_task(self, task: int) -> dict[str, float]:
+        self.task = task
+        with torch.no_grad():
+            self.codes[task] = self.prompter(self.embeddings[task]).to(self.device)
+        self.code = nn.Parameter(self.codes[task].clone())
+        self.code_optimiser = torch.optim.Adam([self.code], lr=self.settings.code_learning_rate)
+        self._check_sub_network(self.final_mask())
+        self.steps = self.updates = 0
+        self.guard = self.protection.guard(self.meta_policy, self.ownership)
+        facts = self._distill() if task > 0 and self.settings.distillation_updates else {}
+        self.sub.begin_task(self.guard, self.memory)
+        if task > 0 and self.settings.reset_critic:
+            self._new_critics()
+        else:
+            self._new_optimisers()
+        self.buffer = TensorDictReplayBuffer(
+            storage=LazyTensorStorage(self.settings.buffer_size, device=self.device),
+            batch_size=self.settings.batch_size,
+            generator=torch.Generator().manual_seed(self.problem.seed * 10_007 + task),
+        )
+        self.phase = ""
+        self._begin_phase("theta")
+        self._choose_behaviour()
+        active = self.final_mask().split(self.meta_policy.hidden)
+        return facts | {
+            f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)
+        }
+
+    def _check_sub_network(self, mask: Tensor) -> None:
+        try:
+            active_units(mask, self.meta_policy.hidden)
+        except RunError as error:
+            text = self.problem.texts[self.task]
+            raise RunError(f"task {self.task} ({text!r}): {error}") from error
+
+    def _new_critics(self) -> None:
+        spec = self.settings.critic
+        sizes = self.problem.observation_dim, self.problem.action_dim
+        self.critics = spec.build(*sizes).to(self.device)
+        self.targets = spec.build(*sizes).to(self.device).requires_grad_(False)
+        self.targets.load_state_dict(self.critics.state_dict())
+        initial = math.log(self.settings.initial_temperature)
+        self.log_temperature = nn.Parameter(torch.tensor(initial, device=self.device))
+        self._new_optimisers()
+
+    def _new_optimisers(self) -> None:
+        rate = self.settings.learning_rate
+        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=rate, fused=True)
+        self.temperature_optimiser = torch.optim.Adam([self.log_temperature], lr=rate)
+
+    def _distill(self) -> dict[str, float]:
+        """Random policy distillation on the previous task's states, by a throw-away optimiser."""
+        if self.buffer is None or not len(self.buffer):
+            return {}
+        self.sub.begin_task(self.guard, self.memory)
+        self.sub.cut(self.mask().detach())
+        loss = torch.zeros(())
+        for _ in range(self.settings.distillation_updates):
+            loss = distillation_loss(self.sub, self.buffer.sample()["observation"])
+            self.sub.step(loss)
+        self.sub.write_back()
+        return {"distillation_loss": float(loss.detach())}
+
+    # -- collecting -------------------------------------------------------------------------
+
+    def behaviour(self) -> TensorDictModule:
+        return self._behaviour
+
+    def _choose_behaviour(self) -> None:
+        """Warm-up acts at random or by earlier prompts, later the sub-network in training acts."""
+        if self.steps >= self.settings.warmup_steps:
+            self.acting.act_by(self.sub)
+            return
+        finished = self.ownership.masks[self.ownership.finished].float()
+        if self.settings.warmup == "uniform" or not len(finished):
+            self.acting.act_uniformly()
+        else:
+            self.acting.act_by(*(extract(self.meta_policy, mask) for mask in finished))
+
+    # -- learning ---------------------------------------------------------------------------
+
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        data = data.reshape(-1)
+        before = self._updates_due()
+        self.buffer.extend(
+            TensorDict(
+                {
+                    "observation": data["observation"],
+                    "action": data["action"],
+                    "reward": data["next", "reward"].squeeze(-1) * self.settings.reward_scale,
+                    "next_observation": data["next", "observation"],
+                    "terminated": data["next", "terminated"].squeeze(-1).float(),
+                },
+                batch_size=data.batch_size,
+            )
+        )
+        self.steps += len(data)
+        losses: dict[str, Any] = {}
+        for _ in range(self._updates_due() - before):
+            sample = self.buffer.sample()
+            losses = self.update(Batch(*(sample[key] for key in Batch._fields)))
+        self._choose_behaviour()
+        return losses
+
+    def _updates_due(self) -> int:
+        trained = max(0, self.steps - self.settings.warmup_steps)
+        return int(trained * self.settings.updates_per_step)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One update: critic, actor (weights or code) with the new critic, temperature.
+
+        Raises:
+            RunError: a loss is not finite.
+        """
+        cycle = self.settings.theta_updates + self.settings.code_updates
+        theta = self.updates % cycle < self.settings.theta_updates
+        self._begin_phase("theta" if theta else "code")
+        noise = torch.randn(2, *batch.action.shape, device=self.device)
+        temperature = self.log_temperature.detach().exp()
+
+        critic = critic_loss(
+            self.critics, self.targets, self.sub, batch, temperature, self.settings.gamma, noise[0]
+        )
+        self.critic_optimiser.zero_grad()
+        critic.backward()
+        self.critic_optimiser.step()
+
+        step = self._step_theta if theta else self._step_code
+        actor, log_prob = step(batch.observation, temperature, noise[1])
+
+        loss = temperature_loss(self.log_temperature, log_prob, self.target_entropy)
+        self.temperature_optimiser.zero_grad()
+        loss.backward()
+        self.temperature_optimiser.step()
+
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.targets.parameters()), list(self.critics.parameters()), self.settings.tau
+            )
+        self.updates += 1
+        losses = {"critic_loss": critic.detach(), "actor_loss": actor.detach()}
+        for name, value in losses.items():
+            if not torch.isfinite(value):
+                raise RunError(
+                    f"{name} is {float(value)} at update {self.updates}; lower learning_rate or "
+                    f"reward_scale, or check the environment's rewards"
+                )
+        return losses | {"temperature": temperature, "entropy": -log_prob.mean()}
+
+    def _step_theta(
+        self, observation: Tensor, temperature: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        loss, log_prob = actor_loss(self.critics, self.sub, observation, temperature, noise)
+        penalty = self.protection.penalty(self.sub.weights(), self.sub.memory)
+        self.sub.step(loss if penalty is None else loss + penalty)
+        return loss, log_prob
+
+    def _step_code(
+        self, observation: Tensor, temperature: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        mask = self.sub.select(self.mask())
+
+        def policy(x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.sub(x, mask)
+
+        loss, log_prob = actor_loss(self.critics, policy, observation, temperature, noise)
+        if mask.requires_grad:
+            (self.code.grad,) = torch.autograd.grad(loss, [self.code])
+            before = self.code.detach().clone()
+            self.code_optimiser.step()
+            self._keep_a_unit_per_layer(before)
+        return loss, log_prob
+
+    def _keep_a_unit_per_layer(self, before: Tensor) -> None:
+        """Undoes the step in layers that it would switch off altogether."""
+        with torch.no_grad():
+            layers = zip(self.code.split(self.meta_policy.hidden), self.final_mask().split(
+                self.meta_policy.hidden), before.split(self.meta_policy.hidden))  # fmt: skip
+            for code, mask, old in layers:
+                if not mask.any():
+                    code.copy_(old)
+
+    def _begin_phase(self, phase: str) -> None:
+        if phase == self.phase:
+            return
+        if self.phase:
+            self.sub.write_back()
+        gradient = self.masks.policy.gradient
+        self.sub.cut(self.mask().detach(), full=phase == "code" and gradient in NEEDS_ALL_UNITS)
+        self.phase = phase
+
+    def mask(self) -> Tensor:
+        """Mask [sum(hidden)] of the task in training, attached to its code."""
+        return self.masks(self.code, self.steps / self.problem.steps_per_task)
+
+    @torch.no_grad()
+    def final_mask(self) -> Tensor:
+        """The binary mask that the task in training would keep if it ended now."""
+        return self.masks(self.code.detach())
+
+    # -- the task's end -----------------------------------------------------------------------
+
+    def end_task(self) -> dict[str, float]:
+        self.sub.write_back()
+        mask = self.final_mask()
+        self._check_sub_network(mask)
+        self.codes[self.task] = self.code.detach()
+        self.ownership.claim(self.task, mask)
+        sample = self.buffer.sample()["observation"]
+        self.memory = self.protection.remember(self.meta_policy, mask, sample, self.memory)
+        report = self.prompter.end_task(self.embeddings[self.task], self.code.detach().cpu())
+        owned = self.ownership.owned.split(self.meta_policy.hidden)
+        return {f"dictionary/{name}": value for name, value in report.items()} | {
+            f"owned/layer{i}": float(units.float().mean()) for i, units in enumerate(owned, 1)
+        }
+
+    def policy(self, task: int) -> TensorDictModule:
+        if self.ownership.finished[task]:
+            mask = self.ownership.masks[task].float()
+        elif task == self.task:
+            self.sub.write_back()
+            mask = self.final_mask()
+        else:
+            mask = self.prompt_mask(self.embeddings[task])
+        acting = ActingPolicy(self.problem.action_dim)
+        acting.act_by(extract(self.meta_policy, mask))
+        return TensorDictModule(acting, ["observation"], ["action"])
+
+    def prompt_mask(self, embedding: Tensor) -> Tensor:
+        """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
+        return self.masks(self.prompter(embedding).to(self.device))
+
+    # -- facts and state ------------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        from cotasp.dictionaries.diagnostics import alignment, jaccard
+
+        finished = self.ownership.finished.cpu()
+        masks = self.ownership.masks.cpu()[finished]
+        embeddings = self.embeddings[finished]
+        owned = self.ownership.owned.split(self.meta_policy.hidden)
+        result = {
+            "capacity_used": [float(units.float().mean()) for units in owned],
+            "mask_overlap": jaccard(masks[:, None], masks[None]).tolist(),
+            "text_similarity": (embeddings @ embeddings.T).tolist(),
+        }
+        aligned = alignment(embeddings, masks)
+        return result | {"alignment": aligned if math.isfinite(aligned) else None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the replay buffer; call it at a task's end."""
+        return {
+            "task": self.task,
+            "meta_policy": self.meta_policy.state_dict(),
+            "ownership": self.ownership.state_dict(),
+            "codes": self.codes,
+            "embeddings": self.embeddings,
+            "prompter": self.prompter.state_dict(),
+            "protection": self.memory,
+            "critics": self.critics.state_dict(),
+            "targets": self.targets.state_dict(),
+            "log_temperature": self.log_temperature.detach(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.task = int(state["task"])
+        for name in ("meta_policy", "ownership", "prompter", "critics", "targets"):
+            getattr(self, name).load_state_dict(state[name])
+        self.codes.copy_(state["codes"])
+        self.embeddings.copy_(state["embeddings"])
+        self.memory = {k: dict(v) for k, v in state["protection"].items()}
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])

@@ -1,0 +1,143 @@
+"""The part of the meta-policy that trains: cut out, stepped under guard, written back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.subnetwork import active_units, gather, membership, scatter_, unit_axes
+
+Memory = Mapping[str, Mapping[str, Tensor]]
+
+
+class SubPolicy:
+    """The sub-network in training and its optimiser.
+
+    With `compact`, `cut` gathers the active rows and columns into a small network; without, the
+    meta-policy itself works under the mask.  Both take the same steps: a weight moves only if
+    both its ends are active and the guard lets it, and the Adam moments of weights outside the
+    sub-network are zero.  `write_back` must be called before the meta-policy is read.
+
+    Args:
+        policy: the meta-policy.
+        learning_rate: of Adam.
+        compact: whether to gather.
+    """
+
+    def __init__(self, policy: MetaPolicy, learning_rate: float, compact: bool) -> None:
+        self.policy = policy
+        self.learning_rate = learning_rate
+        self.compact = compact
+        self.axes = unit_axes(policy)
+        self.network = policy
+        self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
+        self.memory: Memory = {}
+        self._active: list[Tensor] = []
+        self.begin_task(None, {})
+
+    def begin_task(self, guard: dict[str, Tensor] | None, memory: Memory) -> None:
+        """Takes the protection's guard and memory; forgets the optimiser's state."""
+        self._guard = guard
+        self._full_memory = memory
+        self._moments: dict[str, dict[str, Tensor]] = {}
+        self._steps = 0
+
+    def cut(self, mask: Tensor, full: bool = False) -> None:
+        """Makes the sub-network of a mask [sum(hidden)] the one in training.
+
+        Args:
+            mask: in [0, 1].
+            full: work on the whole network under the mask, even if compact.
+        """
+        units = mask > 0
+        whole = full or not self.compact or bool(units.all())
+        binary = bool(((mask == 0) | (mask == 1)).all())
+        if whole:
+            self._active = [torch.arange(k, device=mask.device) for k in self.policy.hidden]
+            self.network = self.policy
+            self.mask = None if binary and units.all() else mask
+        else:
+            self._active = active_units(mask, self.policy.hidden)
+            self.network = self.policy.with_hidden([len(a) for a in self._active])
+            weights = gather(self._full_weights(), self.axes, self._active)
+            self.network.load_state_dict(weights)
+            self.mask = None if binary else mask[torch.cat(self._flat(self._active))]
+        self._trainable = self._gather_trainable(units)
+        self.memory = {
+            k: gather(tensors, self.axes, self._active) if not whole else tensors
+            for k, tensors in self._full_memory.items()
+        }
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=self.learning_rate, fused=True
+        )
+        self._restore_moments(units)
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Parameters of the network in training, by name."""
+        return dict(self.network.named_parameters())
+
+    def select(self, mask: Tensor) -> Tensor:
+        """The entries of a mask [sum(hidden)] that belong to the network in training."""
+        return mask if self.network is self.policy else mask[torch.cat(self._flat(self._active))]
+
+    def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
+        return self.network(observation, self.mask if mask is None else mask)
+
+    def step(self, loss: Tensor) -> None:
+        """One guarded Adam step down a loss (Eq. 4 of CoTASP where the guard is `freeze`'s)."""
+        weights = self.weights()
+        grads = torch.autograd.grad(loss, list(weights.values()))
+        for (name, weight), grad in zip(weights.items(), grads):
+            allowed = self._trainable.get(name)
+            weight.grad = grad if allowed is None else grad.mul_(allowed)
+        self.optimiser.step()
+        self._steps += 1
+
+    def write_back(self) -> None:
+        """Copies weights and Adam moments into the meta-policy's shape."""
+        names = [name for name, _ in self.network.named_parameters()]
+        states = [self.optimiser.state.get(p, {}) for p in self.network.parameters()]
+        for key in ("exp_avg", "exp_avg_sq"):
+            values = {n: s[key] for n, s in zip(names, states) if key in s}
+            if values:
+                full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
+                scatter_(full, values, self.axes, self._active)
+                self._moments[key] = full
+        if self.network is not self.policy:
+            scatter_(self._full_weights(), self.weights(), self.axes, self._active)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adam moments in the meta-policy's shape, after `write_back`."""
+        return {"moments": self._moments, "steps": self._steps}
+
+    def _full_weights(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.policy.named_parameters()}
+
+    def _flat(self, active: list[Tensor]) -> list[Tensor]:
+        offsets = [sum(self.policy.hidden[:i]) for i in range(len(self.policy.hidden))]
+        return [units + offset for units, offset in zip(active, offsets)]
+
+    def _gather_trainable(self, units: Tensor) -> dict[str, Tensor]:
+        """Per parameter in training, 1 where it may step; parameters free throughout are left out."""
+        allowed = membership(self.policy, units)
+        if self._guard is not None:
+            allowed = {name: mine & self._guard[name] for name, mine in allowed.items()}
+        allowed = gather(allowed, self.axes, self._active)
+        return {k: a.float() for k, a in allowed.items() if not a.all()}
+
+    def _restore_moments(self, units: Tensor) -> None:
+        if not self._moments:
+            return
+        members = membership(self.policy, units)
+        for name, parameter in self.network.named_parameters():
+            state = {
+                key: gather({name: full[name] * members[name]}, self.axes, self._active)[name]
+                for key, full in self._moments.items()
+            }
+            step = torch.tensor(float(self._steps), device=parameter.device)
+            self.optimiser.state[parameter] = {"step": step, **state}

@@ -1,0 +1,122 @@
+"""From a task's text to the prompt of every hidden layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
+from torch import Tensor, nn
+
+from cotasp.dictionaries import Dictionary, sparse_encode
+from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.sparse_coding import SparseCoding
+
+
+class Prompter(nn.Module):
+    """One dictionary per hidden layer, and the lasso that reads prompts from them.
+
+    s_l = argmin_s 1/2 ||e - s D_l||^2 + lmbda ||s||_1 (CoTASP, arXiv 2305.18444, Eq. 3).
+
+    Args:
+        coding: solver, update rule and l1 weight.
+        hidden: widths K_l, the numbers of atoms.
+        n_features: m, length of an embedding.
+        seed: of the initial atoms; layers draw different ones.
+        data: [n, m] embeddings for `init="svd"`.
+    """
+
+    def __init__(
+        self,
+        coding: SparseCoding,
+        hidden: Sequence[int],
+        n_features: int,
+        seed: int = 0,
+        data: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.coding = coding
+        self.hidden = tuple(hidden)
+        self.dictionaries = nn.ModuleList(
+            Dictionary(
+                width,
+                n_features,
+                init=coding.init,
+                max_norm=coding.max_norm,
+                seed=seed * len(hidden) + layer,
+                data=data if coding.init == "svd" else None,
+            )
+            for layer, width in enumerate(hidden)
+        )
+
+    @torch.no_grad()
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Codes of embeddings.
+
+        Args:
+            embedding: [*, m].
+
+        Returns:
+            [*, sum(hidden)] float32, the layers' codes side by side.
+        """
+        rows = embedding.reshape(-1, embedding.shape[-1]).double()
+        codes = [
+            sparse_encode(
+                rows, dictionary.atoms, lmbda=self.coding.lmbda, solver=self.coding.solver
+            ).code
+            for dictionary in self.dictionaries
+        ]
+        return torch.cat(codes, -1).reshape(*embedding.shape[:-1], -1).float()
+
+    @torch.no_grad()
+    def end_task(self, embedding: Tensor, code: Tensor) -> dict[str, float]:
+        """Teaches the dictionaries the prompt that a task ended training with.
+
+        Args:
+            embedding: [m].
+            code: [sum(hidden)].
+
+        Returns:
+            what the update did, by name and layer; see `cotasp.dictionaries.diagnostics`.
+        """
+        from cotasp.dictionaries.diagnostics import diagnostics
+
+        report = {}
+        layers = zip(self.dictionaries, code.double().split(self.hidden))
+        for number, (dictionary, layer_code) in enumerate(layers, start=1):
+            before = dictionary.atoms.clone()
+            self.coding.update(
+                dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda
+            )
+            values = diagnostics(
+                dictionary, previous=before, lmbda=self.coding.lmbda, solver=self.coding.solver
+            )
+            report |= {f"layer{number}/{name}": value for name, value in values.items()}
+        return report
+
+
+class TextEncoder(TensorDictModuleBase):
+    """`text` (non-tensor data) to `embedding`, so that an encoder can stand in a sequence.
+
+    Args:
+        encoder: see `cotasp.prompting.encoders`.
+    """
+
+    in_keys = ["text"]
+    out_keys = ["embedding"]
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        text = tensordict["text"]
+        if isinstance(text, str):
+            return tensordict.set("embedding", self.encoder([text])[0])
+        return tensordict.set("embedding", self.encoder(list(text)))
+
+
+def prompt_module(prompter: Prompter) -> TensorDictModule:
+    """`embedding` to `code`, as a TensorDict module."""
+    return TensorDictModule(prompter, in_keys=["embedding"], out_keys=["code"])

@@ -1,0 +1,238 @@
+"""Recipes: YAML that composes a run.
+
+A recipe file holds names and numbers only.  `load` reads it (with `base:` and overrides),
+`Recipe` is the typed result, `dump` writes it back with every default: `loads(dump(r)) == r`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from cotasp.errors import RecipeError
+from cotasp.learning.agent import Agent, Method
+from cotasp.learning.protections import Freeze, Protection
+from cotasp.learning.sac import SAC
+from cotasp.modules.masks import MaskPolicy, Step
+from cotasp.modules.specs import ActorSpec
+from cotasp.prompting.encoders import SBERT, Encoder
+from cotasp.prompting.sparse_coding import SparseCoding
+from cotasp.schema import build, plain
+from cotasp.tasks.streams import Point, Stream
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When and how success is measured.
+
+    Args:
+        every: environment steps of a task between evaluations.
+        episodes: episodes per task and evaluation.
+        schedule: `"full"`: every task each time; `"metrics_only"`: the task in training each
+            time and all tasks at the stream's last `average` evaluations, which is all that P,
+            F, FT and G need.
+        mode: `"deterministic"`: the mean action; `"stochastic"`: sampled actions.
+        success: `"last"`: an episode counts if its last step succeeds; `"any"`: any step.
+        average: evaluations that final values are averaged over.
+        threshold: success rate that counts as learned in steps-to-threshold (G), in (0, 1].
+    """
+
+    every: int = 20_000
+    episodes: int = 10
+    schedule: Literal["full", "metrics_only"] = "metrics_only"
+    mode: Literal["deterministic", "stochastic"] = "deterministic"
+    success: Literal["last", "any"] = "last"
+    average: int = 5
+    threshold: float = 0.9
+
+    def __post_init__(self):
+        if not 0 < self.threshold <= 1:
+            raise RecipeError(f"threshold: expected in (0, 1], got {self.threshold}")
+        for name in ("every", "episodes", "average"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that defines a run but its seed's randomness.
+
+    A method is *allocation* (encoder, dictionary, mask) times *protection*; the agent learns
+    each task of the stream within what these two leave it.
+
+    Args:
+        question: what the run is for, one line; kept for the reader.
+        seed: of networks, environments and sampling.
+        stream: the tasks, in order.
+        steps_per_task: environment steps per task.
+        frames_per_batch: environment steps collected between updates.
+        encoder: text to embedding.
+        dictionary: embedding to codes, and what a task's end does to the atoms.
+        mask: code to sub-network.
+        protection: what keeps finished tasks' policies.
+        actor: shape of the meta-policy.
+        agent: how a task is learned.
+        evaluation: when and how success is measured.
+        logger: where metrics go besides `metrics.csv`-style files.
+        device: torch device of networks and buffer; environments stay on the CPU.
+    """
+
+    question: str = ""
+    seed: int = 0
+    stream: Stream = Point()
+    steps_per_task: int = 1_000_000
+    frames_per_batch: int = 50
+    encoder: Encoder = SBERT()
+    dictionary: SparseCoding = SparseCoding()
+    mask: MaskPolicy = Step()
+    protection: Protection = Freeze()
+    actor: ActorSpec = ActorSpec()
+    agent: Agent = SAC()
+    evaluation: Evaluation = Evaluation()
+    logger: Literal["csv", "tensorboard", "wandb"] = "csv"
+    device: str = "cpu"
+
+    def __post_init__(self):
+        for name in ("steps_per_task", "frames_per_batch"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**31:
+            raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")
+        if self.steps_per_task % self.frames_per_batch:
+            raise RecipeError(
+                f"steps_per_task: expected a multiple of frames_per_batch "
+                f"({self.frames_per_batch}), got {self.steps_per_task}"
+            )
+
+    @property
+    def method(self) -> Method:
+        """Allocation and protection, what an agent needs besides its own settings."""
+        return Method(self.encoder, self.dictionary, self.mask, self.protection, self.actor)
+
+
+class _Loader(yaml.SafeLoader):
+    """`SafeLoader` that refuses what a recipe has no use for: duplicate keys and aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise RecipeError(f"line {mark.line + 1}: YAML aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise RecipeError(f"line {line}: key {key.value!r} stands twice; remove one")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: no tags, no objects
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise RecipeError(f"{where}{line}: not a YAML recipe: {problem}") from error
+
+
+def merge(base: Any, over: Any) -> Any:
+    """`over` laid on `base`: mappings merge key by key, all else replaces.
+
+    A bare name means `{name: ...}`; a mapping that names another component replaces the node.
+    """
+    if isinstance(base, str) and isinstance(over, Mapping) and "name" not in over:
+        base = {"name": base}
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    if "name" in over and over["name"] != base.get("name"):
+        return over
+    return {**base, **{k: merge(base[k], v) if k in base else v for k, v in over.items()}}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        node = _parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise RecipeError(f"{path}: cannot read the recipe: {reason}") from error
+    if not isinstance(node, dict):
+        raise RecipeError(f"{path}: expected a mapping of recipe keys, got {type(node).__name__}")
+    return node
+
+
+def _override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (equals and key):
+        raise RecipeError(f"override {text!r}: expected key=value, e.g. dictionary.lmbda=1e-2")
+    node: Any = _parse(value, f"override {text!r}")
+    for part in reversed(key.split(".")):
+        node = {part: node}
+    return node
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe file.
+
+    Args:
+        path: the file; its key `base` names another, relative to it, with or without `.yaml`.
+        overrides: `key.path=value`; a component's name replaces it, a field edits it.
+
+    Raises:
+        RecipeError: anything wrong, named by path, with a suggestion.
+    """
+    path = Path(path)
+    node = _read(path)
+    if "base" in node:
+        base = node.pop("base")
+        if not isinstance(base, str):
+            raise RecipeError(f"{path}: base: expected the name of a recipe, got {base!r}")
+        base_path = path.parent / base
+        if base_path.suffix != ".yaml":
+            base_path = base_path.with_name(base_path.name + ".yaml")
+        base_node = _read(base_path)
+        if "base" in base_node:
+            raise RecipeError(
+                f"{path}: base: {base_path} has a base of its own; one level is allowed"
+            )
+        node = merge(base_node, node)
+    return from_node(node, overrides)
+
+
+def loads(text: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe from YAML text without `base`."""
+    node = _parse(text, "recipe")
+    if not isinstance(node, dict):
+        raise RecipeError(f"recipe: expected a mapping of keys, got {type(node).__name__}")
+    return from_node(node, overrides)
+
+
+def from_node(node: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from parsed YAML and overrides; what is left out takes its default."""
+    for text in overrides:
+        node = merge(node, _override(text))
+    return build(Recipe, node, "recipe")
+
+
+def to_node(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as strings, numbers, lists and mappings, every default written out."""
+    return plain(recipe)
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML, every default written out."""
+    return yaml.safe_dump(to_node(recipe), sort_keys=False, allow_unicode=True)
+
+
+def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
+    """The recipe with another seed; None leaves it."""
+    return recipe if seed is None else replace(recipe, seed=seed)
