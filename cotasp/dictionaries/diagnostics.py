@@ -93,7 +93,7 @@ def diagnostics(
         change, coherence: see the functions.
         unused: fraction of atoms that no task has used.
     """
-    from cotasp.dictionaries.solvers import sparse_encode
+    from cotasp.dictionaries.encode import sparse_encode
 
     fresh = sparse_encode(
         dictionary.embeddings, dictionary.atoms, lmbda=lmbda, positive=positive, solver=solver
