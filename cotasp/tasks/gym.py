@@ -138,7 +138,10 @@ class GymnasiumEnv(SimulatorEnv):
         seed: int = 0,
     ):
         super().__init__(
-            [GymnasiumSimulator(env, horizon, success_return) for _ in range(num_envs or 1)],
+            [
+                GymnasiumSimulator(env, horizon, success_return)
+                for _ in range(1 if num_envs is None else num_envs)
+            ],
             batched=num_envs is not None,
             seed=seed,
         )

@@ -87,7 +87,10 @@ class MetaWorldEnv(SimulatorEnv):
         seed: int = 0,
     ):
         super().__init__(
-            [MetaWorldSimulator(env, horizon, reward_version) for _ in range(num_envs or 1)],
+            [
+                MetaWorldSimulator(env, horizon, reward_version)
+                for _ in range(1 if num_envs is None else num_envs)
+            ],
             batched=num_envs is not None,
             seed=seed,
         )

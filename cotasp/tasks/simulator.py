@@ -72,6 +72,7 @@ class SimulatorEnv(EnvBase):
         n_obs, n_act = simulators[0].n_obs, simulators[0].n_act
         shape = self.batch_size
         self._obs_shape, self._one_shape = (*shape, n_obs), (*shape, 1)
+        self._observation = np.zeros((len(simulators), n_obs), np.float32)  # of the last step
 
         def flag() -> Binary:
             return Binary(shape=self._one_shape, dtype=torch.bool)
@@ -85,6 +86,7 @@ class SimulatorEnv(EnvBase):
         self.reward_spec = Unbounded(self._one_shape, dtype=torch.float32)
         self.done_spec = Composite(done=flag(), terminated=flag(), truncated=flag(), shape=shape)
         self.set_seed(seed)
+        self.is_closed = False
 
     def _set_seed(self, seed: int | None) -> None:
         seeds = np.random.SeedSequence(seed).generate_state(len(self.simulators))
@@ -92,10 +94,9 @@ class SimulatorEnv(EnvBase):
             simulator.seed(int(own))
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
-        observation, flags = self._arrays()
+        observation = self._observation.copy()
+        flags = np.zeros((len(_FLAGS), len(self.simulators), 1), np.bool_)
         chosen = self._chosen(tensordict, "_reset")
-        if chosen is not None:  # the rest keeps what it has
-            observation[:] = tensordict["observation"].reshape(observation.shape).numpy()
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
                 observation[i] = simulator.reset()
@@ -103,12 +104,11 @@ class SimulatorEnv(EnvBase):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         n = len(self.simulators)
-        actions = tensordict.get("action").detach().reshape(n, -1).numpy()
-        observation, flags = self._arrays()
+        actions = tensordict.get("action").numpy(force=True).reshape(n, -1)
+        observation = self._observation.copy()
         reward = np.zeros((n, 1), np.float32)
+        flags = np.zeros((len(_FLAGS), n, 1), np.bool_)
         chosen = self._chosen(tensordict, "_step")
-        if chosen is not None:
-            observation[:] = tensordict["observation"].reshape(observation.shape).numpy()
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
                 obs, reward[i], terminated, truncated, success = simulator.step(actions[i])
@@ -118,11 +118,6 @@ class SimulatorEnv(EnvBase):
         packed.set("reward", torch.from_numpy(reward).view(self._one_shape))
         return packed
 
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        n = len(self.simulators)
-        observation = np.empty((n, self._obs_shape[-1]), np.float32)
-        return observation, np.zeros((len(_FLAGS), n, 1), np.bool_)
-
     def _chosen(self, tensordict: TensorDictBase | None, key: str) -> list[bool] | None:
         """Which simulators a partial reset or step means; None is all of them."""
         chosen = None if tensordict is None else tensordict.get(key, None)
@@ -131,6 +126,7 @@ class SimulatorEnv(EnvBase):
         return chosen.reshape(len(self.simulators), -1).any(-1).tolist()
 
     def _pack(self, observation: np.ndarray, flags: np.ndarray) -> TensorDict:
+        self._observation = observation
         fields = dict(zip(_FLAGS, torch.from_numpy(flags).view(-1, *self._one_shape).unbind(0)))
         fields["observation"] = torch.from_numpy(observation).view(self._obs_shape)
         return TensorDict(fields, batch_size=self.batch_size)
@@ -159,7 +155,8 @@ class SimulatorEnv(EnvBase):
             simulator.set_rng_state(own)
 
     def close(self, *, raise_if_closed: bool = True) -> None:
-        """Closes every simulator."""
-        for simulator in self.simulators:
-            simulator.close()
+        """Closes every simulator; a second call does nothing."""
+        if not self.is_closed:
+            for simulator in self.simulators:
+                simulator.close()
         super().close(raise_if_closed=raise_if_closed)
