@@ -1,0 +1,25 @@
+"""cotasp: continual reinforcement learning with sparse-prompted sub-networks, on TorchRL.
+
+Importing this package imports nothing heavy; the names below import their module on first use.
+"""
+
+from cotasp._lazy import lazy_exports
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "KINDS": "registry",
+        "MaskedMLP": "modules",
+        "MetaPolicy": "modules",
+        "Prompter": "prompting",
+        "Recipe": "recipe",
+        "dump": "recipe",
+        "extract": "modules",
+        "load": "recipe",
+        "loads": "recipe",
+        "run": "continual",
+        "sparse_encode": "dictionaries",
+    },
+)

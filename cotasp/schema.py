@@ -12,7 +12,7 @@ import inspect
 import math
 import types
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cotasp.errors import RecipeError
@@ -21,7 +21,7 @@ from cotasp.registry import Registry, registry_for, suggest
 MISSING = inspect.Parameter.empty
 
 
-@lru_cache(maxsize=None)
+@cache
 def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
     """Constructor argument to (annotation, default); default is `MISSING` where there is none."""
     parameters = [
@@ -71,7 +71,9 @@ def build(annotation: Any, node: Any, path: str, default: Any = MISSING) -> Any:
         choices = get_args(annotation)
         if node not in choices or isinstance(node, bool) != isinstance(choices[0], bool):
             hint = suggest(str(node), map(str, choices))
-            raise RecipeError(f"{path}: expected one of {list(choices)}, got {_shown(node)}. {hint}")
+            raise RecipeError(
+                f"{path}: expected one of {list(choices)}, got {_shown(node)}. {hint}"
+            )
         return node
     if origin in (Union, types.UnionType):
         return _build_union(get_args(annotation), node, path)

@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "Evaluator": "evaluation",
         "RunDirectory": "rundir",
-        "load_run": "loop",
+        "evaluate_run": "saved",
+        "load_run": "saved",
         "run": "loop",
     },
 )

@@ -50,20 +50,28 @@ class History:
             "success": [[_plain(v) for v in row] for row in self._success],
         }
 
-    def summary(self) -> dict[str, Any]:
-        """P, F, G and the success matrix (task x evaluation), null where there is no value."""
+    def summary(self, baseline: list[float | None]) -> dict[str, Any]:
+        """P, F, FT, G and the success matrix (task x evaluation), null where there is no value.
+
+        Args:
+            baseline: AUC^b of each task, [T]; FT needs all of them.
+        """
         success, trained = self.success, np.array(self.trained)
         steps, average = np.array(self.task_steps), self.settings.average
         reached = metrics.steps_to_threshold(success, trained, steps, self.settings.threshold)
+        auc = metrics.area_under_curve(success, trained)
+        known = [math.nan if b is None else b for b in baseline]
+        transfer = metrics.forward_transfer(auc, known)
         return {
             "performance": _plain(metrics.performance(success, average)),
             "forgetting": _plain(metrics.forgetting(success, trained, average)),
-            "forward_transfer": None,
+            "forward_transfer": _plain(float(np.mean(transfer))),
             "steps_to_threshold": [_plain(g) for g in reached],
             "tasks": self.tasks,
             "success": [[_plain(v) for v in column] for column in success.T],
             "final_success": [_plain(v) for v in metrics.final_success(success, average)],
             "own_success": [_plain(v) for v in metrics.own_success(success, trained, average)],
-            "area_under_curve": [_plain(v) for v in metrics.area_under_curve(success, trained)],
+            "area_under_curve": [_plain(v) for v in auc],
+            "forward_transfer_per_task": [_plain(v) for v in transfer],
             "evaluations": {"trained": self.trained, "task_steps": self.task_steps},
         }

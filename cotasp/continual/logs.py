@@ -41,7 +41,10 @@ class Logs:
 
     def __init__(self, path: Path, recipe: Recipe, n_tasks: int, progress: bool) -> None:
         self.recipe = recipe
-        self.loggers = [CSVLogger("metrics", log_dir=str(path)), *_extra_logger(recipe.logger, path)]
+        self.loggers = [
+            CSVLogger("metrics", log_dir=str(path)),
+            *_extra_logger(recipe.logger, path),
+        ]
         self.bar = tqdm(
             total=recipe.steps_per_task * n_tasks,
             disable=not progress,

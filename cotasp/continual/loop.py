@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,20 @@ def make_learner(recipe: Recipe, tasks: tuple[Task, ...]) -> Learner:
     return recipe.agent.learner(problem, recipe.method)
 
 
-def run(recipe: Recipe, out: str | Path, *, progress: bool = True) -> dict[str, Any]:
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    baseline: Mapping[str, float] | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
 
     Args:
         recipe: what to run.
         out: the run directory; must not exist or be empty.
+        baseline: AUC of single-task runs by environment, see `cotasp.continual.saved`; without
+            it, or where a task has none, there is no forward transfer.
         progress: whether to draw a progress bar on standard error.
 
     Returns:
@@ -86,7 +94,7 @@ def run(recipe: Recipe, out: str | Path, *, progress: bool = True) -> dict[str, 
         logs.close()
         evaluator.close()
     summary = {
-        **history.summary(),
+        **history.summary([(baseline or {}).get(task.env) for task in tasks]),
         **learner.summary(),
         "protocol": stamp,
         "seed": recipe.seed,
@@ -110,6 +118,7 @@ def _train(
         total_frames=recipe.steps_per_task,
         trust_policy=True,
         track_traj_ids=False,
+        auto_register_policy_transforms=False,
     )
     steps = 0
     try:
@@ -154,24 +163,3 @@ def _evaluate(
     scores = {i: evaluator(i, learner.policy(i)) for i in chosen}
     history.add(index, steps, {i: score.success for i, score in scores.items()})
     logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})
-
-
-def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
-    """A run's recipe, tasks, and learner as its last checkpoint holds it.
-
-    Raises:
-        RunError: no run directory, no checkpoint, or one that does not fit the recipe.
-    """
-    directory = RunDirectory.open(path)
-    recipe = directory.recipe()
-    checkpoints = directory.checkpoints()
-    if not checkpoints:
-        raise RunError(f"{directory.path}: no checkpoint; one is written when a task ends")
-    tasks = recipe.stream.make_tasks()
-    learner = make_learner(recipe, tasks)
-    try:
-        Checkpoint(learner=learner).load(checkpoints[-1])
-    except Exception as error:  # torchrl, tensordict and json each raise their own
-        raise RunError(f"{checkpoints[-1]}: cannot be loaded: {error}") from error
-    return recipe, tasks, learner
-

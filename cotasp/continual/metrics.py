@@ -61,7 +61,7 @@ def forward_transfer(auc: list[float], baseline: list[float]) -> list[float]:
         auc: AUC_i of the continual run, [T].
         baseline: AUC^b_i of single-task runs of the same budget, [T].
     """
-    return [(a - b) / (1.0 - b) if b < 1.0 else float("nan") for a, b in zip(auc, baseline)]
+    return [float("nan") if b == 1.0 else (a - b) / (1.0 - b) for a, b in zip(auc, baseline)]
 
 
 def steps_to_threshold(

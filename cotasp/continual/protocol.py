@@ -11,7 +11,28 @@ from typing import Any
 from cotasp.continual.metrics import FORMULAS
 from cotasp.recipe import Recipe
 
-_PACKAGES = ("cotasp", "torch", "torchrl", "tensordict", "gymnasium", "metaworld", "mujoco", "numpy")
+_PACKAGES = (
+    "cotasp",
+    "torch",
+    "torchrl",
+    "tensordict",
+    "gymnasium",
+    "metaworld",
+    "mujoco",
+    "numpy",
+)
+
+# what a single-task baseline must share with the run it is compared with
+COMPARABLE = (
+    "environment",
+    "reward_version",
+    "horizon",
+    "steps_per_task",
+    "evaluate_every",
+    "episodes",
+    "evaluation_mode",
+    "success_rule",
+)
 
 
 def protocol_stamp(recipe: Recipe) -> dict[str, Any]:

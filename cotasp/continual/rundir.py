@@ -66,7 +66,9 @@ class RunDirectory:
             write_text(run.path / RECIPE, dump(recipe))
             write_json(run.path / STAMP, facts)
         except OSError as error:
-            raise RunError(f"{run.path}: cannot make the run directory: {error.strerror}") from error
+            raise RunError(
+                f"{run.path}: cannot make the run directory: {error.strerror}"
+            ) from error
         return run
 
     @classmethod

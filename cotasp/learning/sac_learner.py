@@ -99,9 +99,7 @@ class SACLearner:
         self._begin_phase("theta")
         self._choose_behaviour()
         active = self.final_mask().split(self.meta_policy.hidden)
-        return facts | {
-            f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)
-        }
+        return facts | {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
 
     def _check_sub_network(self, mask: Tensor) -> None:
         try:
@@ -251,8 +249,8 @@ class SACLearner:
     def _keep_a_unit_per_layer(self, before: Tensor) -> None:
         """Undoes the step in layers that it would switch off altogether."""
         with torch.no_grad():
-            layers = zip(self.code.split(self.meta_policy.hidden), self.final_mask().split(
-                self.meta_policy.hidden), before.split(self.meta_policy.hidden))  # fmt: skip
+            hidden = self.meta_policy.hidden
+            layers = zip(*(x.split(hidden) for x in (self.code, self.final_mask(), before)))
             for code, mask, old in layers:
                 if not mask.any():
                     code.copy_(old)

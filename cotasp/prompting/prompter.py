@@ -86,9 +86,7 @@ class Prompter(nn.Module):
         layers = zip(self.dictionaries, code.double().split(self.hidden))
         for number, (dictionary, layer_code) in enumerate(layers, start=1):
             before = dictionary.atoms.clone()
-            self.coding.update(
-                dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda
-            )
+            self.coding.update(dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda)
             values = diagnostics(
                 dictionary, previous=before, lmbda=self.coding.lmbda, solver=self.coding.solver
             )
@@ -103,11 +101,10 @@ class TextEncoder(TensorDictModuleBase):
         encoder: see `cotasp.prompting.encoders`.
     """
 
-    in_keys = ["text"]
-    out_keys = ["embedding"]
-
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
+        self.in_keys = ["text"]
+        self.out_keys = ["embedding"]
         self.encoder = encoder
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

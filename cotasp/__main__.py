@@ -1,0 +1,181 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cotasp import __version__
+from cotasp.errors import CotaspError, RecipeError
+
+EPILOG = """examples:
+  cotasp run recipes/smoke.yaml                      learn a toy stream, in seconds
+  cotasp run recipes/cotasp_cw10.yaml --seed 3       another seed
+  cotasp run recipes/cotasp_cw10.yaml dictionary.solver=fista mask.gradient=identity
+  cotasp show recipes/smoke.yaml dictionary.lmbda=1e-2
+  cotasp list solver
+  cotasp evaluate runs/smoke-seed0
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="cotasp",
+        description="Continual reinforcement learning with sparse-prompted sub-networks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"cotasp {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, action: Callable[[argparse.Namespace], None], help: str):
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(action=action)
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        return sub
+
+    def recipe_arguments(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+        sub.add_argument(
+            "overrides",
+            nargs="*",
+            metavar="key=value",
+            help="edits, e.g. dictionary.lmbda=1e-2 or dictionary.solver=fista",
+        )
+        sub.add_argument("--seed", type=int, help="replaces the recipe's seed")
+
+    run = command("run", _run, "Learn a recipe's stream and write a run directory.")
+    recipe_arguments(run)
+    run.add_argument("--out", help="run directory; default runs/<recipe>-seed<seed>")
+    run.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
+    run.add_argument(
+        "--baseline",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="run directories of single-task runs, for forward transfer",
+    )
+
+    show = command("show", _show, "Print a recipe with every default, without running it.")
+    recipe_arguments(show)
+
+    list_ = command("list", _list, "List the components that recipes can name.")
+    list_.add_argument("kind", nargs="?", help="encoder, solver, update, mask, ...")
+
+    evaluate = command("evaluate", _evaluate, "Evaluate every task of a run from its checkpoint.")
+    evaluate.add_argument("dir", metavar="DIR", help="run directory")
+    evaluate.add_argument("--episodes", type=int, help="episodes per task")
+    evaluate.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")
+    return top
+
+
+def _recipe(arguments: argparse.Namespace) -> Any:
+    from cotasp.recipe import load, with_seed
+
+    return with_seed(load(arguments.recipe, arguments.overrides), arguments.seed)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from cotasp.recipe import dump
+
+    print(dump(_recipe(arguments)), end="")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from cotasp.registry import KINDS, suggest
+
+    if arguments.kind is not None and arguments.kind not in KINDS:
+        raise RecipeError(f"unknown kind {arguments.kind!r}. {suggest(arguments.kind, KINDS)}")
+    for kind in [arguments.kind] if arguments.kind else KINDS:
+        registry = KINDS[kind]
+        print(f"{kind}:")
+        for name in registry.names():
+            print(f"  {name:<14} {registry.describe(name)}")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from cotasp.recipe import dump
+
+    recipe = _recipe(arguments)
+    out = arguments.out or f"runs/{Path(arguments.recipe).stem}-seed{recipe.seed}"
+    if not arguments.quiet:
+        print(f"# recipe, every default written out; kept in {out}/recipe.yaml")
+        print(dump(recipe), flush=True)
+    _prepare_process()
+    from cotasp.continual.loop import run
+    from cotasp.continual.protocol import protocol_stamp
+    from cotasp.continual.saved import baseline_auc
+    from cotasp.continual.table import summary_table
+
+    baseline = baseline_auc(arguments.baseline, protocol_stamp(recipe))
+    summary = run(recipe, out, baseline=baseline, progress=not arguments.quiet)
+    print(summary_table(summary))
+    print(
+        f"done: {summary['steps']:,} steps in {summary['wall_seconds']:.0f} s, "
+        f"P {summary['performance']:.3f}, F {summary['forgetting']:.3f}; see {out}/summary.json"
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    _prepare_process()
+    from cotasp.continual.saved import evaluate_run
+
+    scores = evaluate_run(arguments.dir, episodes=arguments.episodes, mode=arguments.mode)
+    width = max(map(len, scores))
+    print(f"{'task':<{width}}  success  return  steps")
+    for name, score in scores.items():
+        print(
+            f"{name:<{width}}  {score.success:7.2f}  {score.episode_return:6.1f}"
+            f"  {score.episode_length:5.0f}"
+        )
+    mean = sum(score.success for score in scores.values()) / len(scores)
+    print(f"done: mean success {mean:.3f} over {len(scores)} tasks")
+
+
+def _prepare_process() -> None:
+    """One thread, and a quiet torchrl.
+
+    Two processes of one thread scale at these sizes, two threads of one process do not.
+    """
+    import os
+
+    os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl reads it when imported
+
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0 well, 1 a failed run, 2 a bad recipe or argument."""
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    # argparse ends a list of positionals at the first option: take up what stands behind it
+    if rest and (not hasattr(arguments, "overrides") or any(r.startswith("-") for r in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides += rest
+    if not arguments.debug:
+        warnings.formatwarning = lambda message, category, *rest: f"warning: {message}\n"
+    try:
+        arguments.action(arguments)
+    except KeyboardInterrupt:
+        print("cotasp: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if arguments.debug:
+            raise
+        known = isinstance(error, CotaspError)
+        message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
+        print(f"cotasp: error: {' '.join(message.split())}", file=sys.stderr)
+        return 2 if isinstance(error, RecipeError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

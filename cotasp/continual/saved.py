@@ -1,0 +1,97 @@
+"""Runs read back: their learner, their scores, their use as a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torchrl.checkpoint import Checkpoint
+
+from cotasp.continual.evaluation import Evaluator, Score
+from cotasp.continual.loop import make_learner
+from cotasp.continual.protocol import COMPARABLE
+from cotasp.continual.rundir import SUMMARY, RunDirectory
+from cotasp.errors import RecipeError, RunError
+from cotasp.learning.agent import Learner
+from cotasp.recipe import Recipe
+from cotasp.tasks.task import Task
+
+
+def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
+    """A run's recipe, tasks, and learner as its last checkpoint holds it.
+
+    Raises:
+        RunError: no run directory, no checkpoint, or one that does not fit the recipe.
+    """
+    directory = RunDirectory.open(path)
+    recipe = directory.recipe()
+    checkpoints = directory.checkpoints()
+    if not checkpoints:
+        raise RunError(f"{directory.path}: no checkpoint; one is written when a task ends")
+    tasks = recipe.stream.make_tasks()
+    learner = make_learner(recipe, tasks)
+    try:
+        Checkpoint(learner=learner).load(checkpoints[-1])
+    except Exception as error:  # torchrl, tensordict and json each raise their own
+        raise RunError(f"{checkpoints[-1]}: cannot be loaded: {error}") from error
+    return recipe, tasks, learner
+
+
+def evaluate_run(
+    path: str | Path, *, episodes: int | None = None, mode: str | None = None
+) -> dict[str, Score]:
+    """Scores of every task of a run, from its last checkpoint.
+
+    With the run's own settings, a finished task scores exactly what the run's last evaluation
+    of it found.  A task that the run has not reached is done from its text alone.
+
+    Args:
+        path: run directory.
+        episodes: per task; None: as in the run.
+        mode: `"deterministic"` or `"stochastic"`; None: as in the run.
+
+    Returns:
+        task name to score.
+
+    Raises:
+        RecipeError: fewer than one episode.
+        RunError: see `load_run`.
+    """
+    recipe, tasks, learner = load_run(path)
+    changes = {"episodes": episodes, "mode": mode}
+    settings = replace(recipe.evaluation, **{k: v for k, v in changes.items() if v is not None})
+    evaluator = Evaluator(tasks, settings, recipe.seed)
+    try:
+        return {task.name: evaluator(i, learner.policy(i)) for i, task in enumerate(tasks)}
+    finally:
+        evaluator.close()
+
+
+def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str, float]:
+    """AUC^b of single-task runs, by environment, averaged over runs of the same one.
+
+    Args:
+        paths: run directories, each of a stream of one task.
+        stamp: of the run they are to be compared with.
+
+    Raises:
+        RecipeError: a run has several tasks or followed another protocol.
+        RunError: a directory without summary.
+    """
+    found: dict[str, list[float]] = {}
+    for path in paths:
+        summary = RunDirectory.open(path).read(SUMMARY)
+        if len(summary["tasks"]) != 1:
+            raise RecipeError(
+                f"baseline {path}: expected a run of one task, got {len(summary['tasks'])}"
+            )
+        for key in COMPARABLE:
+            if summary["protocol"].get(key) != stamp.get(key):
+                raise RecipeError(
+                    f"baseline {path}: expected the same {key} as this run, "
+                    f"{stamp.get(key)!r}, got {summary['protocol'].get(key)!r}"
+                )
+        found.setdefault(summary["tasks"][0], []).append(summary["area_under_curve"][0])
+    return {env: sum(values) / len(values) for env, values in found.items()}

@@ -1,0 +1,37 @@
+"""A run's summary as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _cell(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def summary_table(summary: dict[str, Any]) -> str:
+    """Per task: success after its own training, at the end, forgotten, and steps to threshold."""
+    stamp = summary["protocol"]
+    width = max(len("task"), *map(len, summary["tasks"]))
+    lines = [f"{'task':<{width}}  trained  at end  forgotten  steps to {stamp['threshold']:g}"]
+    rows = zip(
+        summary["tasks"],
+        summary["own_success"],
+        summary["final_success"],
+        summary["steps_to_threshold"],
+    )
+    for name, own, final, steps in rows:
+        forgotten = None if own is None or final is None else own - final
+        reached = "not reached" if steps is None else f"{steps * 1e6:,.0f}"
+        lines.append(
+            f"{name:<{width}}  {_cell(own):>7}  {_cell(final):>6}  {_cell(forgotten):>9}"
+            f"  {reached:>12}"
+        )
+    used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])
+    lines.append(f"neurons in use per layer: {used}")
+    lines.append(
+        f"success: {stamp['success_rule']}, {stamp['evaluation_mode']}, {stamp['episodes']} "
+        f"episodes, mean of the last {stamp['averaged_evaluations']} evaluation(s); "
+        f"protocol {stamp['hash']}"
+    )
+    return "\n".join(lines)
