@@ -19,7 +19,7 @@ class PointEnv(EnvBase):
 
     With position p, velocity v and action a,
 
-        v ← v/2 + 0.075 a,   p ← clip(p + v, −1, 1),   reward = 1 − tanh(2 ‖p − goal‖),
+        v ← v/2 + 0.075 a,   p ← clip(p + v, −1, 1),   reward = 1 − ‖p − goal‖,
 
     starting at rest, uniformly in [-0.5, 0.5]².  The observation is (p, v / 0.15), [4].  Success is
     ‖p − goal‖ < 0.2.  As the goal is not observed, two goals ask for different actions at equal
@@ -88,7 +88,7 @@ class PointEnv(EnvBase):
         self._steps = self._steps + 1
         distance = torch.linalg.vector_norm(self._position - self._goal, dim=-1, keepdim=True)
         packed = self._pack(distance < SUCCESS_RADIUS, self._steps >= self._horizon)
-        packed.set("reward", 1.0 - torch.tanh(2.0 * distance))
+        packed.set("reward", 1.0 - distance)
         return packed
 
     def _pack(self, success: torch.Tensor, truncated: torch.Tensor) -> TensorDict:

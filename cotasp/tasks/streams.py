@@ -148,6 +148,13 @@ class Gymnasium:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
+        solved = {}
+        for i, entry in enumerate(self.tasks):
+            if solved.setdefault(entry.env, entry.success_return) != entry.success_return:
+                raise RecipeError(
+                    f"Gymnasium.tasks[{i}].success_return: expected {solved[entry.env]} as in "
+                    f"the first visit of {entry.env}, got {entry.success_return}"
+                )
         if self.horizon is not None:
             _check_horizon(self)
 
@@ -187,19 +194,6 @@ class Gymnasium:
             raise RecipeError(f"Gymnasium.tasks[{index}].env: {error}") from error
 
 
-_GOALS: dict[str, tuple[float, float, str]] = {
-    "right": (0.8, 0.0, "Move the point to the right edge."),
-    "left": (-0.8, 0.0, "Move the point to the left edge."),
-    "top": (0.0, 0.8, "Move the point to the top edge."),
-    "bottom": (0.0, -0.8, "Move the point to the bottom edge."),
-    "upper-right": (0.8, 0.8, "Move the point to the upper right corner."),
-    "lower-left": (-0.8, -0.8, "Move the point to the lower left corner."),
-    "upper-left": (-0.8, 0.8, "Move the point to the upper left corner."),
-    "lower-right": (0.8, -0.8, "Move the point to the lower right corner."),
-    "centre": (0.0, 0.0, "Keep the point in the centre."),
-}
-
-
 @dataclass(frozen=True)
 class Point:
     """A point to be moved in the plane to a goal that only the text tells; learnt in seconds.
@@ -218,16 +212,16 @@ class Point:
         if not self.goals:
             raise RecipeError("Point.goals: expected at least one goal, got none; name a goal")
         for i, goal in enumerate(self.goals):
-            if goal not in _GOALS:
+            if goal not in texts.GOALS:
                 raise RecipeError(
-                    f"Point.goals[{i}]: expected a goal, got {goal!r}. {suggest(goal, _GOALS)}"
+                    f"Point.goals[{i}]: expected a goal, got {goal!r}. {suggest(goal, texts.GOALS)}"
                 )
         _check_horizon(self)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per goal."""
-        builds = [partial(_point, _GOALS[goal][:2], self.horizon) for goal in self.goals]
-        return named_tasks([(goal, _GOALS[goal][2]) for goal in self.goals], builds)
+        builds = [partial(_point, texts.GOALS[goal][:2], self.horizon) for goal in self.goals]
+        return named_tasks([(goal, texts.GOALS[goal][2]) for goal in self.goals], builds)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -235,7 +229,7 @@ class Point:
             "stream": "point",
             "environment": "cotasp point 1",  # count up when PointEnv changes
             "horizon": self.horizon,
-            **task_facts([(goal, _GOALS[goal][2]) for goal in self.goals]),
+            **task_facts([(goal, texts.GOALS[goal][2]) for goal in self.goals]),
         }
 
 

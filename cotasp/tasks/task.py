@@ -17,7 +17,7 @@ class Task:
     Args:
         name: unique within its stream; the second visit of an environment is `"<env>#2"`.
         text: what a text encoder reads.
-        env: the environment's own name, equal for all its visits.
+        env: the environment's own name; within a stream, equal names build equal environments.
         build: `(num_envs, seed) -> EnvBase`.
     """
 

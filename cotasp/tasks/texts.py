@@ -1,6 +1,6 @@
-"""A sentence for each of the 50 Meta-World tasks.
+"""A sentence for each of the 50 Meta-World tasks, and for each goal of the toy.
 
-The ten of Continual World (`CW10`) are those used with CoTASP (arXiv 2305.18444); the others are
+Of Meta-World's, the ten of Continual World (`CW10`) are those used with CoTASP (arXiv 2305.18444); the others are
 written in their style from what the Meta-World paper says the tasks are (arXiv 1910.10897).
 """
 
@@ -72,3 +72,16 @@ TEXTS: dict[str, str] = {
     "window-close-v3": "Push and close a window.",
     "window-open-v3": "Push and open a window.",
 }
+
+GOALS: dict[str, tuple[float, float, str]] = {
+    "right": (0.8, 0.0, "Move the point to the right edge."),
+    "left": (-0.8, 0.0, "Move the point to the left edge."),
+    "top": (0.0, 0.8, "Move the point to the top edge."),
+    "bottom": (0.0, -0.8, "Move the point to the bottom edge."),
+    "upper-right": (0.8, 0.8, "Move the point to the upper right corner."),
+    "lower-left": (-0.8, -0.8, "Move the point to the lower left corner."),
+    "upper-left": (-0.8, 0.8, "Move the point to the upper left corner."),
+    "lower-right": (0.8, -0.8, "Move the point to the lower right corner."),
+    "centre": (0.0, 0.0, "Keep the point in the centre."),
+}
+"""Goal of `PointEnv` by name: x, y and text."""
