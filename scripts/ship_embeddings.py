@@ -12,13 +12,13 @@ import json
 import numpy as np
 
 from cotasp.prompting import _sbert
-from cotasp.tasks.streams import _GOALS, Point
-from cotasp.tasks.texts import TEXTS
+from cotasp.tasks.streams import Point
+from cotasp.tasks.texts import GOALS, TEXTS
 
 
 def stream_texts() -> list[str]:
     """The texts of the 50 Meta-World tasks and of all goals of the toy stream, each once."""
-    toy = Point(goals=tuple(_GOALS)).make_tasks()
+    toy = Point(goals=tuple(GOALS)).make_tasks()
     return list(dict.fromkeys([*TEXTS.values(), *(task.text for task in toy)]))
 
 

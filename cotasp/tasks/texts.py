@@ -1,7 +1,7 @@
 """A sentence for each of the 50 Meta-World tasks, and for each goal of the toy.
 
-Of Meta-World's, the ten of Continual World (`CW10`) are those used with CoTASP (arXiv 2305.18444); the others are
-written in their style from what the Meta-World paper says the tasks are (arXiv 1910.10897).
+The ten of Continual World (`CW10`) are those used with CoTASP (arXiv 2305.18444); Meta-World's
+others are written in their style from what its paper says they are (arXiv 1910.10897).
 """
 
 from __future__ import annotations
