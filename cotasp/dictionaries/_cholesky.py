@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.linalg.blas import dtpsv
-from scipy.linalg.lapack import dpotrf, dtpttr, dtrttp
+from scipy.linalg.lapack import dpotrf, dtpqrt, dtpttr, dtrttp
 
 Array = NDArray[np.float64]
 
@@ -61,24 +60,18 @@ class Factor:
     def remove(self, i: int) -> None:
         """Drops the i-th atom.
 
-        With row u of U beside the trailing block T, the new block T' has T'ᵀT' = TᵀT + uᵀu.
-        For p = T⁻ᵀu and t_j = 1 + p_1² + … + p_j² that is row by row (Gill, Golub, Murray and
-        Saunders 1974, method C1, with the recurrence written as a suffix sum)
-
-            T'_j = sqrt(t_j / t_{j-1}) T_j + p_j / sqrt(t_j t_{j-1}) Σ_{i>j} p_i T_i.
+        With u the i-th row of U right of the diagonal and T the triangle below it, the triangle
+        that takes their place is the R of a QR factorisation of T stacked on u.
         """
         last = self.size - 1
         if i < last:
             full, _ = dtpttr(self.size, self._packed[: self.size * (self.size + 1) // 2])
-            block = np.triu(full[i + 1 :, i + 1 :])
-            p = solve_triangular(block, full[i, i + 1 :], trans=1, check_finite=False)
-            t = np.cumsum(np.concatenate([[1.0], p * p]))
-            suffix = np.zeros_like(block)
-            suffix[:-1] = np.cumsum((p[:, None] * block)[:0:-1], axis=0)[::-1]
-            new = np.delete(full[:last], i, axis=1)
-            new[i:, i:] = np.sqrt(t[1:] / t[:-1])[:, None] * block
-            new[i:, i:] += (p / np.sqrt(t[1:] * t[:-1]))[:, None] * suffix
-            packed, _ = dtrttp(np.asfortranarray(new))
+            block, *_ = dtpqrt(
+                0, min(8, last - i), full[i + 1 :, i + 1 :], full[i : i + 1, i + 1 :]
+            )
+            full[:i, i:last] = full[:i, i + 1 :]
+            full[i:last, i:last] = block
+            packed, _ = dtrttp(full[:last, :last])
             self._packed[: len(packed)] = packed
         self.size = last
 
