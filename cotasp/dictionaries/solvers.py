@@ -15,6 +15,9 @@ from cotasp.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Init = Tensor | None
+    Codes = tuple[Tensor, Tensor]
+
 
 class Solver(Protocol):
     """Finds sparse codes.  Judged by `sparse_encode`, which checks inputs and certifies the result.
@@ -36,8 +39,8 @@ class Solver(Protocol):
         *,
         lmbda: float,
         positive: bool = False,
-        init: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        init: Init = None,
+    ) -> Codes:
         """Codes of X.
 
         Args:
@@ -97,8 +100,8 @@ class Lars:
         *,
         lmbda: float,
         positive: bool = False,
-        init: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        init: Init = None,
+    ) -> Codes:
         """See `Solver.__call__`; n_iter counts steps on the path."""
         from cotasp.dictionaries._lars import lars
 
@@ -133,8 +136,8 @@ class Fista:
         *,
         lmbda: float,
         positive: bool = False,
-        init: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        init: Init = None,
+    ) -> Codes:
         """See `Solver.__call__`; n_iter counts proximal gradient steps."""
         from cotasp.dictionaries._descent import FistaState, descend
 
@@ -170,10 +173,169 @@ class CoordinateDescent:
         *,
         lmbda: float,
         positive: bool = False,
-        init: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        init: Init = None,
+    ) -> Codes:
         """See `Solver.__call__`; n_iter counts sweeps."""
         from cotasp.dictionaries._descent import DescentState, descend
 
         options = {"tol": self.tol, "max_iter": self.max_iter, "first": 4}
         return descend(DescentState, X, dictionary, lmbda, positive, init, **options)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Soft threshold of the correlations: one product, the lasso only for orthonormal atoms.
+
+    s = sign(c)·max(|c| − lmbda, 0) with c = xDᵀ.  A control, not a solver.
+    """
+
+    supports_positive: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Init = None,
+    ) -> Codes:
+        """See `Solver.__call__`; n_iter is 1."""
+        from cotasp.dictionaries._controls import threshold
+
+        return threshold(X, dictionary, lmbda, positive)
+
+
+@dataclass(frozen=True)
+class OMP:
+    """Orthogonal matching pursuit: greedy supports with least-squares codes, a control.
+
+    Adds the atom of largest |g_j| and refits until |g_j| ≤ lmbda for all j, Pati et al. 1993.
+
+    Args:
+        max_iter: most atoms per row.
+    """
+
+    max_iter: int = 10_000
+    supports_positive: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Init = None,
+    ) -> Codes:
+        """See `Solver.__call__`; n_iter counts atoms."""
+        from cotasp.dictionaries._controls import omp
+
+        return omp(X, dictionary, lmbda, self.max_iter)
+
+
+@dataclass(frozen=True)
+class SklearnLars:
+    """scikit-learn's LassoLars, for cross-checks; its own tolerance is that of float32.
+
+    Each row is solved in units of lmbda, where that tolerance hurts least.
+
+    Args:
+        tol: KKT residual above which a row counts as not converged, as a share of lmbda.
+        max_iter: most steps on the path.
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 10_000
+    supports_positive: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Init = None,
+    ) -> Codes:
+        """See `Solver.__call__`; n_iter counts steps on the path."""
+        from cotasp.dictionaries._adapters import sklearn_lars
+
+        return sklearn_lars(X, dictionary, lmbda, positive, max_iter=self.max_iter)
+
+
+@dataclass(frozen=True)
+class SklearnCD:
+    """scikit-learn's coordinate descent (Lasso), for cross-checks.
+
+    Args:
+        tol: KKT residual to reach, as a share of lmbda; its square is the gap that is asked for.
+        max_iter: most iterations of one row.
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 10000
+    supports_positive: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Init = None,
+    ) -> Codes:
+        """See `Solver.__call__`; n_iter as the library counts."""
+        from cotasp.dictionaries._adapters import sklearn_cd
+
+        options = {"tol": self.tol, "max_iter": self.max_iter}
+        return sklearn_cd(X, dictionary, lmbda, positive, **options)
+
+
+@dataclass(frozen=True)
+class Celer:
+    """celer's working sets (Massias et al. 2018), for cross-checks.
+
+    Needs the extra `cotasp[celer]`.
+
+    Args:
+        tol: KKT residual to reach, as a share of lmbda; its square is the gap that is asked for.
+        max_iter: most iterations of one row.
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 200
+    supports_positive: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(
+        self,
+        X: Tensor,
+        dictionary: Tensor,
+        *,
+        lmbda: float,
+        positive: bool = False,
+        init: Init = None,
+    ) -> Codes:
+        """See `Solver.__call__`; n_iter as the library counts."""
+        from cotasp.dictionaries._adapters import celer
+
+        options = {"tol": self.tol, "max_iter": self.max_iter}
+        return celer(X, dictionary, lmbda, positive, **options)
