@@ -43,10 +43,11 @@ class GymEntry:
     success_return: float | None = None
 
 
-def checked_entries(stream: Any, kind: type) -> tuple[Any, ...]:
+def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
     """The stream's tasks as entries, whose texts say something."""
     place = f"{type(stream).__name__}.tasks"
-    entries = []
+    entries: list[Any] = []
+    item: Any
     for i, item in enumerate(stream.tasks):
         if isinstance(item, Mapping):
             item = kind(**item)

@@ -52,10 +52,18 @@ def make(env: str, horizon: int | None = None) -> gymnasium.Env:
 def facts(env: str, horizon: int | None = None) -> tuple[int, int, int]:
     """`(n_obs, n_act, horizon)` of an environment; raises what `make` raises."""
     made = make(env, horizon)
-    n_obs, n_act = int(np.prod(made.observation_space.shape)), made.action_space.shape[0]
-    limit = made.spec.max_episode_steps
+    observation, action = _boxes(made)
+    limit = made.spec.max_episode_steps if made.spec else None
     made.close()
-    return n_obs, n_act, limit
+    assert limit is not None  # make() saw to it
+    return int(np.prod(observation.shape)), action.shape[0], limit
+
+
+def _boxes(made: gymnasium.Env) -> tuple[Box, Box]:
+    """Observation and action space of what `make` made."""
+    assert isinstance(made.observation_space, Box)
+    assert isinstance(made.action_space, Box)
+    return made.observation_space, made.action_space
 
 
 class GymnasiumSimulator:
@@ -67,8 +75,8 @@ class GymnasiumSimulator:
 
     def __init__(self, env: str, horizon: int | None, success_return: float | None):
         self._env = make(env, horizon)
-        space = self._env.action_space
-        self.n_obs = int(np.prod(self._env.observation_space.shape))
+        observation, space = _boxes(self._env)
+        self.n_obs = int(np.prod(observation.shape))
         self.n_act = space.shape[0]
         self._low, self._high, self._dtype = space.low, space.high, space.dtype
         self._center = (space.high.astype(np.float64) + space.low) / 2
@@ -95,13 +103,13 @@ class GymnasiumSimulator:
         )
         self._return += float(reward)
         success = bool(info.get("success", self._return >= self._success_return))
-        return np.asarray(observation).ravel(), reward, terminated, truncated, success
+        return np.asarray(observation).ravel(), float(reward), terminated, truncated, success
 
     def rng_state(self) -> dict[str, Any]:
         """The seed still to be used, or the state of the environment's bit generator."""
         if self._seed is not None:
             return {"seed": self._seed}
-        return self._env.unwrapped.np_random.bit_generator.state
+        return dict(self._env.unwrapped.np_random.bit_generator.state)
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
         """Takes back what `rng_state` gave."""

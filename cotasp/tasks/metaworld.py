@@ -23,7 +23,7 @@ class MetaWorldSimulator:
     n_obs, n_act = 39, 4
 
     def __init__(self, env: str, horizon: int, reward_version: Literal["v1", "v2"]):
-        sim = ALL_V3_ENVIRONMENTS[env](reward_function_version=reward_version)
+        sim: Any = ALL_V3_ENVIRONMENTS[env](reward_function_version=reward_version)
         sim._freeze_rand_vec = False
         sim.seeded_rand_vec = True
         sim._set_task_called = True

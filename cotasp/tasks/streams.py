@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
@@ -114,8 +114,9 @@ class MetaWorld:
     reward_version: Literal["v1", "v2"] = "v2"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", checked_entries(self, TaskEntry))
-        for i, entry in enumerate(self.tasks):
+        entries = checked_entries(self, TaskEntry)
+        object.__setattr__(self, "tasks", entries)
+        for i, entry in enumerate(entries):
             if entry.env not in texts.TEXTS:
                 raise RecipeError(
                     f"MetaWorld.tasks[{i}].env: expected a Meta-World v3 task, got "
@@ -125,7 +126,7 @@ class MetaWorld:
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks listed."""
-        return _metaworld_tasks(self, self.tasks)
+        return _metaworld_tasks(self, cast("tuple[TaskEntry, ...]", self.tasks))
 
     def protocol(self) -> dict[str, str | int | float]:
         """Simulator, rewards, horizon and tasks."""
@@ -148,7 +149,7 @@ class Gymnasium:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
-        solved = {}
+        solved: dict[str, float | None] = {}
         for i, entry in enumerate(self.tasks):
             if solved.setdefault(entry.env, entry.success_return) != entry.success_return:
                 raise RecipeError(
