@@ -7,16 +7,30 @@ factor in place, without the copy that a slice of a square array would cost.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dtpsv
 from scipy.linalg.lapack import dpotrf, dtpqrt, dtpttr, dtrttp
+from threadpoolctl import ThreadpoolController
 
 Array = NDArray[np.float64]
 
 PIVOT = 1e-10
 """An atom whose squared distance to the span of the support is below this share of its own
 squared norm is dependent: its pivot is rounding error and must not be used."""
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager:
+    """Keeps BLAS to one thread: waking others costs more than a step of a path takes."""
+    return _controller().limit(limits=1, user_api="blas")
 
 
 class Factor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cotasp.dictionaries._cholesky import Array, Factor
-from cotasp.dictionaries._lars import GramRows
+from cotasp.dictionaries._lars import MANY, GramRows
 
 
 def threshold(X: Tensor, dictionary: Tensor, lmbda: float, positive: bool) -> tuple[Tensor, Tensor]:
@@ -20,7 +20,7 @@ def threshold(X: Tensor, dictionary: Tensor, lmbda: float, positive: bool) -> tu
 def omp(X: Tensor, dictionary: Tensor, lmbda: float, max_iter: int) -> tuple[Tensor, Tensor]:
     """Codes [n, K] and sizes of the supports [n]; see `cotasp.dictionaries.OMP`."""
     targets, atoms = (np.ascontiguousarray(a.double().cpu().numpy()) for a in (X, dictionary))
-    gram = GramRows(atoms, whole=len(X) >= 4)
+    gram = GramRows(atoms, atoms @ atoms.T if len(X) >= MANY else None)
     code, n_iter = np.zeros((len(X), len(atoms))), np.zeros(len(X), dtype=np.int64)
     for i, x in enumerate(targets):
         chosen, values = _pursue(gram, x, lmbda, max_iter)

@@ -8,8 +8,8 @@ Along (c0 + t·dc, lmbda0 + t·dlmbda), t from 0 to 1, the solution is piecewise
 with w = G_AA⁻¹ (dc_A − dlmbda·sign(s_A)) until an atom off the support reaches the bound and
 joins, or one on it reaches zero and leaves.  LARS (Osborne et al. 2000, Efron et al. 2004; with
 Cholesky up- and downdates as in Mairal et al. 2009) is the line dc = 0 that lowers lmbda from
-max|c|, where s = 0.  A warm start takes the other direction: any s solves *some* problem
-(c0, lmbda), and the line from c0 to c repairs it in about as many steps as the supports differ.
+max|c|, where s = 0.  Repairs take the other direction: any s solves *some* problem (c0, lmbda),
+and the line from c0 to c leads from there to the solution.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from cotasp.dictionaries._cholesky import Array, Factor
+from cotasp.dictionaries._cholesky import Array, Factor, one_thread
+from cotasp.dictionaries._polish import Problem, polish
 
 TINY = 1e-300
 """Slacks and magnitudes are kept above this, so that a step length is never negative."""
+REPAIRS = 5
+"""How often the end of a path may miss the KKT conditions and be continued."""
+MANY = 4
+"""Rows from which on the whole Gram matrix pays."""
 
 
 class GramRows:
@@ -29,15 +35,15 @@ class GramRows:
 
     Args:
         atoms: D, [K, m].
-        whole: compute all rows at once, for many right-hand sides.
+        whole: G, [K, K], if it is known already.
         block: rows computed together otherwise.
     """
 
-    def __init__(self, atoms: Array, whole: bool, block: int = 32):
+    def __init__(self, atoms: Array, whole: Array | None = None, block: int = 32):
         self.atoms, self.block = atoms, min(block, len(atoms))
         self.squares = np.einsum("km,km->k", atoms, atoms)
-        self.matrix = atoms @ atoms.T if whole else np.empty((len(atoms), len(atoms)))
-        self.known = np.full(len(atoms), whole)
+        self.matrix = np.empty((len(atoms), len(atoms))) if whole is None else whole
+        self.known = np.full(len(atoms), whole is not None)
 
     def row(self, j: int, slack: Array) -> Array:
         """Row j, [K]; atoms of small `slack` [2, K] are likely to be asked for next."""
@@ -80,6 +86,12 @@ class Homotopy:
     atoms = property(lambda self: self._atoms[: self.k], doc="The support A, in factor order.")
     signs = property(lambda self: self._signs[: self.k], doc="Signs of the codes on A.")
     sizes = property(lambda self: self._sizes[: self.k], doc="Their magnitudes, ≥ 0.")
+
+    def code(self) -> Array:
+        """The solution of the problem that the path has reached, [K]."""
+        code = np.zeros(len(self.slack[0]))
+        code[self.atoms] = self.signs * self.sizes
+        return code
 
     def start(self, code: Array, g: Array, lmbda: float) -> Array:
         """Stands at `code` [K], with correlations g = D(x − sD); returns dc, the way to go, [K].
@@ -195,15 +207,7 @@ class Homotopy:
 
 
 def solve_row(
-    gram: GramRows,
-    x: Array,
-    lmbda: float,
-    *,
-    positive: bool,
-    init: Array | None,
-    tol: float,
-    max_iter: int,
-    repairs: int = 4,
+    gram: GramRows, x: Array, lmbda: float, *, positive: bool, tol: float, max_iter: int
 ) -> tuple[Array, int]:
     """The lasso code [K] of one x [m], and the number of steps that were needed.
 
@@ -211,25 +215,26 @@ def solve_row(
     the dictionary.  Where that point fails the KKT conditions, which rounding can cause, a new
     path from there repairs it.
     """
-    atoms = gram.atoms
-    path = Homotopy(gram, positive)
+    atoms, path = gram.atoms, Homotopy(gram, positive)
     c = atoms @ x
-    code = np.zeros(len(atoms)) if init is None else init.copy()
     top = float((c if positive else np.abs(c)).max())
+    best, least = np.zeros(len(atoms)), np.inf
     if top <= lmbda:
-        return np.zeros(len(atoms)), 0
+        return best, 0
     with np.errstate(all="ignore"):  # slacks of exactly zero make infinite speeds, as they should
-        for attempt in range(1 + repairs):
-            if attempt == 0 and not code.any():
-                path.start(code, c, top)
-                path.follow(np.zeros(len(atoms)), lmbda - top, max_iter)
-            else:
-                g = c if not code.any() else atoms @ (x - code @ atoms)
-                path.follow(path.start(code, g, lmbda), 0.0, max_iter)
+        path.start(best, c, top)
+        ended = path.follow(np.zeros(len(atoms)), lmbda - top, max_iter)
+        if not ended:
+            return path.code(), path.n_iter
+        for _ in range(REPAIRS):
             code, worst = finish(path, x, lmbda)
-            if worst <= tol * lmbda or path.n_iter >= max_iter:
+            if worst < least:
+                best, least = code, worst
+            if least <= tol * lmbda or not ended:
                 break
-    return code, path.n_iter
+            dc = path.start(code, atoms @ (x - code @ atoms), lmbda)
+            ended = path.follow(dc, 0.0, min(max_iter, path.n_iter + len(atoms)))
+    return best, path.n_iter
 
 
 def finish(path: Homotopy, x: Array, lmbda: float) -> tuple[Array, float]:
@@ -260,13 +265,20 @@ def lars(
     max_iter: int,
 ) -> tuple[Tensor, Tensor]:
     """Codes [n, K] and steps [n] of the rows of X [n, m]; see `cotasp.dictionaries.Lars`."""
-    targets, atoms = (np.ascontiguousarray(a.double().cpu().numpy()) for a in (X, dictionary))
-    starts = None if init is None else init.double().cpu().numpy()
-    gram = GramRows(atoms, whole=len(X) >= 4)
-    code, n_iter = np.zeros((len(X), len(atoms))), np.zeros(len(X), dtype=np.int64)
-    for i, x in enumerate(targets):
-        start = None if starts is None else starts[i]
-        code[i], n_iter[i] = solve_row(
-            gram, x, lmbda, positive=positive, init=start, tol=tol, max_iter=max_iter
-        )
-    return torch.from_numpy(code).to(X), torch.from_numpy(n_iter).to(X.device)
+    targets, atoms = X.double().cpu(), dictionary.double().cpu().contiguous()
+    code = torch.zeros(len(X), len(atoms), dtype=torch.float64)
+    n_iter = torch.zeros(len(X), dtype=torch.int64)
+    whole = atoms @ atoms.mT if len(X) >= MANY or init is not None else None
+    todo = torch.ones(len(X), dtype=torch.bool)
+    if init is not None:
+        problem = Problem(targets, atoms, pad(whole, (0, 1, 0, 1)), lmbda, positive)
+        code, kkt = polish(problem, init.double().cpu(), tol=tol)
+        todo, n_iter = kkt > tol * lmbda, n_iter + 1
+    gram = GramRows(atoms.numpy(), None if whole is None else whole.numpy())
+    with one_thread():
+        for i in todo.nonzero().flatten().tolist():
+            row, n_iter[i] = solve_row(
+                gram, targets[i].numpy(), lmbda, positive=positive, tol=tol, max_iter=max_iter
+            )
+            code[i] = torch.from_numpy(row)
+    return code.to(X), n_iter.to(X.device)

@@ -33,13 +33,7 @@ class Solver(Protocol):
     """Whether the code claims to be the lasso solution, so that falling short of it is reported."""
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """Codes of X.
 
@@ -94,13 +88,7 @@ class Lars:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter counts steps on the path."""
         from cotasp.dictionaries._lars import lars
@@ -130,13 +118,7 @@ class Fista:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter counts proximal gradient steps."""
         from cotasp.dictionaries._descent import FistaState, descend
@@ -167,13 +149,7 @@ class CoordinateDescent:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter counts sweeps."""
         from cotasp.dictionaries._descent import DescentState, descend
@@ -193,13 +169,7 @@ class Threshold:
     exact: ClassVar[bool] = False
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter is 1."""
         from cotasp.dictionaries._controls import threshold
@@ -225,13 +195,7 @@ class OMP:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter counts atoms."""
         from cotasp.dictionaries._controls import omp
@@ -259,13 +223,7 @@ class SklearnLars:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter counts steps on the path."""
         from cotasp.dictionaries._adapters import sklearn_lars
@@ -291,13 +249,7 @@ class SklearnCD:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter as the library counts."""
         from cotasp.dictionaries._adapters import sklearn_cd
@@ -326,13 +278,7 @@ class Celer:
         _check(self)
 
     def __call__(
-        self,
-        X: Tensor,
-        dictionary: Tensor,
-        *,
-        lmbda: float,
-        positive: bool = False,
-        init: Init = None,
+        self, X: Tensor, dictionary: Tensor, *, lmbda: float, positive: bool, init: Init
     ) -> Codes:
         """See `Solver.__call__`; n_iter as the library counts."""
         from cotasp.dictionaries._adapters import celer
