@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "sparse_encode": "encode",
         "SparseCode": "encode",
         "SparseEncode": "module",
-        "certificate": "certificate",
+        "certificate": "_certificate",
         "Solver": "solvers",
         "Lars": "solvers",
         "Fista": "solvers",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cotasp.dictionaries.certificate import certificate
+from cotasp.dictionaries._certificate import certificate
 from cotasp.dictionaries.solvers import Solver
 from cotasp.errors import ConvergenceWarning, PluginError, RecipeError
 from cotasp.registry import KINDS
