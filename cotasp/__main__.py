@@ -22,21 +22,31 @@ EPILOG = """examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> Any:
+        raise RecipeError(f"{message}; see {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """The argument parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="cotasp",
         description="Continual reinforcement learning with sparse-prompted sub-networks.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"cotasp {__version__}")
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, action: Callable[[argparse.Namespace], None], help: str):
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(action=action)
-        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        sub.add_argument(
+            "--debug", action="store_true", help="show tracebacks", default=argparse.SUPPRESS
+        )
         return sub
 
     def recipe_arguments(sub: argparse.ArgumentParser) -> None:
@@ -65,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     recipe_arguments(show)
 
     list_ = command("list", _list, "List the components that recipes can name.")
-    list_.add_argument("kind", nargs="?", help="encoder, solver, update, mask, ...")
+    list_.add_argument("kind", nargs="?", help="encoder, solver, ...; shows their fields too")
 
     evaluate = command("evaluate", _evaluate, "Evaluate every task of a run from its checkpoint.")
     evaluate.add_argument("dir", metavar="DIR", help="run directory")
@@ -88,6 +98,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     from cotasp.registry import KINDS, suggest
+    from cotasp.schema import signature
 
     if arguments.kind is not None and arguments.kind not in KINDS:
         raise RecipeError(f"unknown kind {arguments.kind!r}. {suggest(arguments.kind, KINDS)}")
@@ -96,10 +107,13 @@ def _list(arguments: argparse.Namespace) -> None:
         print(f"{kind}:")
         for name in registry.names():
             print(f"  {name:<14} {registry.describe(name)}")
+            if arguments.kind and registry.location(name).startswith("cotasp."):
+                for field in signature(registry.get(name)):
+                    print(f"  {'':<16} {field}")
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cotasp.recipe import dump
+    from cotasp.recipe import check_device, dump
 
     recipe = _recipe(arguments)
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-seed{recipe.seed}"
@@ -107,6 +121,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"# recipe, every default written out; kept in {out}/recipe.yaml")
         print(dump(recipe), flush=True)
     _prepare_process()
+    check_device(recipe)
     from cotasp.continual.loop import run
     from cotasp.continual.protocol import protocol_stamp
     from cotasp.continual.saved import baseline_auc
@@ -151,8 +166,7 @@ def _prepare_process() -> None:
     torch.set_num_threads(1)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 well, 1 a failed run, 2 a bad recipe or argument."""
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     top = parser()
     arguments, rest = top.parse_known_args(argv)
     # argparse ends a list of positionals at the first option: take up what stands behind it
@@ -160,20 +174,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         arguments.overrides += rest
+    return arguments
+
+
+def _fail(error: Exception) -> int:
+    """Prints an error in one line; returns its exit code."""
+    known = isinstance(error, CotaspError)
+    message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
+    print(f"cotasp: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2 if isinstance(error, RecipeError) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code.
+
+    0: all went well; 1: a run failed; 2: a recipe or an argument cannot be used; 130: Ctrl-C.
+    """
+    try:
+        arguments = _arguments(argv)
+    except RecipeError as error:
+        return _fail(error)
+    usual = warnings.formatwarning
     if not arguments.debug:
-        warnings.formatwarning = lambda message, category, *rest: f"warning: {message}\n"
+        warnings.formatwarning = lambda message, *rest, **more: f"cotasp: warning: {message}\n"
     try:
         arguments.action(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("cotasp: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader has seen enough, as in `cotasp list | head`
+        sys.stdout = None  # type: ignore[assignment]  # else Python complains when it flushes
+        return 1
     except Exception as error:
         if arguments.debug:
             raise
-        known = isinstance(error, CotaspError)
-        message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
-        print(f"cotasp: error: {' '.join(message.split())}", file=sys.stderr)
-        return 2 if isinstance(error, RecipeError) else 1
+        return _fail(error)
+    finally:
+        warnings.formatwarning = usual
     return 0
 
 

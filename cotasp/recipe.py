@@ -6,21 +6,22 @@ A recipe file holds names and numbers only.  `load` reads it (with `base:` and o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from cotasp._yaml import parse, write
 from cotasp.errors import RecipeError
 from cotasp.learning.agent import Agent, Method
 from cotasp.learning.protections import Freeze, Protection
 from cotasp.learning.sac import SAC
-from cotasp.modules.masks import MaskPolicy, Step
+from cotasp.modules.masks import MaskPolicy, Step, TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.sparse_coding import SparseCoding
+from cotasp.registry import nearest
 from cotasp.schema import build, plain
 from cotasp.tasks.streams import Point, Stream
 
@@ -107,42 +108,27 @@ class Recipe:
                 f"steps_per_task: expected a multiple of frames_per_batch "
                 f"({self.frames_per_batch}), got {self.steps_per_task}"
             )
+        every = self.evaluation.every
+        if every < self.steps_per_task and every % self.frames_per_batch:
+            raise RecipeError(
+                f"evaluation.every: expected a multiple of frames_per_batch "
+                f"({self.frames_per_batch}), got {every}"
+            )
+        if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:[0-9]+)?", self.device):
+            raise RecipeError(
+                f"device: expected cpu, cuda, cuda:1, mps or xpu, got {self.device!r}"
+            )
+        width = min(self.actor.hidden)
+        if isinstance(self.mask, TopK) and self.mask.k > width:
+            raise RecipeError(
+                f"mask.k: expected at most {width}, the smallest width in actor.hidden, "
+                f"got {self.mask.k}"
+            )
 
     @property
     def method(self) -> Method:
         """Allocation and protection, what an agent needs besides its own settings."""
         return Method(self.encoder, self.dictionary, self.mask, self.protection, self.actor)
-
-
-class _Loader(yaml.SafeLoader):
-    """`SafeLoader` that refuses what a recipe has no use for: duplicate keys and aliases."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise RecipeError(f"line {mark.line + 1}: YAML aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise RecipeError(f"line {line}: key {key.value!r} stands twice; remove one")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: no tags, no objects
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise RecipeError(f"{where}{line}: not a YAML recipe: {problem}") from error
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -161,21 +147,45 @@ def merge(base: Any, over: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        node = _parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        close = nearest(path.name, (other.name for other in path.parent.glob("*.y*ml")))
+        remedy = f"did you mean {path.parent / close}?" if close else "check the path"
+        raise RecipeError(f"{path}: no such file; {remedy}") from error
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise RecipeError(f"{path}: cannot read the recipe: {reason}") from error
-    if not isinstance(node, dict):
-        raise RecipeError(f"{path}: expected a mapping of recipe keys, got {type(node).__name__}")
+    return _mapping(parse(text, str(path)), str(path))
+
+
+def _mapping(node: Any, where: str) -> dict[str, Any]:
+    if isinstance(node, dict):
+        return node
+    got = "nothing" if node is None else "a list" if isinstance(node, list) else "a single value"
+    raise RecipeError(f"{where}: expected a mapping, such as `seed: 0`, got {got}")
+
+
+def _base(path: Path, name: Any) -> dict[str, Any]:
+    """The recipe that the one at `path` names as its base."""
+    if not isinstance(name, str):
+        raise RecipeError(f"{path}: base: expected the name of a recipe, got {name!r}")
+    base = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    try:
+        node = _read(base)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: base: {error}") from error
+    if "base" in node:
+        raise RecipeError(f"{path}: base: {base} has a base of its own; one level is allowed")
     return node
 
 
 def _override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
-    if not (equals and key):
+    parts = key.strip().split(".")
+    if not (equals and all(parts)):
         raise RecipeError(f"override {text!r}: expected key=value, e.g. dictionary.lmbda=1e-2")
-    node: Any = _parse(value, f"override {text!r}")
-    for part in reversed(key.split(".")):
+    node: Any = parse(value, f"override {text!r}")
+    for part in reversed(parts):
         node = {part: node}
     return node
 
@@ -193,26 +203,19 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     node = _read(path)
     if "base" in node:
-        base = node.pop("base")
-        if not isinstance(base, str):
-            raise RecipeError(f"{path}: base: expected the name of a recipe, got {base!r}")
-        base_path = path.parent / base
-        if base_path.suffix != ".yaml":
-            base_path = base_path.with_name(base_path.name + ".yaml")
-        base_node = _read(base_path)
-        if "base" in base_node:
-            raise RecipeError(
-                f"{path}: base: {base_path} has a base of its own; one level is allowed"
-            )
-        node = merge(base_node, node)
+        node = merge(_base(path, node.pop("base")), node)
     return from_node(node, overrides)
 
 
 def loads(text: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe from YAML text without `base`."""
-    node = _parse(text, "recipe")
-    if not isinstance(node, dict):
-        raise RecipeError(f"recipe: expected a mapping of keys, got {type(node).__name__}")
+    """Reads a recipe from YAML text.
+
+    Raises:
+        RecipeError: as `load`; also a `base`, which only a file can name.
+    """
+    node = _mapping(parse(text, "recipe"), "recipe")
+    if "base" in node:
+        raise RecipeError("recipe: base: only a recipe file can have one; read it with `load`")
     return from_node(node, overrides)
 
 
@@ -230,7 +233,25 @@ def to_node(recipe: Recipe) -> dict[str, Any]:
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML, every default written out."""
-    return yaml.safe_dump(to_node(recipe), sort_keys=False, allow_unicode=True)
+    return write(to_node(recipe))
+
+
+def check_device(recipe: Recipe) -> None:
+    """Makes sure that the recipe's device is there.
+
+    Raises:
+        RecipeError: torch cannot use it on this machine.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=recipe.device)
+    except Exception as error:  # each backend raises its own
+        reason = str(error).strip().split("\n")[0]
+        raise RecipeError(
+            f"recipe.device: {recipe.device} cannot be used here ({reason}); "
+            f"run with device=cpu, or where there is one"
+        ) from error
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import ast
 import difflib
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
@@ -28,17 +30,24 @@ from typing import Any
 from cotasp.errors import PluginError, UnknownNameError
 
 
+def nearest(wrong: str, known: Iterable[str]) -> str | None:
+    """The known name that `wrong` may have been meant to be; None when none is near."""
+    close = difflib.get_close_matches(str(wrong), list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """The sentence that ends every "unknown name" error: the nearest name, or all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(str(wrong), known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(known) or 'none'}."
+    close = nearest(wrong, known)
+    return f"Did you mean {close!r}?" if close else f"Known: {', '.join(known) or 'none'}."
 
 
 class Registry:
     """The components of one kind, by name.
+
+    A built-in name cannot be taken: a plug-in that claims one is passed over, and `describe`
+    says so.  A name that two plug-ins claim is listed, and refused when it is asked for.
 
     Args:
         kind: the word used in recipes, messages and the entry-point group.
@@ -52,8 +61,16 @@ class Registry:
         self._targets: dict[str, str | type] = dict(builtin)
 
     @cached_property
-    def _plugins(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=f"cotasp.{self.kind}")}
+    def _plugins(self) -> dict[str, list[str]]:
+        """Name to the `"module:Class"` of every plug-in that claims it."""
+        group = f"cotasp.{self.kind}"
+        try:
+            points = entry_points(group=group)
+        except Exception as error:  # one package with damaged metadata spoils the whole query
+            warnings.warn(f"no plug-ins: cannot read entry points: {error!r}", stacklevel=2)
+            return {}
+        names = {point.name for point in points}
+        return {name: sorted({p.value for p in points if p.name == name}) for name in names}
 
     def names(self) -> list[str]:
         """All names, sorted; nothing is imported."""
@@ -78,9 +95,7 @@ class Registry:
     def location(self, name: str) -> str:
         """Where the component lives, `"module:Class"`; nothing is imported."""
         self._check(name)
-        if name not in self._targets:
-            return self._plugins[name].value
-        target = self._targets[name]
+        target = self._targets.get(name) or self._plugins[name][0]
         return target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
 
     def get(self, name: str) -> type:
@@ -88,23 +103,45 @@ class Registry:
 
         Raises:
             UnknownNameError: no such name; the message suggests the nearest one.
-            PluginError: a third-party component failed to import.
+            PluginError: a third-party component that cannot be imported, lacks a method of the
+                protocol, or shares its name with another.
         """
         self._check(name)
-        if name not in self._targets:
-            point = self._plugins[name]
-            try:
-                return point.load()
-            except Exception as error:  # a plug-in may fail in any way; say whose fault it is
-                raise PluginError(
-                    f"{self.kind} {name!r} (entry point {point.value!r}) failed to import: "
-                    f"{type(error).__name__}: {error}. Repair or uninstall that package."
-                ) from error
-        target = self._targets[name]
+        target = self._targets.get(name)
+        if target is None:
+            return self._load_plugin(name)
         if isinstance(target, str):
             module, _, attribute = target.partition(":")
             return getattr(import_module(module), attribute)
         return target
+
+    def _load_plugin(self, name: str) -> type:
+        where = f"{self.kind} {name!r} (entry point {self._plugins[name][0]!r})"
+        if len(self._plugins[name]) > 1:
+            claims = " and ".join(self._plugins[name])
+            raise PluginError(f"{self.kind} {name!r} is claimed by {claims}; uninstall one of them")
+        try:
+            component = EntryPoint(name, self._plugins[name][0], f"cotasp.{self.kind}").load()
+        except (Exception, SystemExit) as error:  # it may fail in any way; say whose fault it is
+            raise PluginError(
+                f"{where} failed to import: {type(error).__name__}: {error}. "
+                f"Repair or uninstall that package."
+            ) from error
+        if not isinstance(component, type):
+            raise PluginError(f"{where}: expected a class, got {component!r}")
+        module, _, attribute = self.protocol.partition(":")
+        protocol = vars(getattr(import_module(module), attribute))
+        methods = [
+            k for k, v in protocol.items() if callable(v) and (k == "__call__" or k[0] != "_")
+        ]
+        # through the bases: every class object can itself be called
+        missing = [m for m in methods if not any(m in vars(base) for base in component.__mro__)]
+        if missing:
+            raise PluginError(
+                f"{where}: expected the methods of {self.protocol}, "
+                f"got a class without {', '.join(missing)}"
+            )
+        return component
 
     def name_of(self, component: object) -> str:
         """The name under which an instance's class is registered.
@@ -115,7 +152,9 @@ class Registry:
         cls = type(component)
         location = f"{cls.__module__}:{cls.__qualname__}"
         for name in self.names():
-            if self.location(name) == location:
+            module, _, attribute = self.location(name).partition(":")
+            exported = getattr(sys.modules.get(module), attribute, None)  # defined elsewhere
+            if self.location(name) == location or exported is cls:
                 return name
         raise UnknownNameError(
             f"{location} is not a registered {self.kind}; register it with "
@@ -123,24 +162,39 @@ class Registry:
         )
 
     def make(self, component: Any, **fields: Any) -> Any:
-        """An instance from a name and constructor arguments; an instance passes through.
+        """An instance from a name and constructor arguments; an instance alone passes through.
+
+        Raises:
+            UnknownNameError, PluginError: as `get`.
+            TypeError: an instance with constructor arguments, or arguments that do not fit.
 
         >>> KINDS["mask"].make("topk", k=64)
         TopK(k=64, gradient='clipped')
         """
-        return self.get(component)(**fields) if isinstance(component, str) else component
+        if isinstance(component, str):
+            return self.get(component)(**fields)
+        if fields:
+            raise TypeError(f"expected a {self.kind}'s name with {sorted(fields)}, got {component}")
+        return component
 
     def describe(self, name: str) -> str:
-        """First line of the component's docstring, read from its source without importing it."""
+        """One line: a built-in component's docstring, read from its source, or where it is from.
+
+        Nothing is imported.
+        """
         module, _, attribute = self.location(name).partition(":")
-        root = Path(__file__).parent
-        source = root.parent.joinpath(*module.split(".")).with_suffix(".py")
-        if not module.startswith("cotasp.") or not source.is_file():
-            return f"from {module}"
+        claims = ", ".join(self._plugins.get(name, ()))
+        if name not in self._targets:
+            return f"from {claims}"
+        note = f" (a plug-in of the same name is passed over: {claims})" if claims else ""
+        target = self._targets[name]
+        if isinstance(target, type):
+            return (target.__doc__ or f"from {module}").strip().split("\n")[0] + note
+        source = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
         for node in ast.parse(source.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name == attribute:
-                return (ast.get_docstring(node) or "").split("\n")[0]
-        return ""
+                return (ast.get_docstring(node) or "").split("\n")[0] + note
+        return note
 
     def _check(self, name: str) -> None:
         if name not in self._targets and name not in self._plugins:

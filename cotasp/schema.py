@@ -9,16 +9,76 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
+import numbers
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cotasp.errors import RecipeError
-from cotasp.registry import Registry, registry_for, suggest
+from cotasp.errors import PluginError, RecipeError
+from cotasp.registry import Registry, nearest, registry_for, suggest
 
 MISSING = inspect.Parameter.empty
+_SCALARS = {str: "text", bool: "true or false", int: "an integer", float: "a finite number"}
+_NONE = type(None)
+
+
+class _Unfit(RecipeError):
+    """A node of the wrong shape for its annotation; another member of a union may fit."""
+
+    def __init__(self, path: str, annotation: Any, node: Any) -> None:
+        remedy = _remedy(annotation, node)
+        super().__init__(f"{path}: expected {expected(annotation)}, got {_shown(node)}{remedy}")
+        self.path = path
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        text = "an integer of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def expected(annotation: Any) -> str:
+    """What a field takes, in words.
+
+    >>> expected(float | None)
+    'a finite number or null'
+    >>> expected(tuple[int, ...])
+    'a list, each an integer'
+    """
+    registry = registry_for(annotation)
+    if registry is not None:
+        return f"the {registry.kind}'s name, or a mapping with `name`"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(expected, arguments))
+    if origin in (tuple, list):
+        fixed = origin is tuple and Ellipsis not in arguments
+        return f"a list of {len(arguments)}" if fixed else f"a list, each {expected(arguments[0])}"
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return f"a mapping of {', '.join(fields_of(annotation))}"
+    return "null" if annotation is _NONE else _SCALARS.get(annotation, "a value")
+
+
+def _remedy(annotation: Any, node: Any) -> str:
+    scalar = isinstance(node, (str, bool, int, float))
+    if get_origin(annotation) is Literal:
+        close = nearest(str(node), map(str, get_args(annotation)))
+        return f". Did you mean {close!r}?" if close and scalar else ""
+    if annotation is str and scalar:
+        return "; write it in quotes"
+    if annotation is int and isinstance(node, int) and not isinstance(node, bool):
+        return "; it must fit in 64 bits"
+    if get_origin(annotation) in (tuple, list) and scalar:
+        return "; write it as [...]"
+    return ""
 
 
 @cache
@@ -29,7 +89,7 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
         for p in inspect.signature(cls).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    hints = {**get_type_hints(cls.__init__), **get_type_hints(cls)}
+    hints = {**get_type_hints(cls.__init__), **get_type_hints(cls)}  # type: ignore[misc]
     made = {
         f.name: f.default_factory()
         for f in (dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ())
@@ -38,13 +98,20 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
     return {p.name: (hints.get(p.name, Any), made.get(p.name, p.default)) for p in parameters}
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def signature(cls: type) -> list[str]:
+    """A class's fields as they stand in a recipe, one line each: default, and what it takes.
 
-
-def _wrong(path: str, expected: str, value: Any) -> RecipeError:
-    return RecipeError(f"{path}: expected {expected}, got {_shown(value)}")
+    >>> from cotasp.modules.masks import Step
+    >>> signature(Step)
+    ['gradient: clipped  # clipped or identity']
+    """
+    lines = []
+    for name, (annotation, default) in fields_of(cls).items():
+        preset = "" if default is MISSING else plain(default, annotation)
+        text = preset if isinstance(preset, str) else json.dumps(preset)
+        needed = " (required)" if default is MISSING else ""
+        lines.append(f"{name}: {text}  # {expected(annotation)}{needed}")
+    return lines
 
 
 def build(annotation: Any, node: Any, path: str, default: Any = MISSING) -> Any:
@@ -54,119 +121,129 @@ def build(annotation: Any, node: Any, path: str, default: Any = MISSING) -> Any:
         annotation: what the field is declared as.
         node: strings, numbers, lists and mappings, as YAML gives them.
         path: where the node stands, for messages.
-        default: the field's default, which a mapping without `name` edits.
+        default: the field's default, which a mapping (of a component: one without `name`) edits.
 
     Raises:
         RecipeError: the node does not fit; the message names the path and the remedy.
     """
     registry = registry_for(annotation)
     if registry is not None:
-        if isinstance(node, Mapping) and "name" not in node and default is not MISSING:
-            node = {**plain(default, annotation), **node}
-        return _build_component(registry, node, path)
+        return _build_component(registry, annotation, node, path, default)
     origin = get_origin(annotation)
     if annotation is Any:
         return node
     if origin is Literal:
-        choices = get_args(annotation)
-        if node not in choices or isinstance(node, bool) != isinstance(choices[0], bool):
-            hint = suggest(str(node), map(str, choices))
-            raise RecipeError(
-                f"{path}: expected one of {list(choices)}, got {_shown(node)}. {hint}"
-            )
-        return node
-    if origin in (Union, types.UnionType):
-        return _build_union(get_args(annotation), node, path)
-    if origin in (tuple, list):
+        for choice in get_args(annotation):
+            if type(choice) is type(node) and choice == node:
+                return choice
+    elif origin in (Union, types.UnionType):
+        return _build_union(annotation, node, path, default)
+    elif origin in (tuple, list):
         return _build_sequence(annotation, node, path)
-    if annotation in (bool, int, float, str):
-        return _build_scalar(annotation, node, path)
-    if isinstance(annotation, type):
-        return _build_fields(annotation, node, path)
-    raise RecipeError(f"{path}: a field annotated {annotation} cannot stand in a recipe")
+    elif annotation is str or annotation is bool:
+        if isinstance(node, annotation):
+            return node
+    elif annotation is int or annotation is float:
+        number = _number(annotation, node)
+        if number is not None:
+            return number
+    elif isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        if isinstance(node, Mapping):
+            return _build_fields(annotation, node, path, default)
+    else:
+        raise RecipeError(f"{path}: a field annotated {annotation} cannot stand in a recipe")
+    raise _Unfit(path, annotation, node)
 
 
-def _build_scalar(kind: type, node: Any, path: str) -> Any:
-    if kind is str:
-        if isinstance(node, str):
-            return node
-        raise _wrong(path, "text", node)
-    if kind is bool:
-        if isinstance(node, bool):
-            return node
-        raise _wrong(path, "true or false", node)
+def _number(kind: type, node: Any) -> Any:
+    """The node as a finite float, or as an int of 64 bits; None where it is neither."""
     if isinstance(node, bool) or not isinstance(node, (int, float, str)):
-        raise _wrong(path, "an integer" if kind is int else "a number", node)
+        return None
     try:
         number = float(node)  # YAML reads 1e-3 as text
+        if not math.isfinite(number) or kind is float:
+            return number if math.isfinite(number) else None
+        # only a node that is no integer as it stands may go through float, which rounds
+        exact = re.fullmatch(r"\s*[-+]?\d+\s*", str(node)) is not None
+        integer = int(node) if exact else int(number)
     except (ValueError, OverflowError):
-        raise _wrong(path, "an integer" if kind is int else "a number", node) from None
-    if not math.isfinite(number):
-        raise _wrong(path, "a finite number", node)
-    if kind is float:
-        return number
-    if not number.is_integer():
-        raise _wrong(path, "an integer", node)
-    return node if isinstance(node, int) else int(number)
+        return None
+    return integer if abs(integer) < 2**63 and (exact or number == integer) else None
 
 
-def _build_union(options: tuple, node: Any, path: str) -> Any:
-    if node is None:
-        if type(None) in options:
-            return None
-        raise _wrong(path, "a value", node)
-    rest = [option for option in options if option is not type(None)]
-    for option in rest[:-1]:
+def _build_union(annotation: Any, node: Any, path: str, default: Any) -> Any:
+    if node is None and _NONE in get_args(annotation):
+        return None
+    for option in get_args(annotation):
         try:
-            return build(option, node, path)
-        except RecipeError:
-            continue
-    return build(rest[-1], node, path)
+            if option is not _NONE:
+                return build(option, node, path, default)
+        except _Unfit as error:
+            if error.path != path:  # the shape was right, something within was not
+                raise
+    raise _Unfit(path, annotation, node)
 
 
 def _build_sequence(annotation: Any, node: Any, path: str) -> Any:
     if not isinstance(node, (list, tuple)):
-        raise _wrong(path, "a list", node)
-    items = get_args(annotation) or (Any, ...)
+        raise _Unfit(path, annotation, node)
+    items = get_args(annotation)
     if get_origin(annotation) is list or (len(items) == 2 and items[1] is Ellipsis):
         items = (items[0],) * len(node)
     if len(items) != len(node):
-        raise _wrong(path, f"a list of {len(items)}", node)
+        raise _Unfit(path, annotation, node)
     built = [build(a, n, f"{path}[{i}]") for i, (a, n) in enumerate(zip(items, node))]
     return built if get_origin(annotation) is list else tuple(built)
 
 
-def _build_component(registry: Registry, node: Any, path: str) -> Any:
+def _build_component(
+    registry: Registry, annotation: Any, node: Any, path: str, default: Any
+) -> Any:
     if isinstance(node, str):
         node = {"name": node}
     if not isinstance(node, Mapping):
-        raise _wrong(path, f"the name of a {registry.kind} or a mapping with `name`", node)
-    if not isinstance(node.get("name"), str):
-        raise RecipeError(
-            f"{path}: expected `name`, a {registry.kind}. Known: {', '.join(registry.names())}."
-        )
+        raise _Unfit(path, annotation, node)
+    if "name" not in node and default is not MISSING and default is not None:
+        return _build_fields(type(default), node, path, default)
+    names = ", ".join(registry.names())
+    if "name" not in node:
+        raise RecipeError(f"{path}: missing key 'name'; name a {registry.kind}: {names}")
+    if not isinstance(node["name"], str):
+        raise RecipeError(f"{path}.name: expected one of {names}, got {_shown(node['name'])}")
     try:
         cls = registry.get(node["name"])
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
     return _build_fields(cls, {k: v for k, v in node.items() if k != "name"}, path)
 
 
-def _build_fields(cls: type, node: Any, path: str) -> Any:
-    if not isinstance(node, Mapping):
-        raise _wrong(path, "a mapping", node)
-    fields = fields_of(cls)
+def _build_fields(cls: type, node: Mapping, path: str, default: Any = MISSING) -> Any:
+    """An instance of `cls`; what the node leaves out is as in `default`, if that is one too."""
+    try:
+        fields = fields_of(cls)
+    except Exception as error:  # an annotation that cannot be resolved, of a third party's class
+        raise PluginError(
+            f"{path}: the signature of {cls.__name__} cannot be read: {error}; its annotations "
+            f"must be importable when it runs"
+        ) from error
     for key in node:
         if key not in fields:
             raise RecipeError(f"{path}: unknown key {key!r}. {suggest(str(key), fields)}")
-    for key, (_, default) in fields.items():
-        if default is MISSING and key not in node:
-            raise RecipeError(f"{path}: missing key {key!r}")
-    values = {k: build(fields[k][0], v, f"{path}.{k}", fields[k][1]) for k, v in node.items()}
+    kept = {k: getattr(default, k) for k in fields} if isinstance(default, cls) else {}
+    for key, (annotation, preset) in fields.items():
+        if key not in node and key not in kept and preset is MISSING:
+            raise RecipeError(
+                f"{path}: missing key {key!r} ({expected(annotation)}); it has no default"
+            )
+    values = {
+        k: build(fields[k][0], v, f"{path}.{k}", kept.get(k, fields[k][1])) for k, v in node.items()
+    }
     try:
-        return cls(**values)
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+        return cls(**{**kept, **values})
+    except (ValueError, TypeError) as error:  # RecipeError is a ValueError
+        message = str(error).removeprefix(f"{cls.__name__}.")
+        joint = "." if re.split(r"[.:\[]", message, maxsplit=1)[0] in fields else ": "
+        raise RecipeError(f"{path}{joint}{message}") from error
 
 
 def plain(value: Any, annotation: Any = Any) -> Any:
@@ -175,10 +252,18 @@ def plain(value: Any, annotation: Any = Any) -> Any:
     Components become mappings that begin with `name`.
     """
     registry = registry_for(annotation)
-    if registry is not None:
+    if registry is not None and value is not None:
         return {"name": registry.name_of(value), **_plain_fields(value)}
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, numbers.Integral):  # of numpy, too
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         items = get_args(annotation) or (Any,)
         fixed = len(items) == len(value) and Ellipsis not in items
@@ -191,4 +276,11 @@ def plain(value: Any, annotation: Any = Any) -> Any:
 
 
 def _plain_fields(value: Any) -> dict[str, Any]:
-    return {k: plain(getattr(value, k), a) for k, (a, _) in fields_of(type(value)).items()}
+    fields = fields_of(type(value))  # type: ignore[arg-type]
+    unreadable = [k for k in fields if not hasattr(value, k)]
+    if unreadable:
+        raise PluginError(
+            f"{type(value).__name__} cannot be written as a recipe: it keeps no attribute "
+            f"{unreadable[0]!r}; store every constructor argument under its own name"
+        )
+    return {k: plain(getattr(value, k), a) for k, (a, _) in fields.items()}

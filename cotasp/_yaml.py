@@ -1,0 +1,90 @@
+"""The part of YAML that recipes use: names, numbers, lists and mappings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from cotasp.errors import RecipeError
+
+_RESOLVED = ("null", "bool", "int", "float")
+
+
+class _Loader(yaml.SafeLoader):
+    """`SafeLoader` for names, numbers, lists and mappings, and no more of YAML.
+
+    Tags, anchors, aliases and duplicate keys are refused; keys and dates are text.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own idiom)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.split(":")[-1] in _RESOLVED]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        for attribute, what in (("anchor", "anchors and aliases (&, *)"), ("tag", "tags (!)")):
+            if getattr(event, attribute, None):
+                raise RecipeError(
+                    f"line {event.start_mark.line + 1}: {what} are not allowed; "
+                    f"write the value itself"
+                )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise RecipeError(f"line {line}: expected a word as key, got a {key.id}")
+            if key.value in found:
+                raise RecipeError(f"line {line}: key {key.value!r} stands twice; remove one")
+            found[key.value] = self.construct_object(value, deep)
+        return found
+
+
+def parse(text: str, where: str) -> Any:
+    """The strings, numbers, lists and mappings that a YAML text holds.
+
+    Args:
+        text: one YAML document.
+        where: what it is, for messages.
+
+    Raises:
+        RecipeError: no YAML, or more of it than is allowed here; the message names the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: no tags, no objects
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{where}: nested too deeply for a recipe") from error
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0].partition(";")[0]
+        mark, position = getattr(error, "problem_mark", None), getattr(error, "position", None)
+        line = ""
+        if mark or position is not None:
+            number = mark.line if mark else text[:position].count("\n")
+            line = f"line {number + 1}: "
+        raise RecipeError(f"{where}: {line}not YAML: {problem}") from error
+
+
+class _Dumper(yaml.SafeDumper):
+    """`SafeDumper` that writes a short list or mapping of scalars on one line."""
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: Any = None) -> Any:
+        return super().represent_sequence(tag, sequence, _is_short(list(sequence)))
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: Any = None) -> Any:
+        return super().represent_mapping(tag, mapping, _is_short([*mapping, *mapping.values()]))
+
+
+def _is_short(parts: list) -> bool:
+    scalars = not any(isinstance(part, (list, dict)) for part in parts)
+    return scalars and sum(len(str(part)) + 2 for part in parts) <= 72
+
+
+def write(node: Any) -> str:
+    """YAML of strings, numbers, lists and mappings, which `parse` reads back."""
+    return yaml.dump(node, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
