@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 PIVOT = 1e-10
 """An atom whose squared distance to the span of the support is below this share of its own
 squared norm is dependent: its pivot is rounding error and must not be used."""
+PIVOT_SINGLE = 1e-5
+"""The same for Gram entries in float32."""
 
 
 @cache
@@ -37,11 +39,12 @@ class Factor:
     """Cholesky factor of a growing and shrinking Gram matrix, O(k²) per change.
 
     Args:
+        pivot: share below which an atom counts as dependent.
         capacity: rows to make room for; more are made when needed.
     """
 
-    def __init__(self, capacity: int = 64):
-        self.size = 0
+    def __init__(self, pivot: float = PIVOT, capacity: int = 64):
+        self.size, self.pivot = 0, pivot
         self._packed = np.empty(capacity * (capacity + 1) // 2)
 
     def forward(self, b: Array) -> Array:
@@ -61,9 +64,9 @@ class Factor:
         column = np.empty(self.size + 1)
         column[:-1] = self.forward(cross)
         pivot = square - column[:-1] @ column[:-1]
-        if not pivot > PIVOT * square:
+        if not pivot > self.pivot * square:
             return None
-        column[-1] = np.sqrt(pivot)
+        column[-1] = pivot**0.5
         start = self.size * (self.size + 1) // 2
         if start + self.size + 1 > len(self._packed):
             self._packed = np.concatenate([self._packed, np.empty(len(self._packed) + self.size)])
@@ -92,7 +95,7 @@ class Factor:
     def refactor(self, gram: Array) -> bool:
         """Replaces the factor by that of `gram` [k, k]; False (and empty) if it is singular."""
         factor, info = dpotrf(gram)
-        ok = info == 0 and bool(np.all(np.diag(factor) ** 2 > PIVOT * np.diag(gram)))
+        ok = info == 0 and bool(np.all(np.diag(factor) ** 2 > self.pivot * np.diag(gram)))
         self.size = len(gram) if ok else 0
         if ok and self.size:
             self._packed, _ = dtrttp(factor)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from cotasp.dictionaries._cholesky import Array, Factor
-from cotasp.dictionaries._lars import MANY, GramRows
+from cotasp.dictionaries._homotopy import GramRows
+from cotasp.dictionaries._lars import MANY
 
 
 def threshold(X: Tensor, dictionary: Tensor, lmbda: float, positive: bool) -> tuple[Tensor, Tensor]:
@@ -20,7 +21,7 @@ def threshold(X: Tensor, dictionary: Tensor, lmbda: float, positive: bool) -> tu
 def omp(X: Tensor, dictionary: Tensor, lmbda: float, max_iter: int) -> tuple[Tensor, Tensor]:
     """Codes [n, K] and sizes of the supports [n]; see `cotasp.dictionaries.OMP`."""
     targets, atoms = (np.ascontiguousarray(a.double().cpu().numpy()) for a in (X, dictionary))
-    gram = GramRows(atoms, atoms @ atoms.T if len(X) >= MANY else None)
+    gram = GramRows(atoms, torch.float64, whole=len(X) >= MANY)
     code, n_iter = np.zeros((len(X), len(atoms))), np.zeros(len(X), dtype=np.int64)
     for i, x in enumerate(targets):
         chosen, values = _pursue(gram, x, lmbda, max_iter)
@@ -41,7 +42,7 @@ def _pursue(gram: GramRows, x: Array, lmbda: float, max_iter: int) -> tuple[list
             break
         barred[j] = True
         row = gram.row(j, np.broadcast_to(-g, (1, len(g))))
-        if factor.append(row[chosen], gram.squares[j]) is not None:
+        if factor.append(row[chosen], row[j]) is not None:
             chosen.append(j)
             values = factor.backward(factor.forward(c[chosen]))
     return chosen, values
