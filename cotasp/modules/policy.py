@@ -72,7 +72,7 @@ class MaskedMLP(nn.Module):
         self.hidden = tuple(hidden)
         self.activation = activation
         sizes = (in_features, *hidden)
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:]))
+        self.layers = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
         for layer in self.layers:
             variance_scaling_(layer.weight)
             nn.init.zeros_(layer.bias)

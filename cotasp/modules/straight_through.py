@@ -44,8 +44,6 @@ def straight_through(code: Tensor, chosen: Tensor, gradient: str) -> Tensor:
     Returns:
         `chosen` in the dtype of `code`, attached to it.
     """
-    if gradient == "identity":
-        passes = torch.ones_like(chosen)
-    else:
-        passes = chosen & (code > 0) & (code < 1)
+    clipped = chosen & (code > 0) & (code < 1)
+    passes = torch.ones_like(chosen) if gradient == "identity" else clipped
     return _StraightThrough.apply(code, chosen, passes)

@@ -1,0 +1,83 @@
+"""Small learners on made-up transitions: everything of a run but the environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+
+from cotasp.learning.agent import Method, Problem
+from cotasp.learning.protections import Freeze
+from cotasp.learning.sac import SAC
+from cotasp.learning.sac_learner import SACLearner
+from cotasp.modules.masks import Step
+from cotasp.modules.specs import ActorSpec, CriticSpec
+from cotasp.prompting.encoders import RandomEncoder
+from cotasp.prompting.sparse_coding import SparseCoding
+
+OBS, ACT = 6, 2
+TEXTS = [f"task {i}" for i in range(6)]
+
+
+def learner(seed: int = 0, texts: list[str] | None = None, **changes: Any) -> SACLearner:
+    """A learner of six made-up tasks; keyword arguments change the method or the agent."""
+    torch.manual_seed(seed)
+    method = {
+        "encoder": RandomEncoder(dim=16),
+        "dictionary": SparseCoding(lmbda=0.05),
+        "mask": Step(),
+        "protection": Freeze(),
+        "actor": ActorSpec(hidden=(48, 40), std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1),
+    }
+    agent = {
+        "critic": CriticSpec(hidden=(16, 16)),
+        "learning_rate": 3e-3,
+        "code_learning_rate": 1e-2,
+        "batch_size": 16,
+        "buffer_size": 1000,
+        "reward_scale": 1.0,
+        "initial_temperature": 0.2,
+        "theta_updates": 8,
+        "code_updates": 2,
+        "warmup_steps": 20,
+        "distillation_updates": 5,
+    }
+    for name, value in changes.items():
+        target = method if name in method else agent
+        assert name in method or hasattr(SAC(), name), name
+        target[name] = value
+    problem = Problem(texts or TEXTS, OBS, ACT, steps_per_task=100, seed=seed)
+    return SACLearner(SAC(**agent), problem, Method(**method))
+
+
+def transitions(n: int, seed: int) -> TensorDict:
+    """Random transitions as a collector gives them."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    following = {
+        "observation": normal(n, OBS),
+        "reward": normal(n, 1),
+        "terminated": torch.rand(n, 1, generator=generator) < 0.1,
+    }
+    return TensorDict(
+        {
+            "observation": normal(n, OBS),
+            "action": normal(n, ACT).tanh(),
+            "next": TensorDict(following, [n]),
+        },
+        [n],
+    )
+
+
+def train(learner: SACLearner, task: int, steps: int = 100) -> dict[str, torch.Tensor]:
+    """One whole task."""
+    learner.start_task(task)
+    losses = {}
+    for chunk in range(0, steps, 20):
+        losses = learner.learn(transitions(20, seed=1000 * task + chunk))
+    learner.end_task()
+    return losses

@@ -1,0 +1,141 @@
+"""Nothing is forgotten; compact equals dense."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from cotasp.learning.protections import EWC, Freeze, Unprotected
+from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
+from cotasp.registry import KINDS
+from tests.learning.problems import OBS, learner, train, transitions
+
+MASKS = {
+    "step-clipped": Step("clipped"),
+    "step-identity": Step("identity"),
+    "topk-clipped": TopK(10, "clipped"),
+    "topk-identity": TopK(10, "identity"),
+    "sigmoid": Sigmoid(threshold=1e-3, start=1e-2, stop=1e-3),
+    "random": RandomMask(0.3),
+    "dense": Dense(),
+}
+STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
+
+
+def test_every_mask_policy_is_covered():
+    covered = {KINDS["mask"].name_of(mask) for mask in MASKS.values()}
+    assert covered == set(KINDS["mask"].names())
+
+
+def behaviour(made, task: int) -> dict[str, torch.Tensor]:
+    """A finished task's policy: Gaussian, mean action, and actions under the same noise."""
+    mask = made.ownership.masks[task].float()
+    policy = made.policy(task)
+    with torch.no_grad():
+        loc, scale = made.meta_policy(STATES, mask)
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            mean = policy.module(STATES)
+        with set_exploration_type(ExplorationType.RANDOM):
+            torch.manual_seed(7)
+            sampled = policy.module(STATES)
+    return {"loc": loc, "scale": scale, "mean": mean, "sampled": sampled}
+
+
+@pytest.mark.parametrize("execution", ["compact", "dense"])
+@pytest.mark.parametrize("mask", MASKS)
+def test_finished_policies_stay_bit_for_bit(mask, execution):
+    made = learner(mask=MASKS[mask], execution=execution)
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+    for task in range(5):
+        before = [p.detach().clone() for p in made.meta_policy.parameters()]
+        train(made, task)
+        moved = any(not torch.equal(a, b) for a, b in zip(before, made.meta_policy.parameters()))
+        assert moved or mask == "dense"  # training did something: the test is not empty
+        for earlier, expected in kept.items():
+            now = behaviour(made, earlier)
+            for name, value in expected.items():
+                assert torch.equal(now[name], value), (earlier, task, name)
+        kept[task] = behaviour(made, task)
+
+
+def test_the_reference_leaks_through_its_log_std_head():
+    made = learner(protection=Freeze(guard_log_std=False))
+    train(made, 0)
+    before = behaviour(made, 0)
+    train(made, 1)
+    after = behaviour(made, 0)
+    assert torch.equal(before["mean"], after["mean"])
+    assert not torch.equal(before["scale"], after["scale"])
+
+
+@pytest.mark.parametrize("protection", [Unprotected(), EWC(weight=1.0, samples=8)])
+def test_without_freezing_policies_drift(protection):
+    made = learner(protection=protection, mask=Dense())
+    train(made, 0)
+    before = behaviour(made, 0)
+    train(made, 1)
+    assert not torch.equal(before["mean"], behaviour(made, 0)["mean"])
+
+
+@pytest.mark.parametrize("protection", [Freeze(), Unprotected(), EWC(weight=10.0, samples=8)])
+@pytest.mark.parametrize("mask", ["step-clipped", "step-identity", "topk-clipped", "sigmoid"])
+def test_compact_equals_dense(mask, protection):
+    """Same seed, same data: all weights, codes and masks agree after 2 x 200 updates.
+
+    In float64, so that the order of sums does not matter: what remains is the algorithm.
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        runs = []
+        for execution in ("compact", "dense"):
+            made = learner(
+                mask=MASKS[mask],
+                protection=protection,
+                execution=execution,
+                updates_per_step=2.5,
+                learning_rate=1e-3,
+            )
+            for task in range(2):
+                train(made, task)
+            runs.append(made)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    compact, dense = runs
+    assert compact.updates == dense.updates == 200
+    assert torch.equal(compact.ownership.masks, dense.ownership.masks)
+    pairs = zip(compact.meta_policy.named_parameters(), dense.meta_policy.parameters())
+    for (name, a), b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+    torch.testing.assert_close(compact.codes, dense.codes, rtol=1e-4, atol=1e-8)
+
+
+def test_one_update_agrees_to_1e_6_in_float32():
+    weights = []
+    for execution in ("compact", "dense"):
+        made = learner(execution=execution, warmup_steps=0, updates_per_step=0.05)
+        made.start_task(0)
+        made.learn(transitions(20, seed=5))
+        assert made.updates == 1
+        made.sub.write_back()
+        weights.append([p.detach().clone() for p in made.meta_policy.parameters()])
+    for a, b in zip(*weights):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_training_can_switch_neurons_off_and_only_identity_can_switch_them_on():
+    off = on = 0
+    for mask in ("step-clipped", "step-identity"):
+        made = learner(mask=MASKS[mask], code_learning_rate=5e-2)
+        made.start_task(0)
+        start = made.final_mask().bool()
+        for chunk in range(5):
+            made.learn(transitions(20, seed=chunk))
+        end = made.final_mask().bool()
+        if mask == "step-clipped":
+            off = int((start & ~end).sum())
+            assert not (~start & end).any()
+        else:
+            on = int((~start & end).sum())
+    assert off > 0
+    assert on > 0
