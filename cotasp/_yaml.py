@@ -73,6 +73,10 @@ def parse(text: str, where: str) -> Any:
 class _Dumper(yaml.SafeDumper):
     """`SafeDumper` that writes a short list or mapping of scalars on one line."""
 
+    def represent_scalar(self, tag: str, value: str, style: str | None = None) -> Any:
+        # PyYAML folds U+0085 and its like to spaces unless they are escaped
+        return super().represent_scalar(tag, value, style if value.isprintable() else '"')
+
     def represent_sequence(self, tag: str, sequence: Any, flow_style: Any = None) -> Any:
         return super().represent_sequence(tag, sequence, _is_short(list(sequence)))
 

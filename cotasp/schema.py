@@ -53,7 +53,7 @@ def expected(annotation: Any) -> str:
     """
     registry = registry_for(annotation)
     if registry is not None:
-        return f"the {registry.kind}'s name, or a mapping with `name`"
+        return f"the {registry.kind}'s name or a mapping with `name`"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(map(str, arguments))
@@ -207,7 +207,7 @@ def _build_component(
         return _build_fields(type(default), node, path, default)
     names = ", ".join(registry.names())
     if "name" not in node:
-        raise RecipeError(f"{path}: missing key 'name'; name a {registry.kind}: {names}")
+        raise RecipeError(f"{path}: missing key 'name'. Known: {names}.")
     if not isinstance(node["name"], str):
         raise RecipeError(f"{path}.name: expected one of {names}, got {_shown(node['name'])}")
     try:

@@ -1,0 +1,166 @@
+"""Recipes that cannot be used: one line, its place, what was expected, what came, the remedy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cotasp.errors import RecipeError
+from cotasp.recipe import Recipe, dump, load, loads
+
+
+def refused(text: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        loads(text)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "r.yaml: no such file; did you mean {dir}/rr.yaml?"),
+        (b"", "r.yaml: expected a mapping, such as `seed: 0`, got nothing"),
+        (b"# only a comment\n", "r.yaml: expected a mapping, such as `seed: 0`, got nothing"),
+        (b"- seed\n", "r.yaml: expected a mapping, such as `seed: 0`, got a list"),
+        (b"seed", "r.yaml: expected a mapping, such as `seed: 0`, got a single value"),
+        (b"\xff\xfe\x00", "r.yaml: cannot read the recipe: not UTF-8 text"),
+        (b"seed: 1\nseed: [", "r.yaml: line 2: not YAML: "),
+    ],
+)
+def test_bad_files(tmp_path, content, message):
+    (tmp_path / "rr.yaml").write_text("seed: 0")
+    if content is not None:
+        (tmp_path / "r.yaml").write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path / "r.yaml")
+    assert str(caught.value).startswith(f"{tmp_path}/" + message.format(dir=tmp_path))
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match=r"cannot read the recipe: Is a directory$"):
+        load(tmp_path)
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        load(f"{tmp_path}/\0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        # no more of YAML than names and numbers
+        ("seed: !!python/object/apply:os.system [x]", "recipe: line 1: tags (!) are not allowed"),
+        ("seed: !!python/name:os.system", "recipe: line 1: tags (!) are not allowed"),
+        ("seed: 0\nquestion: !new {a: 1}", "recipe: line 2: tags (!) are not allowed"),
+        ("seed: !!int '3'", "recipe: line 1: tags (!) are not allowed; write the value itself"),
+        ("question: ! x", "recipe: line 1: tags (!) are not allowed"),
+        ("question: !!binary aGk=", "recipe: line 1: tags (!) are not allowed"),
+        ("!!map {seed: 1}", "recipe: line 1: tags (!) are not allowed"),
+        ("seed: &s 1", "recipe: line 1: anchors and aliases (&, *) are not allowed"),
+        ("seed: 1\nsteps_per_task: *s", "recipe: line 2: anchors and aliases"),
+        ("mask: &m {name: topk}\nencoder:\n  <<: *m", "recipe: line 1: anchors and aliases"),
+        ("<<: {seed: 1}", "recipe: unknown key '<<'"),
+        ("seed: 1\nseed: 2", "recipe: line 2: key 'seed' stands twice; remove one"),
+        ("mask:\n  k: 1\n  'k': 2", "recipe: line 3: key 'k' stands twice; remove one"),
+        ("? [a]\n: 3", "recipe: line 1: expected a word as key, got a sequence"),
+        ("? {a: 1}\n: 3", "recipe: line 1: expected a word as key, got a mapping"),
+        ("seed: 1\n---\nseed: 2", "recipe: line 2: not YAML: but found another document"),
+        ("seed:\n\t- 1", "recipe: line 2: not YAML: found character"),
+        ("seed: 0\nquestion: \x07", "recipe: line 2: not YAML: unacceptable character #x0007"),
+        ("question: " + "[" * 5000, "recipe: nested too deeply for a recipe"),
+        ("seed: " + "9" * 5000, "recipe: not YAML: Exceeds the limit"),
+        ("seed: 0x" + "f" * 5000, "recipe.seed: expected an integer, got an integer of thousands"),
+        # names, keys and values
+        ("encodr: sbert", "recipe: unknown key 'encodr'. Did you mean 'encoder'?"),
+        ("3: 4", "recipe: unknown key '3'. Known: actor, agent"),
+        ("yes: 4", "recipe: unknown key 'yes'. Known: actor, agent"),
+        ("null: 4", "recipe: unknown key 'null'. Known: actor, agent"),
+        ("encoder: sbrt", "recipe.encoder: unknown encoder 'sbrt'. Did you mean 'sbert'?"),
+        ("encoder: os:system", "recipe.encoder: unknown encoder 'os:system'. Known: onehot"),
+        ("encoder: null", "recipe.encoder: expected the encoder's name or a mapping with `name`"),
+        ("encoder: {modl: x}", "recipe.encoder: unknown key 'modl'. Did you mean 'model'?"),
+        (
+            "encoder: {name: [a]}",
+            "recipe.encoder.name: expected one of onehot, random, sbert, tfidf",
+        ),
+        ("seed: null", "recipe.seed: expected an integer, got None"),
+        ("seed: true", "recipe.seed: expected an integer, got True"),
+        ("seed: 1.5", "recipe.seed: expected an integer, got 1.5"),
+        ("seed: -1", "recipe.seed: expected in [0, 2^31), got -1"),
+        ("agent: {gamma: .nan}", "recipe.agent.gamma: expected a finite number, got nan"),
+        ("agent: {tau: 1e999}", "recipe.agent.tau: expected a finite number, got '1e999'"),
+        ("question: 3", "recipe.question: expected text, got 3; write it in quotes"),
+        ("question: no", "recipe.question: expected text, got False; write it in quotes"),
+        (
+            "logger: csvv",
+            "recipe.logger: expected csv or tensorboard or wandb, got 'csvv'. Did you",
+        ),
+        ("stream: metaworld", "recipe.stream: missing key 'tasks' (a list, each text or a mapping"),
+        (
+            "stream: {name: metaworld, tasks: [reach-v3, push-v9]}",
+            "recipe.stream.tasks[1].env: expected a Meta-World v3 task, got 'push-v9'. "
+            "Did you mean 'push-v3'?",
+        ),
+        (
+            "stream: {name: metaworld, tasks: [{env: push-v3, text: ' '}]}",
+            "recipe.stream.tasks[0].text: expected words, got ' '",
+        ),
+        ("stream: {name: point, goals: [rihgt]}", "recipe.stream.goals[0]: expected a goal, got"),
+        # what must fit together
+        ("frames_per_batch: 0", "recipe.frames_per_batch: expected at least 1, got 0"),
+        ("frames_per_batch: 300", "recipe.steps_per_task: expected a multiple of frames_per_batch"),
+        (
+            "steps_per_task: 6000\nframes_per_batch: 300\nevaluation: {every: 1000}",
+            "recipe.evaluation.every: expected a multiple of frames_per_batch (300), got 1000",
+        ),
+        ("evaluation: {every: 0}", "recipe.evaluation.every: expected at least 1, got 0"),
+        ("evaluation: {threshold: 0}", "recipe.evaluation.threshold: expected in (0, 1], got 0.0"),
+        ("device: gpu", "recipe.device: expected cpu, cuda, cuda:1, mps or xpu, got 'gpu'"),
+        ("device: cuda:x", "recipe.device: expected cpu, cuda, cuda:1, mps or xpu, got 'cuda:x'"),
+        (
+            "mask: {name: topk, k: 65}\nactor: {hidden: [128, 64]}",
+            "recipe.mask.k: expected at most 64, the smallest width in actor.hidden, got 65",
+        ),
+        ("actor: {hidden: []}", "recipe.actor.hidden: expected at least one width"),
+        (
+            "actor: {hidden: [0]}",
+            "recipe.actor.hidden: expected at least one width, each at least 1",
+        ),
+        ("actor: {hidden: [true]}", "recipe.actor.hidden[0]: expected an integer, got True"),
+        ("base: x", "recipe: base: only a recipe file can have one"),
+    ],
+)
+def test_bad_recipes(text, message):
+    assert refused(text).startswith(message)
+
+
+def test_what_only_just_fits():
+    assert loads("mask: {name: topk, k: 64}\nactor: {hidden: [128, 64]}").mask.k == 64
+    assert loads("steps_per_task: 600\nframes_per_batch: 300\nevaluation: {every: 1000}")
+    assert loads("\ufeffseed: 3").seed == 3
+    assert loads("{}") == Recipe()
+
+
+YAMLISH = st.text(
+    st.sampled_from(" \n\t:-[]{},'\"!&*?|>%@#<=~.0123ex_seedmaskname\u00e9"), max_size=40
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(YAMLISH | YAMLISH.map("seed: {}".format) | YAMLISH.map("mask: {{name: topk, k: {}}}".format))
+@example("seed: 0x_")
+@example("question: 2020-13-45")
+@example("question: =")
+@example("question: 190:20:30")
+def test_any_text_is_a_recipe_or_refused_in_one_line(text):
+    try:
+        recipe = loads(text)
+    except RecipeError as error:
+        message = str(error)
+    else:
+        assert loads(dump(recipe)) == recipe
+        return
+    assert re.match(r"recipe[.:]", message)
+    assert len(message.splitlines()) == 1
