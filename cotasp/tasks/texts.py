@@ -74,14 +74,19 @@ TEXTS: dict[str, str] = {
 }
 
 GOALS: dict[str, tuple[float, float, str]] = {
-    "right": (0.8, 0.0, "Move the point to the right edge."),
-    "left": (-0.8, 0.0, "Move the point to the left edge."),
-    "top": (0.0, 0.8, "Move the point to the top edge."),
-    "bottom": (0.0, -0.8, "Move the point to the bottom edge."),
-    "upper-right": (0.8, 0.8, "Move the point to the upper right corner."),
-    "lower-left": (-0.8, -0.8, "Move the point to the lower left corner."),
-    "upper-left": (-0.8, 0.8, "Move the point to the upper left corner."),
-    "lower-right": (0.8, -0.8, "Move the point to the lower right corner."),
-    "centre": (0.0, 0.0, "Keep the point in the centre."),
+    "right": (0.8, 0.0, "Park the car on the right."),
+    "left": (-0.8, 0.0, "Slide the book to the left shelf."),
+    "top": (0.0, 0.8, "Raise the flag to the top of the mast."),
+    "bottom": (0.0, -0.8, "Sink the anchor to the bottom."),
+    "upper-right": (0.8, 0.8, "Fly the kite to the upper right."),
+    "lower-left": (-0.8, -0.8, "Roll the marble into the lower left hole."),
+    "upper-left": (-0.8, 0.8, "Hang the lamp in the upper left corner."),
+    "lower-right": (0.8, -0.8, "Kick the ball to the lower right."),
+    "centre": (0.0, 0.0, "Keep the cup in the centre of the table."),
 }
-"""Goal of `PointEnv` by name: x, y and text."""
+"""Goal of `PointEnv` by name: x, y and text.
+
+The texts speak of different things: their cosines are 0.2 to 0.55, as between Meta-World's tasks.
+Texts that differ in one word (cosine 0.97) get nearly one prompt, and tasks that ask for opposite
+actions must not share all their neurons.
+"""

@@ -22,7 +22,7 @@ B, OBS, ACT, HIDDEN = 64, 5, 2, (16, 12)
 GAMMA, TARGET_ENTROPY = 0.93, -1.3
 
 
-@pytest.fixture()
+@pytest.fixture
 def setting(monkeypatch):
     policy = MetaPolicy(OBS, ACT, HIDDEN, head_scale=0.5, std="exp", log_std_range=(-3.0, 0.0))
     critics, targets = Critics(OBS, ACT, (8, 8)), Critics(OBS, ACT, (8, 8))
