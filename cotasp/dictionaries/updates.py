@@ -98,43 +98,50 @@ class Anchored:
     r"""Least change of the atoms after which every remembered code is its text's lasso.
 
     .. math:: \min_{D'} ||D' - D||_F^2 \ \text{s.t.}\ D' r_i = \lambda\,\mathrm{sign}(s_i)
-              \text{ on the support of } s_i,\ |D' r_i| \le \lambda \text{ off it},\
+              \text{ on the support of } s_i,\ |D' r_i| \le \mu\lambda \text{ off it},\
               r_i = e_i - s_i D',\ ||D'_k|| \le c
 
+    What it costs and where it breaks: `docs/anchored.md`.  Where it cannot be had, a
+    `ConvergenceWarning` says by how much.
+
     Attributes:
-        tol: largest violation of a remembered code's optimality, in units of lambda.
-        margin: in (0, 1]; off the support correlations are kept within `margin` * lambda, so
-            that small errors cannot switch a neuron on.
+        codes: which code is remembered for the task that ends. `"trained"`: the one it trained
+            with, to the last digit. `"fitted"`: the lasso of its text, held to the trained
+            code's mask; it asks less of the atoms, and suffices where only s > 0 matters.
+            `"auto"`: the trained one if it can be had within `reach`, else the fitted one.
+        tol: in (0, 1), largest violation of a remembered code's optimality, in units of lambda.
+        margin: mu in (0, 1]; correlations off the support are kept within mu * lambda, so that
+            small errors cannot switch a neuron on.
+        reach: > 0, largest relative change of the atoms, in the Frobenius norm, that `"auto"`
+            accepts for a trained code.
+        floor: > 0, the smallest fitted code of an active neuron.
         max_iter: largest number of Gauss–Newton steps per task.
     """
 
+    codes: Literal["auto", "trained", "fitted"] = "auto"
     tol: float = 1e-6
     margin: float = 0.95
+    reach: float = 0.05
+    floor: float = 1e-3
     max_iter: int = 50
 
     def __post_init__(self) -> None:
+        known = ("auto", "trained", "fitted")
+        _check_field(self, "codes", self.codes in known, "'auto', 'trained' or 'fitted'")
         _check_field(self, "tol", 0 < self.tol < 1, "a number in (0, 1)")
         _check_field(self, "margin", 0 < self.margin <= 1, "a number in (0, 1]")
+        _check_field(self, "reach", 0 < self.reach < math.inf, "a positive number")
+        _check_field(self, "floor", 0 < self.floor < math.inf, "a positive number")
         _check_field(self, "max_iter", self.max_iter >= 1, "at least 1")
 
     def __call__(
         self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
     ) -> None:
-        from cotasp.dictionaries.anchored import anchor
+        from cotasp.dictionaries.anchored import anchor_dictionary
 
         _check_lmbda(lmbda)
         dictionary.record(embedding, code)
-        result = anchor(
-            dictionary.atoms,
-            dictionary.embeddings,
-            dictionary.codes,
-            lmbda=lmbda,
-            max_norm=dictionary.max_norm,
-            tol=self.tol,
-            margin=self.margin,
-            max_iter=self.max_iter,
-        )
-        dictionary.atoms.copy_(result.atoms)
+        anchor_dictionary(dictionary, self, lmbda=lmbda)
 
 
 @dataclass(frozen=True)
