@@ -12,7 +12,7 @@ from cotasp.recipe import Evaluation
 
 
 def _plain(value: float | None, digits: int = 6) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, digits)
+    return None if value is None or math.isnan(value) else round(float(value), digits)
 
 
 class History:

@@ -1,0 +1,247 @@
+"""A run from recipe to summary on the toy stream, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from cotasp.continual.evaluation import Evaluator
+from cotasp.continual.loop import make_learner, run
+from cotasp.continual.protocol import protocol_stamp
+from cotasp.continual.saved import baseline_auc, evaluate_run, load_run
+from cotasp.errors import RecipeError, RunError
+from cotasp.recipe import Recipe, dump, load, loads
+from cotasp.tasks.point import PointEnv
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+TINY = """
+stream: {name: point, goals: [right, left], horizon: 10}
+steps_per_task: 100
+frames_per_batch: 10
+encoder: {name: random, dim: 16}
+dictionary: {lmbda: 0.05}
+actor: {hidden: [24, 20]}
+agent: {critic: {hidden: [8, 8]}, batch_size: 8, warmup_steps: 20, distillation_updates: 3,
+        theta_updates: 8, code_updates: 2, buffer_size: 1000}
+evaluation: {every: 50, episodes: 3, average: 1}
+"""
+
+
+def tiny(*overrides: str) -> Recipe:
+    return loads(TINY, overrides)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return out, run(tiny("evaluation.schedule=full"), out, progress=False)
+
+
+class TestRunDirectory:
+    def test_holds_recipe_stamp_summary_curves_and_checkpoints(self, finished):
+        out, summary = finished
+        assert load(out / "recipe.yaml") == tiny("evaluation.schedule=full")
+        assert json.loads((out / "summary.json").read_text()) == summary
+        stamp = json.loads((out / "protocol.json").read_text())
+        assert stamp["hash"] == summary["protocol"]["hash"]
+        assert stamp["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+        assert [p.name for p in sorted((out / "checkpoints").iterdir())] == ["task_01", "task_02"]
+        scalars = out / "metrics" / "scalars"
+        curve = (scalars / "evaluation" / "right" / "success.csv").read_text().split()
+        assert [line.split(",")[0] for line in curve] == ["50", "100", "150", "200"]
+
+    def test_no_file_is_a_pickle(self, finished):
+        out, _ = finished
+        for path in out.rglob("*"):
+            if path.is_file():
+                assert path.suffix not in (".pt", ".pth", ".pkl"), path
+                assert not path.read_bytes().startswith(b"\x80\x04"), path
+
+    def test_summary_has_the_promised_keys_and_shapes(self, finished):
+        _, summary = finished
+        assert summary["tasks"] == ["right", "left"]
+        assert [len(row) for row in summary["success"]] == [4, 4]
+        for key in ("performance", "forgetting"):
+            assert 0 <= abs(summary[key]) <= 1
+        assert summary["forward_transfer"] is None
+        assert len(summary["steps_to_threshold"]) == 2
+        assert summary["mask_overlap"][0][0] == 1.0
+        assert len(summary["capacity_used"]) == 2
+        assert summary["protocol"]["formulas"]["performance"] == "P = mean_i p_i(end)"
+
+    def test_evaluate_finds_exactly_what_the_run_found(self, finished):
+        out, summary = finished
+        scores = evaluate_run(out)
+        assert [s.success for s in scores.values()] == pytest.approx(
+            [row[-1] for row in summary["success"]], abs=1e-6
+        )
+
+    def test_a_reloaded_run_still_protects(self, finished):
+        out, _ = finished
+        recipe, tasks, loaded = load_run(out)
+        guard = recipe.protection.guard(loaded.meta_policy, loaded.ownership)
+        assert guard is not None
+        assert not guard["mean.weight"].all()
+        fresh = make_learner(recipe, tasks)
+        assert recipe.protection.guard(fresh.meta_policy, fresh.ownership) is None
+
+    def test_an_existing_run_is_never_overwritten(self, finished):
+        out, _ = finished
+        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        with pytest.raises(RunError, match=r"exists and is not empty.*--out"):
+            run(tiny(), out, progress=False)
+        assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_same_seed_same_run_other_seed_other_run(tmp_path):
+    summaries = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(replace(tiny(), seed=seed), tmp_path / name, progress=False)
+        _, _, learner = load_run(tmp_path / name)
+        summaries.append(
+            torch.cat([p.detach().flatten() for p in learner.meta_policy.parameters()])
+        )
+    assert torch.equal(summaries[0], summaries[1])
+    assert not torch.equal(summaries[0], summaries[2])
+
+
+def test_metrics_only_evaluates_all_tasks_at_the_end_alone(tmp_path):
+    summary = run(tiny("evaluation.average=2"), tmp_path / "run", progress=False)
+    missing = [[value is None for value in row] for row in summary["success"]]
+    assert missing == [[False, False, False, False], [True, True, False, False]]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "mask={name: topk, k: 5}",
+        "mask={name: sigmoid, threshold: 1e-2}",
+        "mask=random",
+        "mask={name: step, gradient: identity}",
+        "protection=none",
+        "protection={name: ewc, weight: 10, samples: 4}",
+        "agent.execution=dense",
+        "agent.warmup=uniform",
+        "agent.reset_critic=false",
+        "dictionary.update=frozen",
+        "dictionary.update={name: online, unused: keep}",
+        "dictionary.update={name: lazy, every: 2}",
+        "dictionary.solver=fista",
+        "dictionary.solver=cd",
+        "dictionary.init=svd",
+        "encoder=onehot",
+        "encoder=tfidf",
+        "evaluation.mode=stochastic",
+        "evaluation.success=any",
+    ],
+)
+def test_every_choice_runs(override, tmp_path):
+    summary = run(tiny(override), tmp_path / "run", progress=False)
+    assert 0 <= summary["performance"] <= 1
+
+
+def test_evaluation_repeats_itself_and_leaves_the_random_state_alone():
+    recipe = tiny("evaluation.mode=stochastic")
+    tasks = recipe.stream.make_tasks()
+    torch.manual_seed(3)
+    learner = make_learner(recipe, tasks)
+    learner.start_task(0)
+    evaluator = Evaluator(tasks, recipe.evaluation, seed=0)
+    state = torch.get_rng_state()
+    first = evaluator(0, learner.policy(0))
+    assert torch.equal(torch.get_rng_state(), state)
+    evaluator(1, learner.policy(1))
+    assert evaluator(0, learner.policy(0)) == first
+
+
+def test_success_rules():
+    recipe = tiny()
+    scores = {}
+    data = TensorDict(  # two episodes: the second ends early, after succeeding on the way
+        {
+            "done": torch.tensor([[0, 0, 0, 1], [0, 1, 0, 0]]).bool()[..., None],
+            "success": torch.tensor([[0, 1, 0, 1], [1, 0, 1, 1]]).bool()[..., None],
+            "reward": torch.ones(2, 4, 1),
+        },
+        [2, 4],
+    )
+    for rule in ("last", "any"):
+        settings = replace(recipe.evaluation, success=rule)
+        scores[rule] = Evaluator((), settings, 0)._score(data, "made up")
+    assert scores["last"].success == 0.5
+    assert scores["any"].success == 1.0
+    assert scores["last"].episode_return == pytest.approx((4 + 2) / 2)
+    assert scores["last"].episode_length == pytest.approx(3)
+
+
+def test_baselines(tmp_path):
+    single = tiny("stream.goals=[left]")
+    run(single, tmp_path / "single", progress=False)
+    stamp = protocol_stamp(tiny())
+    assert set(baseline_auc([tmp_path / "single"], stamp)) == {"left"}
+    with pytest.raises(RecipeError, match=r"same steps_per_task .* 200, got 100"):
+        baseline_auc([tmp_path / "single"], protocol_stamp(tiny("steps_per_task=200")))
+    both = {"right": 0.5, "left": 0.25}
+    summary = run(tiny(), tmp_path / "run", baseline=both, progress=False)
+    auc = summary["area_under_curve"]
+    expected = ((auc[0] - 0.5) / 0.5 + (auc[1] - 0.25) / 0.75) / 2
+    assert summary["forward_transfer"] == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(RecipeError, match="one task, got 2"):
+        baseline_auc([tmp_path / "run"], stamp)
+
+
+class TestFailures:
+    @pytest.mark.parametrize("key", ["reward", "observation"])
+    def test_a_number_that_is_not_finite_stops_the_run(self, key, tmp_path, monkeypatch):
+        step, calls = PointEnv._step, []
+
+        def broken(self, tensordict):
+            out = step(self, tensordict)
+            calls.append(1)
+            if len(calls) == 37:
+                out[key] = torch.full_like(out[key], math.nan)
+            return out
+
+        monkeypatch.setattr(PointEnv, "_step", broken)
+        recipe = tiny("evaluation.every=100")
+        with pytest.raises(RunError, match=rf"task 'right', step 37: .*{key} that is not finite"):
+            run(recipe, tmp_path / "run", progress=False)
+
+    def test_a_loss_that_is_not_finite_stops_the_run(self, tmp_path):
+        recipe = tiny("agent.reward_scale=1e38")
+        with pytest.raises(RunError, match=r"task 'right', step \d+: critic_loss is (inf|nan)"):
+            run(recipe, tmp_path / "run", progress=False)
+
+    def test_no_active_neuron_is_refused_before_anything_is_trained(self, tmp_path):
+        recipe = tiny("dictionary.lmbda=10")
+        with pytest.raises(RunError, match=r"task 0 .*hidden layer 1.*lower .*lmbda"):
+            run(recipe, tmp_path / "run", progress=False)
+
+    def test_no_run_and_no_checkpoint(self, tmp_path):
+        with pytest.raises(RunError, match=r"expected a run directory"):
+            load_run(tmp_path)
+        (tmp_path / "recipe.yaml").write_text(TINY)
+        with pytest.raises(RunError, match=r"no checkpoint"):
+            load_run(tmp_path)
+
+    def test_a_checkpoint_of_another_shape_is_refused(self, finished, tmp_path):
+        out, _ = finished
+        shutil.copytree(out, tmp_path / "run")
+        wider = tiny("evaluation.schedule=full", "actor.hidden=[25, 20]")
+        (tmp_path / "run" / "recipe.yaml").write_text(dump(wider))
+        with pytest.raises(RunError, match=r"cannot be loaded"):
+            load_run(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_smoke_recipe_learns_and_forgets_nothing(tmp_path):
+    summary = run(load(RECIPES / "smoke.yaml"), tmp_path / "run", progress=False)
+    assert summary["forgetting"] == 0.0
+    assert summary["performance"] >= 0.6
