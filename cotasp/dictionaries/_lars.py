@@ -10,7 +10,7 @@ from cotasp.dictionaries._cholesky import Array, one_thread
 from cotasp.dictionaries._homotopy import GramRows, Homotopy
 from cotasp.dictionaries._polish import Problem, polish
 
-REPAIRS = 5
+REPAIRS = 20
 """How often the end of a path may miss the KKT conditions and be continued."""
 MANY = 4
 """Rows from which on the whole Gram matrix pays."""
@@ -41,6 +41,7 @@ def solve_row(
                 best, least = code, worst
             if least <= tol * lmbda:
                 break
+            exchange(path, code, atoms @ (x - code @ atoms))
             dc = path.start(code, atoms @ (x - code @ atoms), lmbda)
             if not path.follow(dc, 0.0, min(max_iter, path.n_iter + len(atoms))):
                 break
@@ -64,6 +65,30 @@ def finish(path: Homotopy, x: Array, lmbda: float, tol: float) -> tuple[Array, f
     excess = np.maximum((g if path.positive else np.abs(g)) - lmbda, 0.0)
     excess[path.atoms] = np.where(small == 0, excess[path.atoms], np.abs(g[path.atoms] - right))
     return code, float(excess.max())
+
+
+def exchange(path: Homotopy, code: Array, g: Array) -> None:
+    """Lets the atom that breaks (KKT) most take the place of one it depends on, in place.
+
+    Near-duplicates of atoms on the support cannot join it, however slightly better they are.  For
+    d_j ≈ vD_A, moving weight from A to j along (−v, 1) leaves the fit as it is, until the first
+    atom of A reaches zero and frees its place.
+    """
+    atoms, support = path.gram.atoms, path.atoms
+    off = g.copy() if path.positive else np.abs(g)
+    off[support] = -np.inf
+    j = int(off.argmax())
+    cross = atoms[support] @ atoms[j]
+    share = path.factor.backward(path.factor.forward(cross))
+    square = atoms[j] @ atoms[j]
+    if square - cross @ share > path.gram.pivot * square:
+        return
+    share *= np.sign(g[j])
+    ends = np.where(share * code[support] > 0, code[support] / share, np.inf)
+    i = int(ends.argmin())
+    if np.isfinite(ends[i]):
+        code[support] -= ends[i] * share
+        code[support[i]], code[j] = 0.0, ends[i] * np.sign(g[j])
 
 
 def lars(

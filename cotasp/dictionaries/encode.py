@@ -178,7 +178,7 @@ def _check_inputs(
             f"{', '.join(sorted(map(str, devices)))}; move them with .to(device)"
         )
     try:
-        number = math.nan if isinstance(lmbda, bool) else float(lmbda)
+        number = math.nan if isinstance(lmbda, (bool, str)) else float(lmbda)
     except (TypeError, ValueError):
         number = math.nan
     if not 0 < number < math.inf:

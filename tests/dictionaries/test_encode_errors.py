@@ -1,0 +1,131 @@
+"""Input that cannot be used is refused by name, with what was expected, what came, and a remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from cotasp.dictionaries import sparse_encode
+from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, UnknownNameError
+from cotasp.registry import KINDS
+from tests.dictionaries.problems import problem
+
+X, D = problem(3, 8, 5)
+NAN, INF = float("nan"), float("inf")
+
+
+def spoilt(a, value):
+    a = a.clone()
+    a[1, 2] = value
+    return a
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"X": spoilt(X, NAN)}, r"encode\.X: expected finite .* in 1 of 3 rows \(1\)"),
+        ({"X": spoilt(X, INF)}, r"encode\.X: expected finite"),
+        ({"dictionary": spoilt(D, NAN)}, r"encode\.dictionary: expected finite .* 1 of 8 rows"),
+        ({"dictionary": spoilt(D, -INF)}, r"encode\.dictionary: expected finite"),
+        ({"init": spoilt(torch.zeros(3, 8), NAN)}, r"encode\.init: expected finite"),
+        (
+            {"X": X[0]},
+            r"X: expected a tensor of two dimensions .* shape \[5\]; .*x\[None\]",
+        ),
+        ({"X": X.numpy()}, r"encode\.X: expected a tensor .* got ndarray"),
+        ({"X": X.long()}, r"encode\.X: expected float32 or float64, got torch.int64"),
+        ({"dictionary": D.half()}, r"encode\.dictionary: expected float32 .* got torch.float16"),
+        ({"X": X[:, :4]}, r"same m .* got \[3, 4\] and \[8, 5\]; atoms are rows"),
+        ({"dictionary": D[:0]}, r"K ≥ 1, got \[3, 5\] and \[0, 5\]"),
+        ({"init": torch.zeros(3, 7)}, r"encode\.init: expected codes of shape \[3, 8\]"),
+        ({"lmbda": 0.0}, r"encode\.lmbda: expected a finite number > 0, got 0.0"),
+        ({"lmbda": -1}, r"got -1"),
+        ({"lmbda": NAN}, r"got nan"),
+        ({"lmbda": INF}, r"got inf"),
+        ({"lmbda": "1e-3"}, r"got '1e-3'"),
+        ({"lmbda": True}, r"got True"),
+        ({"lmbda": None}, r"got None"),
+        ({"positive": True, "solver": "omp"}, r"solver OMP has no positive codes; use one of lars"),
+        ({"solver": "threshold", "tol": 1e-3}, r"encode\.tol: solver Threshold has no such field"),
+        ({"tol": -1.0}, r"Lars\.tol: expected a number > 0"),
+        ({"max_iter": 0}, r"Lars\.max_iter: expected an integer ≥ 1"),
+        ({"solver": 7}, r"encode\.solver: expected a registered name or a solver instance, got 7"),
+        ({"solver": KINDS["solver"].get("lars")}, r"expected a registered name or a solver inst"),
+    ],
+)
+def test_refused(arguments, message):
+    with pytest.raises(RecipeError, match=message):
+        sparse_encode(**{"X": X, "dictionary": D, "lmbda": 0.1, **arguments})
+
+
+def test_huge_but_finite_numbers_are_accepted():
+    """Their sum overflows, which is no proof that one of them is infinite."""
+    big = torch.full((1, 5), 1.5e308, dtype=torch.float64)
+    with pytest.raises(RecipeError, match="expected finite"):
+        sparse_encode(torch.cat([big, big * 10]), D, lmbda=0.1)
+    code = sparse_encode(big, torch.eye(5).double() * 1e-300, lmbda=1e9).code
+    assert (code == 0).all()
+
+
+def test_unknown_solver_suggests_one():
+    with pytest.raises(UnknownNameError, match=r"unknown solver 'larz'\. Did you mean 'lars'"):
+        sparse_encode(X, D, lmbda=0.1, solver="larz")
+
+
+def plugin(result, exact=True):
+    """A solver that returns what `result` makes of the lasso's solution."""
+
+    @dataclass(frozen=True)
+    class Faulty:
+        supports_positive: ClassVar[bool] = False
+        exact: ClassVar[bool] = True
+
+        def __call__(self, X, dictionary, *, lmbda, positive, init):
+            code = sparse_encode(X, dictionary, lmbda=lmbda).code
+            return result(code, torch.ones(len(X), dtype=torch.int64))
+
+    Faulty.exact = exact
+    return Faulty()
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda code, n: code, r"Faulty: expected \(code, n_iter\), two tensors, got Tensor"),
+        (lambda code, n: (code.numpy(), n), r"expected \(code, n_iter\), two tensors, got tuple"),
+        (lambda code, n: (code.mT, n), r"expected code \[3, 8\] .* got \[8, 3\]"),
+        (lambda code, n: (code.float(), n), r"of torch.float64 .* of torch.float32"),
+        (lambda code, n: (code, n[:1]), r"n_iter \[3\], got .* and \[1\]"),
+        (lambda code, n: (code / 0, n), r"expected a finite code, got NaN or infinity"),
+        (lambda code, n: (code + 1, n), r"expected a solution, got .* above that of the zero code"),
+        (lambda code, n: (-code, n), r"row 0\); set its class attribute exact = False"),
+    ],
+)
+def test_plugins_that_break_the_protocol(result, message):
+    with pytest.raises(PluginError, match=message):
+        sparse_encode(X, D, lmbda=0.1, solver=plugin(result))
+
+
+def test_a_plugin_that_is_nearly_right_gets_a_warning_only():
+    with pytest.warns(ConvergenceWarning, match=r"Faulty: 3 of 3 rows .* 1\.0e-06·lmbda was asked"):
+        result = sparse_encode(X, D, lmbda=0.1, solver=plugin(lambda code, n: (0.9 * code, n)))
+    assert not result.converged.any()
+
+
+def test_a_plugin_that_claims_nothing_is_certified_all_the_same():
+    result = sparse_encode(X, D, lmbda=0.1, solver=plugin(lambda c, n: (c + 1, n), exact=False))
+    assert not result.converged.any()
+    assert (result.kkt > 0.1).all()
+
+
+def test_a_plugin_without_its_declarations():
+    @dataclass(frozen=True)
+    class Bare:
+        def __call__(self, *args, **kwargs):
+            raise AssertionError("must not be called")
+
+    with pytest.raises(PluginError, match="Bare: expected a class attribute 'supports_positive'"):
+        sparse_encode(X, D, lmbda=0.1, solver=Bare())
