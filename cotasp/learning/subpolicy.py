@@ -123,7 +123,7 @@ class SubPolicy:
         return [units + offset for units, offset in zip(active, offsets)]
 
     def _gather_trainable(self, units: Tensor) -> dict[str, Tensor]:
-        """Per parameter in training, 1 where it may step; parameters free throughout are left out."""
+        """Per parameter in training, 1 where it may step; those free throughout are left out."""
         allowed = membership(self.policy, units)
         if self._guard is not None:
             allowed = {name: mine & self._guard[name] for name, mine in allowed.items()}
