@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+ARGS ?=
 
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: quickstart test lint clean
 
 quickstart: $(VENV)/.installed
-	$(BIN)/cotasp run recipes/quickstart.yaml --out $(RUN)
+	$(BIN)/cotasp run recipes/quickstart.yaml $(ARGS) --out $(RUN)
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest

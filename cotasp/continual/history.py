@@ -26,6 +26,7 @@ class History:
     def __init__(self, tasks: list[str], settings: Evaluation) -> None:
         self.tasks = tasks
         self.settings = settings
+        self.facts: dict[str, dict[str, float]] = {}  # by task: neurons, dictionary, losses
         self.trained: list[int] = []
         self.task_steps: list[int] = []
         self._success: list[list[float]] = []
@@ -73,5 +74,9 @@ class History:
             "own_success": [_plain(v) for v in metrics.own_success(success, trained, average)],
             "area_under_curve": [_plain(v) for v in auc],
             "forward_transfer_per_task": [_plain(v) for v in transfer],
+            "task_facts": {
+                task: {name: _plain(value, 9) for name, value in facts.items()}
+                for task, facts in self.facts.items()
+            },
             "evaluations": {"trained": self.trained, "task_steps": self.task_steps},
         }

@@ -62,9 +62,10 @@ class Logs:
         self.offset = index * self.recipe.steps_per_task
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}")
 
-    def facts(self, values: dict[str, float], prefix: str) -> None:
-        """Logs what the learner tells at a task's beginning or end."""
-        self._log({f"tasks/{prefix}/{k}": v for k, v in values.items()}, self.bar.n)
+    def facts(self, task: str, values: dict[str, float]) -> None:
+        """Logs what the learner tells of a task once it has ended."""
+        at = self.offset + self.recipe.steps_per_task
+        self._log({f"tasks/{task}/{k}": v for k, v in values.items()}, at)
 
     def step(self, steps: int, data: TensorDictBase, losses: dict[str, Any]) -> None:
         """Notes one collected batch; logs a value of each curve now and then."""

@@ -20,7 +20,7 @@ from cotasp.continual.rundir import EVALUATIONS, SUMMARY, RunDirectory
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
 from cotasp.learning.agent import Learner, Problem
-from cotasp.recipe import Recipe
+from cotasp.recipe import Recipe, check_machine
 from cotasp.tasks.task import Task
 
 
@@ -70,6 +70,7 @@ def run(
         RunError: something went wrong on the way; what was written until then stays.
     """
     started = time.time()
+    check_machine(recipe)
     torch.manual_seed(recipe.seed)
     tasks = recipe.stream.make_tasks()
     learner = make_learner(recipe, tasks)
@@ -81,12 +82,13 @@ def run(
     try:
         for index, task in enumerate(tasks):
             logs.begin_task(index, task.name)
-            logs.facts(learner.start_task(index), prefix=task.name)
+            facts = learner.start_task(index)
             for steps, data, losses in _train(recipe, index, task, learner):
                 logs.step(steps, data, losses)
                 if steps % recipe.evaluation.every == 0 and steps < recipe.steps_per_task:
                     _evaluate(recipe, learner, evaluator, history, logs, index, steps)
-            logs.facts(learner.end_task(), prefix=task.name)
+            history.facts[task.name] = {**facts, **learner.end_task()}
+            logs.facts(task.name, history.facts[task.name])
             _evaluate(recipe, learner, evaluator, history, logs, index, recipe.steps_per_task)
             Checkpoint(learner=learner).save(directory.checkpoint(index + 1))
             directory.write(EVALUATIONS, history.to_json())

@@ -76,6 +76,16 @@ class TestRunDirectory:
         assert len(summary["capacity_used"]) == 2
         assert summary["protocol"]["formulas"]["performance"] == "P = mean_i p_i(end)"
 
+    def test_summary_tells_what_each_task_did_to_the_dictionaries(self, finished):
+        _, summary = finished
+        for facts in summary["task_facts"].values():
+            for name in ("change", "coherence", "recall", "kkt", "alignment", "unused"):
+                assert f"dictionary/layer2/{name}" in facts
+            assert 0 < facts["active/layer1"] < 1
+            assert facts["dictionary/layer1/change"] > 0
+        used = [summary["task_facts"][t]["owned/layer1"] for t in summary["tasks"]]
+        assert used[0] <= used[1] == pytest.approx(summary["capacity_used"][0])
+
     def test_evaluate_finds_exactly_what_the_run_found(self, finished):
         out, summary = finished
         scores = evaluate_run(out)
@@ -179,6 +189,22 @@ def test_success_rules():
     assert scores["any"].success == 1.0
     assert scores["last"].episode_return == pytest.approx((4 + 2) / 2)
     assert scores["last"].episode_length == pytest.approx(3)
+
+
+def test_tensorboard_gets_the_same_curves(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    summary = run(tiny("logger=tensorboard"), tmp_path / "run", progress=False)
+    events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    curve = [event.value for event in events.Scalars("evaluation/right/success")]
+    expected = [value for value in summary["success"][0] if value is not None]
+    assert curve == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_logger_that_is_not_installed_is_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("cotasp.recipe.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"recipe.logger: wandb is not installed"):
+        run(tiny("logger=wandb"), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_baselines(tmp_path):

@@ -1,0 +1,107 @@
+"""What a step of the loop costs beyond the simulator: policy, collector, buffer.
+
+    python benchmarks/loop.py [--steps 2000] [--json FILE]
+
+For each Meta-World task, collects with the quickstart's sub-network into the replay buffer without
+updating, then replays the same actions on the bare simulator, in turn, and prints both times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from statistics import median
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")
+
+import torch
+from torchrl.collectors import Collector
+
+from cotasp import loads
+from cotasp.continual.loop import make_learner
+from cotasp.continual.protocol import versions
+from cotasp.tasks.metaworld import MetaWorldSimulator
+
+HORIZON = 200
+RECIPE = """
+stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}
+actor: {{std: exp, log_std_range: [-5, 2], squash_mean: false}}
+agent: {{updates_per_step: 0, warmup_steps: 0}}
+"""
+
+
+def collect(task: str, steps: int) -> tuple[float, torch.Tensor]:
+    """Seconds per step of collecting into the buffer, and the actions taken [steps, 4]."""
+    torch.manual_seed(0)
+    recipe = loads(RECIPE.format(task=task, horizon=HORIZON))
+    tasks = recipe.stream.make_tasks()
+    learner = make_learner(recipe, tasks)
+    learner.start_task(0)
+    collector = Collector(
+        tasks[0].make_env(seed=1),
+        learner.behaviour(),
+        frames_per_batch=recipe.frames_per_batch,
+        total_frames=steps,
+        trust_policy=True,
+        track_traj_ids=False,
+        auto_register_policy_transforms=False,
+    )
+    actions, started = [], time.perf_counter()
+    for data in collector:
+        learner.learn(data)
+        actions.append(data["action"])
+    seconds = time.perf_counter() - started
+    collector.shutdown()
+    return seconds / steps, torch.cat(actions)
+
+
+def replay(task: str, actions: torch.Tensor) -> float:
+    """Seconds per step of the bare simulator under the same actions and resets."""
+    simulator = MetaWorldSimulator(task, HORIZON, "v2")
+    simulator.seed(1)
+    simulator.reset()
+    rows = actions.numpy()
+    started = time.perf_counter()
+    for i, action in enumerate(rows, start=1):
+        simulator.step(action)
+        if i % HORIZON == 0:
+            simulator.reset()
+    seconds = time.perf_counter() - started
+    simulator.close()
+    return seconds / len(rows)
+
+
+def main() -> None:
+    """Prints and optionally writes the table."""
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--steps", type=int, default=2000, help="per task and repetition")
+    arguments.add_argument("--repeat", type=int, default=3)
+    arguments.add_argument(
+        "--tasks", nargs="+", default=["faucet-close-v3", "hammer-v3", "push-v3"]
+    )
+    arguments.add_argument("--json", metavar="FILE")
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {versions()}")
+    print(f"{'task':<16} {'simulator ms':>12} {'loop ms':>8} {'beyond ms':>9}")
+    rows = []
+    for task in options.tasks:
+        pairs = []
+        for _ in range(options.repeat):
+            whole, actions = collect(task, options.steps)
+            pairs.append((whole * 1e3, replay(task, actions) * 1e3))
+        whole, bare = (median(side) for side in zip(*pairs))
+        beyond = median(w - b for w, b in pairs)
+        print(f"{task:<16} {bare:12.3f} {whole:8.3f} {beyond:9.3f}", flush=True)
+        rows.append({"task": task, "simulator_ms": bare, "loop_ms": whole, "beyond_ms": beyond})
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"versions": versions(), "rows": rows}, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Documentation is code: every block of the README and of docs/ is executed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cotasp.recipe import loads
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    pytest.param(kind, body, id=f"{page.stem}-{number}-{kind}")
+    for page in PAGES
+    for number, (kind, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+]
+BRIEF = (
+    "steps_per_task=100 agent.warmup_steps=50 agent.distillation_updates=2 evaluation.episodes=1"
+)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """What a reader has: the recipes and the Makefile, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def shell(command: str, folder: Path) -> str:
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "body"), BLOCKS)
+def test_block(kind, body, checkout):
+    if kind == "python":
+        (checkout / "block.py").write_text(body)
+        shell(f"{sys.executable} -W error::UserWarning block.py", checkout)
+    elif kind == "yaml":
+        loads(body)
+    elif kind == "toml":  # the entry point of the package under tests/plugin
+        assert body in (ROOT / "tests/plugin/solver/pyproject.toml").read_text(encoding="utf-8")
+    elif kind == "console":
+        for command in re.findall(r"^\$ (.*)$", body, re.MULTILINE):
+            run_console(command, checkout)
+    elif kind == "sh":
+        for command in body.strip().splitlines():
+            if command.startswith("cotasp run"):
+                shell(f"{command} {BRIEF} --out runs/plain --quiet", checkout)
+            else:  # installing: what `make test` has just done; here only that pip can parse it
+                assert command == "python3 -m pip install -e ."
+    else:
+        assert kind == "text"  # pictures and output
+
+
+def run_console(command: str, folder: Path) -> None:
+    target = re.fullmatch(r"make (\w+)", command)
+    if target is None:
+        assert command.startswith("cotasp "), command
+        shell(command, folder)
+        return
+    # the real target in the environment at hand, which counts as installed; quickstart in brief
+    venv = Path(sys.executable).parents[1]
+    installed = f"VENV={venv} -o {venv}/.installed -o {venv}/.installed-dev"
+    if target[1] == "quickstart":
+        shell(f"make quickstart {installed} ARGS='{BRIEF}'", folder)
+    else:  # `make test` is what runs this: only its recipe is looked at
+        assert "-m pytest" in shell(f"make -n {target[1]} {installed}", folder)
+
+
+def test_the_readme_quotes_the_plug_in_that_is_tested():
+    source = (ROOT / "tests/plugin/solver/cotasp_ista/__init__.py").read_text(encoding="utf-8")
+    code = source[source.index("from dataclasses") :]
+    assert code.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_quotes_a_real_error():
+    from cotasp.errors import RecipeError
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        loads("dictionary: {lamda: 1}")
+    assert f"cotasp: error: {caught.value}" in readme
