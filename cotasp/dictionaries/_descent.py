@@ -17,6 +17,8 @@ from cotasp.dictionaries._polish import Problem, polish
 
 GROWTH = 1.5
 """Ratio of the iterations at which rows are looked at."""
+CHEAP = 100
+"""Support sizes that cost next to nothing to polish."""
 
 
 class Method(Protocol):
@@ -67,7 +69,12 @@ def descend(
         done = min(upcoming, max_iter)
         upcoming = max(done + 1, first, int(GROWTH * done))
         count = (state.code != 0).sum(1)
-        code, kkt = _finish(problem.take(live), state.code, _settled(count, last, X.shape[1]), tol)
+        change = (count - last).abs()
+        cheap, still = count <= CHEAP, change == 0
+        # no solution needs more than m atoms, but duplicates may share the work
+        settled = (count <= X.shape[1]) & ((count <= X.shape[1] // 2) | (change <= 0.03 * count))
+        tries = cheap | settled | still
+        code, kkt = _finish(problem.take(live), state.code, tries, cheap | still, tol)
         finished = kkt <= tol * lmbda
         out[live] = code
         n_iter[live[finished]] = done
@@ -78,17 +85,19 @@ def descend(
     return out.to(X), n_iter
 
 
-def _settled(count: Tensor, last: Tensor, m: int) -> Tensor:
-    """Whether a support of `count` atoms, `last` when looked at before, is worth polishing."""
-    return (count <= m // 2) | ((count - last).abs() <= 0.1 * count)
+def _finish(
+    problem: Problem, code: Tensor, tries: Tensor, patient: Tensor, tol: float
+) -> tuple[Tensor, Tensor]:
+    """Polished codes where that succeeds, the given ones elsewhere, and their KKT residuals.
 
-
-def _finish(problem: Problem, code: Tensor, try_it: Tensor, tol: float) -> tuple[Tensor, Tensor]:
-    """Polished codes where that succeeds, the given ones elsewhere, and their KKT residuals."""
+    Args:
+        tries: rows worth polishing, [n].
+        patient: rows worth more than the quick way of it, [n].
+    """
     code, kkt = code.clone(), problem.kkt(code, problem.correlations(code))
-    rows = (try_it & (kkt > tol * problem.lmbda)).nonzero().flatten()
+    rows = (tries & (kkt > tol * problem.lmbda)).nonzero().flatten()
     if len(rows):
-        better, residual = polish(problem.take(rows), code[rows], tol=tol)
+        better, residual = polish(problem.take(rows), code[rows], tol=tol, patient=patient[rows])
         good = residual < kkt[rows]
         code[rows[good]], kkt[rows[good]] = better[good], residual[good]
     return code, kkt

@@ -65,7 +65,9 @@ class Problem:
         return torch.where(code != 0, (g - self.lmbda * code.sign()).abs(), off).amax(1)
 
 
-def polish(problem: Problem, code: Tensor, *, tol: float, steps: int = 10) -> tuple[Tensor, Tensor]:
+def polish(
+    problem: Problem, code: Tensor, *, tol: float, patient: Tensor | None = None, steps: int = 10
+) -> tuple[Tensor, Tensor]:
     """Newton steps on the support and signs of a code (a primal–dual active set method).
 
     Each step solves g_A = lmbda·sign(s_A) on the support A, then drops the atoms whose codes
@@ -77,6 +79,7 @@ def polish(problem: Problem, code: Tensor, *, tol: float, steps: int = 10) -> tu
         problem: n rows.
         code: [n, K].
         tol: KKT residual to reach, as a share of lmbda.
+        patient: rows to go on with by `exchange` where the Newton steps failed, [n]; default none.
         steps: most Newton steps.
 
     Returns:
@@ -101,8 +104,8 @@ def polish(problem: Problem, code: Tensor, *, tol: float, steps: int = 10) -> tu
         keep = (worst > tol * problem.lmbda) & ((changes < before) | (changes == 0))
         signs = torch.where(missing, g.sign(), signs.masked_fill(wrong, 0.0))
         live, signs, changes = live[keep], signs[keep], changes[keep]
-    close = ((kkt > tol * problem.lmbda) & (fewest <= FEW)).nonzero().flatten()
-    if len(close):
+    if patient is not None and patient.any():
+        close = (patient & (kkt > tol * problem.lmbda) & (fewest <= FEW)).nonzero().flatten()
         out[close], kkt[close] = exchange(problem.take(close), given[close], tol=tol)
     return out, kkt
 
