@@ -65,7 +65,7 @@ class SACLearner:
         self.sub = SubPolicy(
             self.meta_policy, settings.learning_rate, settings.execution == "compact"
         )
-        self.acting = ActingPolicy(problem.action_dim)
+        self.acting = ActingPolicy(problem.action_dim, self.device)
         self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])
         target = settings.target_entropy
         self.target_entropy = -problem.action_dim / 2 if target is None else target
@@ -297,7 +297,7 @@ class SACLearner:
             mask = self.final_mask()
         else:
             mask = self.prompt_mask(self.embeddings[task])
-        acting = ActingPolicy(self.problem.action_dim)
+        acting = ActingPolicy(self.problem.action_dim, self.device)
         acting.act_by(extract(self.meta_policy, mask))
         return TensorDictModule(acting, ["observation"], ["action"])
 

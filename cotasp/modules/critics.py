@@ -66,7 +66,7 @@ class Critics(nn.Module):
             x = torch.baddbmm(bias, x, weight.transpose(1, 2))
             if i == 0:
                 x = F.layer_norm(x, x.shape[-1:])
-                x = torch.tanh(x * self.norm_weight + self.norm_bias)
+                x = torch.addcmul(self.norm_bias, x, self.norm_weight).tanh_()
             elif i < last:
                 x = activation(x)
         return x.squeeze(-1)

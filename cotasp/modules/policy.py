@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
+# in place where autograd allows it: at these sizes activations cost as much as products
+ACTIVATIONS = {
+    "leaky_relu": partial(F.leaky_relu, inplace=True),
+    "relu": partial(F.relu, inplace=True),
+    "tanh": torch.tanh_,
+    "gelu": F.gelu,
+}
 
 
 def variance_scaling_(weight: Tensor, scale: float = 2.0, fan_in: int | None = None) -> Tensor:
@@ -92,7 +99,7 @@ class MaskedMLP(nn.Module):
         activation = ACTIVATIONS[self.activation]
         for i, (layer, phi) in enumerate(zip(self.layers, masks)):
             x = layer(x)
-            x = torch.tanh(masked_layer_norm(x, phi)) if i == 0 else activation(x)
+            x = masked_layer_norm(x, phi).tanh_() if i == 0 else activation(x)
             if phi is not None:
                 x = x * phi
         return x
