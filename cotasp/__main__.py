@@ -113,7 +113,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cotasp.recipe import check_device, dump
+    from cotasp.recipe import dump
 
     recipe = _recipe(arguments)
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-seed{recipe.seed}"
@@ -121,7 +121,6 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"# recipe, every default written out; kept in {out}/recipe.yaml")
         print(dump(recipe), flush=True)
     _prepare_process()
-    check_device(recipe)
     from cotasp.continual.loop import run
     from cotasp.continual.protocol import protocol_stamp
     from cotasp.continual.saved import baseline_auc

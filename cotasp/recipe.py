@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -236,14 +237,19 @@ def dump(recipe: Recipe) -> str:
     return write(to_node(recipe))
 
 
-def check_device(recipe: Recipe) -> None:
-    """Makes sure that the recipe's device is there.
+def check_machine(recipe: Recipe) -> None:
+    """Makes sure that the recipe's device and logger are there.
 
     Raises:
-        RecipeError: torch cannot use it on this machine.
+        RecipeError: torch cannot use the device here, or the logger is not installed.
     """
     import torch
 
+    if recipe.logger != "csv" and find_spec(recipe.logger) is None:
+        raise RecipeError(
+            f"recipe.logger: {recipe.logger} is not installed; "
+            f"pip install {recipe.logger}, or run with logger=csv"
+        )
     try:
         torch.empty(1, device=recipe.device)
     except Exception as error:  # each backend raises its own

@@ -68,6 +68,7 @@ def test_the_dump_is_fit_to_be_read():
 @settings(deadline=None)
 @given(st.text())
 @example("\ud800 \U0001f600 \x85 \u2028 \0 \x7f")
+@example("\x85")
 @example("2020-01-01")
 @example("yes")
 @example("&a !b *c {d} [e] # f: g")
