@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from cotasp.dictionaries._least_change import Point, least_step
 from cotasp.dictionaries.diagnostics import kkt_residual
 from cotasp.errors import ConvergenceWarning
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from cotasp.dictionaries.dictionary import Dictionary
     from cotasp.dictionaries.updates import Anchored
 
-_ON_SPHERE = 1 - 1e-9  # share of max_norm from which an atom moves along the sphere only
-_STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
-_STEP_ITER = 300  # conjugate-gradient iterations per step, at most
 _PATIENCE = 5  # steps within which ||V||² must at least halve
 
 
@@ -49,24 +46,6 @@ class AnchorResult(NamedTuple):
     violation: Tensor
     n_iter: int
     converged: bool
-
-
-class _Point(NamedTuple):
-    """Atoms, and what the conditions say of them."""
-
-    atoms: Tensor  # [K, m]
-    residuals: Tensor  # R = E - S D, [n, m]
-    wanted: Tensor  # V, what the correlations R D^T lack, [n, K]
-    tight: Tensor  # [n, K], on the support or outside the margin
-    violation: Tensor  # [n]
-
-    @property
-    def merit(self) -> float:
-        return float(self.wanted.square().sum())
-
-    @property
-    def loss(self) -> float:
-        return float(self.violation.clamp(max=1.0).mean())
 
 
 def anchor(
@@ -99,23 +78,25 @@ def anchor(
         max_change: stop, not converged, where ||D - D_0|| exceeds this share of ||D_0||.
     """
 
-    def look(atoms: Tensor) -> _Point:
+    def look(atoms: Tensor) -> Point:
         residuals = embeddings - codes @ atoms
         G = residuals @ atoms.T
         target = torch.where(support, lmbda * signs, G.clamp(-margin * lmbda, margin * lmbda))
         allowed = torch.where(support, lmbda * signs, G.clamp(-lmbda, lmbda))
         violation = (allowed - G).abs().amax(dim=1) / lmbda
-        return _Point(atoms, residuals, target - G, support | (target != G), violation)
+        return Point(atoms, residuals, target - G, support | (target != G), violation)
 
     support, signs = codes != 0, codes.sign()
     point = best = look(atoms)
     held, merits = point.tight, []
+    inward = torch.zeros(len(atoms), 1, dtype=torch.bool, device=atoms.device)
     while float(point.violation.max()) > tol and len(merits) < max_iter:
         merits.append(point.merit)
         if len(merits) > _PATIENCE and merits[-1] > 0.5 * merits[-1 - _PATIENCE]:
             break
         held = held | point.tight
-        step = _least_step(point, held, codes, lmbda, max_norm)
+        for _ in range(2 if len(merits) == 1 else 1):  # most of the change is the first step's
+            step, inward = least_step(point, held, inward, codes, lmbda, max_norm)
         for length in (1.0, 0.5, 0.25, 0.125):
             moved = point.atoms + length * step
             norms = moved.norm(dim=1, keepdim=True)
@@ -129,82 +110,6 @@ def anchor(
     converged = float(point.violation.max()) <= tol
     best = point if converged else best
     return AnchorResult(best.atoms, best.violation, len(merits), converged)
-
-
-def _least_step(
-    point: _Point, active: Tensor, codes: Tensor, lmbda: float, max_norm: float
-) -> Tensor:
-    r"""Smallest X [K, m] with J X = V on the active conditions, X_k tangent on the sphere.
-
-    :math:`X = J^\top y,\ J J^\top y = V`, with
-    :math:`J X = \mathrm{active} \circ (R X^\top - S X D^\top)` and
-    :math:`J^\top Y = Y^\top R - S^\top (Y D)`, by preconditioned conjugate gradients.  A solution
-    to 1 % is all that Newton needs, so the work is done in float32; residuals never are.
-    """
-    norms = point.atoms.norm(dim=1, keepdim=True)
-    normals = torch.where(norms >= max_norm * _ON_SPHERE, point.atoms / norms, 0.0).float()
-    D, R, S = point.atoms.float(), point.residuals.float(), codes.float()
-    mask = active.float()
-
-    def adjoint(Y: Tensor) -> Tensor:
-        X = Y.T @ R - S.T @ (Y @ D)
-        return X - normals * (X * normals).sum(dim=1, keepdim=True)
-
-    def operator(Y: Tensor) -> Tensor:
-        X = adjoint(Y)
-        return mask * (R @ X.T - (S @ X) @ D.T)
-
-    precondition = _per_task_inverse(point, active, codes)
-    left = (point.wanted / lmbda).float() * mask
-    goal = _STEP_TOL * left.norm()
-    Y = torch.zeros_like(left)
-    direction = z = precondition(left)
-    size = (left * z).sum()
-    for _ in range(_STEP_ITER):
-        image = operator(direction)
-        curvature = (direction * image).sum()
-        if not curvature > 0:  # nothing left that the active conditions can see
-            break
-        length = size / curvature
-        Y += length * direction
-        left -= length * image
-        if left.norm() <= goal:
-            break
-        z = precondition(left)
-        size, before = (left * z).sum(), size
-        direction = z + (size / before) * direction
-    return lmbda * adjoint(Y).to(point.atoms)
-
-
-def _per_task_inverse(point: _Point, active: Tensor, codes: Tensor) -> Callable[[Tensor], Tensor]:
-    r"""Y to its product with the inverse of J J^T's diagonal blocks, one block per task.
-
-    :math:`(JJ^\top)_{ii} = ||s_i||^2 DD^\top + ||r_i||^2 I - g_i s_i^\top - s_i g_i^\top`, with
-    :math:`g_i = D r_i`, restricted to the active conditions of task i.
-    """
-    counts = active.sum(dim=1)
-    width = int(counts.max())
-    # Active indices first, in rows of equal width; what lies beyond the count is padding.
-    index = active.int().argsort(dim=1, descending=True, stable=True)[:, :width]
-    padding = torch.arange(width, device=index.device) >= counts[:, None]
-    gram = point.atoms @ point.atoms.T
-    G = point.residuals @ point.atoms.T
-    g, s = (x.gather(1, index).masked_fill(padding, 0.0) for x in (G, codes))
-    cross = g[:, :, None] * s[:, None, :]
-    blocks = gram[index[:, :, None], index[:, None, :]]
-    blocks = codes.square().sum(dim=1)[:, None, None] * blocks - cross - cross.mT
-    blocks.masked_fill_(padding[:, :, None] | padding[:, None, :], 0.0)
-    diagonal = blocks.diagonal(dim1=1, dim2=2)
-    diagonal += point.residuals.square().sum(dim=1)[:, None]
-    diagonal += 1e-7 * diagonal.amax(dim=1, keepdim=True).clamp(min=1e-30)
-    factors = torch.linalg.cholesky(blocks).float()
-
-    def apply(Y: Tensor) -> Tensor:
-        rows = Y.gather(1, index).masked_fill(padding, 0.0)
-        solved = torch.cholesky_solve(rows[:, :, None], factors)[:, :, 0]
-        return torch.zeros_like(Y).scatter_(1, index, solved.masked_fill(padding, 0.0))
-
-    return apply
 
 
 def fit_codes(

@@ -1,0 +1,117 @@
+"""One Gauss–Newton step of the anchored update: the smallest change that satisfies it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_ON_SPHERE = 1 - 1e-9  # share of max_norm from which an atom moves along the sphere only
+_STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
+_STEP_ITER = 300  # conjugate-gradient iterations per step, at most
+
+
+class Point(NamedTuple):
+    """Atoms, and what the conditions say of them."""
+
+    atoms: Tensor  # [K, m]
+    residuals: Tensor  # R = E - S D, [n, m]
+    wanted: Tensor  # V, what the correlations R D^T lack, [n, K]
+    tight: Tensor  # [n, K], on the support or outside the margin
+    violation: Tensor  # [n]
+
+    @property
+    def merit(self) -> float:
+        return float(self.wanted.square().sum())
+
+    @property
+    def loss(self) -> float:
+        return float(self.violation.clamp(max=1.0).mean())
+
+
+def least_step(
+    point: Point, active: Tensor, inward: Tensor, codes: Tensor, lmbda: float, max_norm: float
+) -> tuple[Tensor, Tensor]:
+    r"""Smallest X [K, m] with J X = V on the active conditions, X_k in the tangent cone.
+
+    :math:`X = \Pi J^\top y,\ J \Pi J^\top y = V`, with
+    :math:`J X = \mathrm{active} \circ (R X^\top - S X D^\top)` and
+    :math:`J^\top Y = Y^\top R - S^\top (Y D)`, by preconditioned conjugate gradients;
+    :math:`\Pi` makes atoms on the sphere move along it, but for those marked `inward` [K, 1].
+    A solution to 1 % is all that Newton needs, so the work is done in float32; residuals never
+    are.
+
+    Returns:
+        X, and the atoms that would move inward if the sphere let them go.
+    """
+    norms = point.atoms.norm(dim=1, keepdim=True)
+    normals = (point.atoms / norms).masked_fill(norms < max_norm * _ON_SPHERE, 0.0).float()
+    pinned = normals.masked_fill(inward, 0.0)
+    D, R, S = point.atoms.float(), point.residuals.float(), codes.float()
+    mask = active.float()
+
+    def adjoint(Y: Tensor) -> Tensor:
+        return Y.T @ R - S.T @ (Y @ D)
+
+    def tangent(X: Tensor) -> Tensor:
+        return X - pinned * (X * pinned).sum(dim=1, keepdim=True)
+
+    def operator(Y: Tensor) -> Tensor:
+        X = tangent(adjoint(Y))
+        return mask * (R @ X.T - (S @ X) @ D.T)
+
+    precondition = _per_task_inverse(point, active, codes)
+    left = (point.wanted / lmbda).float() * mask
+    goal = _STEP_TOL * left.norm()
+    Y = torch.zeros_like(left)
+    direction = z = precondition(left)
+    size = (left * z).sum()
+    for _ in range(_STEP_ITER):
+        image = operator(direction)
+        curvature = (direction * image).sum()
+        if not curvature > 0:  # held by the sphere alone: moves nothing, but tells who pushes
+            Y += direction
+            break
+        length = size / curvature
+        Y += length * direction
+        left -= length * image
+        if left.norm() <= goal:
+            break
+        z = precondition(left)
+        size, before = (left * z).sum(), size
+        direction = z + (size / before) * direction
+    X = adjoint(Y)
+    return lmbda * tangent(X).to(point.atoms), (X * normals).sum(dim=1, keepdim=True) < 0
+
+
+def _per_task_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[Tensor], Tensor]:
+    r"""Y to its product with the inverse of J J^T's diagonal blocks, one block per task.
+
+    :math:`(JJ^\top)_{ii} = ||s_i||^2 DD^\top + ||r_i||^2 I - g_i s_i^\top - s_i g_i^\top`, with
+    :math:`g_i = D r_i`, restricted to the active conditions of task i.
+    """
+    counts = active.sum(dim=1)
+    width = int(counts.max())
+    # Active indices first, in rows of equal width; what lies beyond the count is padding.
+    index = active.int().argsort(dim=1, descending=True, stable=True)[:, :width]
+    padding = torch.arange(width, device=index.device) >= counts[:, None]
+    gram = point.atoms @ point.atoms.T
+    G = point.residuals @ point.atoms.T
+    g, s = (x.gather(1, index).masked_fill(padding, 0.0) for x in (G, codes))
+    cross = g[:, :, None] * s[:, None, :]
+    blocks = gram[index[:, :, None], index[:, None, :]]
+    blocks = codes.square().sum(dim=1)[:, None, None] * blocks - cross - cross.mT
+    blocks.masked_fill_(padding[:, :, None] | padding[:, None, :], 0.0)
+    diagonal = blocks.diagonal(dim1=1, dim2=2)
+    diagonal += point.residuals.square().sum(dim=1)[:, None]
+    diagonal += 1e-7 * diagonal.amax(dim=1, keepdim=True).clamp(min=1e-30)
+    factors = torch.linalg.cholesky(blocks).float()
+
+    def apply(Y: Tensor) -> Tensor:
+        rows = Y.gather(1, index).masked_fill(padding, 0.0)
+        solved = torch.cholesky_solve(rows[:, :, None], factors)[:, :, 0]
+        return torch.zeros_like(Y).scatter_(1, index, solved.masked_fill(padding, 0.0))
+
+    return apply

@@ -1,0 +1,212 @@
+"""The anchored update: what it promises, against independent references."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cotasp.dictionaries import Anchored, Dictionary, sparse_encode
+from cotasp.dictionaries.anchored import anchor, fit_codes
+from cotasp.errors import ConvergenceWarning
+
+
+def texts(n, m, seed, similarity=0.5):
+    """Unit vectors with a common part, as embeddings of related texts have."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(n, m, generator=generator, dtype=torch.float64)
+    rows = rows + similarity * torch.randn(m, generator=generator, dtype=torch.float64)
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def trained(code, seed, off=0.1, drift=0.1):
+    """What training makes of a code: a tenth of the active neurons off, the others changed."""
+    generator = torch.Generator().manual_seed(seed)
+    active = (code > 0).nonzero().flatten()
+    order = torch.randperm(len(active), generator=generator)
+    noise = torch.randn(len(active), generator=generator, dtype=code.dtype)
+    code = code.clone()
+    code[active] *= (1 + drift * noise).clamp(min=0.1)
+    code[active[order[: max(1, round(off * len(active)))]]] = 0.0
+    return code
+
+
+def lasso_violation(atoms, embeddings, codes, lmbda):
+    """Optimality of the lasso, row by row, in NumPy (the independent reference)."""
+    worst = []
+    for e, s in zip(embeddings.numpy(), codes.numpy()):
+        g = atoms.numpy() @ (e - s @ atoms.numpy())
+        on = s != 0
+        wrong = np.abs(g[on] - lmbda * np.sign(s[on]))
+        worst.append(max(wrong.max(initial=0.0), (np.abs(g[~on]) - lmbda).max(initial=0.0)))
+    return max(worst) / lmbda
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 6),
+    share=st.floats(0.15, 0.6),
+    similarity=st.sampled_from([0.0, 0.5, 1.0]),
+    codes=st.sampled_from(["trained", "fitted", "auto"]),
+    seed=st.integers(0, 999),
+)
+def test_every_remembered_code_is_the_lasso_of_its_text(n, share, similarity, codes, seed):
+    dictionary = Dictionary(96, 48, seed=seed)
+    embeddings = texts(n, 48, seed + 1000, similarity)
+    lmbda = share * float((embeddings @ dictionary.atoms.T).abs().max(dim=1).values.min())
+    masks = []
+    for number, embedding in enumerate(embeddings):
+        code = sparse_encode(embedding[None], dictionary.atoms, lmbda=lmbda).code[0]
+        code = trained(code, seed + number)
+        masks.append(code > 0)
+        Anchored(codes=codes)(dictionary, embedding, code, lmbda=lmbda)
+    assert lasso_violation(dictionary.atoms, embeddings, dictionary.codes, lmbda) <= 1e-6
+    recalled = sparse_encode(embeddings, dictionary.atoms, lmbda=lmbda).code
+    assert torch.equal(recalled > 0, torch.stack(masks))
+    assert (dictionary.atoms.norm(dim=1) <= 1 + 1e-12).all()
+
+
+def test_trained_codes_come_back_to_the_digit():
+    dictionary = Dictionary(96, 48)
+    embeddings, codes = texts(4, 48, seed=1), []
+    for number, embedding in enumerate(embeddings):
+        code = sparse_encode(embedding[None], dictionary.atoms, lmbda=0.05).code[0]
+        codes.append(trained(code, number))
+        Anchored(codes="trained", tol=1e-9)(dictionary, embedding, codes[-1], lmbda=0.05)
+    recalled = sparse_encode(embeddings, dictionary.atoms, lmbda=0.05).code
+    torch.testing.assert_close(recalled, torch.stack(codes), atol=1e-7, rtol=0)
+    assert torch.equal(dictionary.codes, torch.stack(codes))
+
+
+def test_change_is_the_least_there_is():
+    """Against a general constrained optimiser (SLSQP), on a problem small enough for it."""
+    K, m, lmbda, margin = 7, 5, 0.25, 0.95
+    dictionary = Dictionary(K, m, seed=2)
+    embedding = texts(1, m, seed=3)
+    code = sparse_encode(embedding, dictionary.atoms, lmbda=lmbda).code
+    codes = code * 1.1
+    start, s, e = dictionary.atoms.numpy(), codes.numpy()[0], embedding.numpy()[0]
+    on = s != 0
+    assert 0 < on.sum() < m
+
+    def correlations(flat):
+        D = flat.reshape(K, m)
+        return D @ (e - s @ D)
+
+    reference = scipy.optimize.minimize(
+        lambda flat: ((flat - start.ravel()) ** 2).sum(),
+        start.ravel(),
+        jac=lambda flat: 2 * (flat - start.ravel()),
+        constraints=[
+            {"type": "eq", "fun": lambda x: (correlations(x) - lmbda * np.sign(s))[on]},
+            {"type": "ineq", "fun": lambda x: margin * lmbda - correlations(x)[~on]},
+            {"type": "ineq", "fun": lambda x: margin * lmbda + correlations(x)[~on]},
+            {"type": "ineq", "fun": lambda x: 1 - (x.reshape(K, m) ** 2).sum(axis=1)},
+        ],
+        options={"maxiter": 500, "ftol": 1e-14},
+    )
+    assert reference.success
+    result = anchor(dictionary.atoms, embedding, codes, lmbda=lmbda, margin=margin, tol=1e-8)
+    assert result.converged
+    change = float((result.atoms - dictionary.atoms).norm())
+    assert change == pytest.approx(np.sqrt(reference.fun), rel=0.02)
+
+
+def test_an_atom_equal_to_the_text_leaves_the_sphere():
+    """Turning it does not change d . e to first order: it must shrink."""
+    atoms = torch.eye(4, dtype=torch.float64)
+    result = anchor(atoms, atoms[:1], torch.zeros_like(atoms[:1]), lmbda=0.5, margin=0.9)
+    expected = torch.diag(torch.tensor([0.45, 1.0, 1.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(result.atoms, expected)
+
+
+def test_atoms_that_already_agree_do_not_move():
+    dictionary = Dictionary(96, 48)
+    embeddings = texts(3, 48, seed=1)
+    codes = sparse_encode(embeddings, dictionary.atoms, lmbda=0.05).code
+    result = anchor(dictionary.atoms, embeddings, codes, lmbda=0.05)
+    assert torch.equal(result.atoms, dictionary.atoms)
+    assert (result.n_iter, result.converged) == (0, True)
+
+
+def test_inputs_are_not_modified():
+    dictionary, embeddings = Dictionary(96, 48), texts(3, 48, seed=1)
+    codes = sparse_encode(embeddings, dictionary.atoms, lmbda=0.05).code
+    codes = torch.stack([trained(code, 1) for code in codes])
+    inputs = dictionary.atoms, embeddings, codes
+    copies = [x.clone() for x in inputs]
+    anchor(*inputs, lmbda=0.05)
+    fit_codes(*inputs, lmbda=0.05)
+    assert all(torch.equal(x, copy) for x, copy in zip(inputs, copies))
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.05, 0.6), seed=st.integers(0, 999))
+def test_fitted_codes_solve_the_lasso_under_the_mask(share, seed):
+    """The conditions of the constrained problem: gradient signs at the bounds, zero between."""
+    dictionary, embedding, floor = Dictionary(96, 48, seed=seed), texts(1, 48, seed), 1e-3
+    lmbda = share * float((embedding @ dictionary.atoms.T).abs().max())
+    code = sparse_encode(embedding, dictionary.atoms, lmbda=lmbda).code
+    wandered = trained(code[0], seed, off=0.3, drift=5.0)[None]
+    wandered[0, (wandered[0] == 0) & (code[0] > 0)] = -0.01  # training overshoots when it stops
+    s = fit_codes(dictionary.atoms, embedding, wandered, lmbda=lmbda, floor=floor)[0]
+    mask = wandered[0] > 0
+    assert torch.equal(s > 0, mask)
+    g = dictionary.atoms @ (embedding[0] - s @ dictionary.atoms)
+    assert (s[mask] >= floor).all()
+    slack = 1e-8 * lmbda
+    assert ((g - lmbda)[mask & (s > floor)].abs() <= slack).all()
+    assert ((g - lmbda)[mask & (s == floor)] <= slack).all()
+    assert ((g + lmbda)[s < 0].abs() <= slack).all()
+    assert ((g + lmbda)[~mask] >= -slack).all()
+
+
+def test_fitted_support_leaves_the_lasso_unique():
+    """At small lambda a lasso uses all m directions; more elements would not be identified."""
+    dictionary, embedding = Dictionary(96, 48), texts(1, 48, seed=1)
+    code = sparse_encode(embedding, dictionary.atoms, lmbda=1e-4).code
+    assert (code != 0).sum() > 0.95 * 48 - 2
+    s = fit_codes(dictionary.atoms, embedding, trained(code[0], 0, off=0.5)[None], lmbda=1e-4)
+    assert (s != 0).sum() <= 0.95 * 48
+
+
+def test_codes_out_of_reach_are_remembered_by_their_mask():
+    dictionary, embedding = Dictionary(96, 48), texts(1, 48, seed=1)[0]
+    code = sparse_encode(embedding[None], dictionary.atoms, lmbda=0.05).code[0]
+    wandered = torch.where(trained(code, 0) > 0, torch.ones_like(code), code.clamp(max=0.0))
+    before = dictionary.atoms.clone()
+    Anchored()(dictionary, embedding, wandered, lmbda=0.05)
+    assert (dictionary.atoms - before).norm() <= 0.05 * before.norm()
+    recalled = sparse_encode(embedding[None], dictionary.atoms, lmbda=0.05).code[0]
+    assert torch.equal(recalled > 0, wandered > 0)
+    torch.testing.assert_close(recalled, dictionary.codes[0], atol=1e-6, rtol=0)
+
+
+def test_a_contradiction_warns_and_costs_no_other_text():
+    """One text under two nearly equal embeddings cannot have two masks."""
+    dictionary, embeddings, lmbda = Dictionary(96, 48), texts(4, 48, seed=1), 0.05
+    for number, embedding in enumerate(embeddings):
+        code = sparse_encode(embedding[None], dictionary.atoms, lmbda=lmbda).code[0]
+        Anchored()(dictionary, embedding, trained(code, number), lmbda=lmbda)
+    masks = dictionary.codes > 0
+    twin = embeddings[0] + 1e-9
+    other = torch.where(masks[0], 0.0, dictionary.codes[1].abs())
+    with pytest.warns(ConvergenceWarning, match=r"Anchored: after \d+ steps .* of 5 remembered"):
+        Anchored()(dictionary, twin, other, lmbda=lmbda)
+    recalled = sparse_encode(embeddings, dictionary.atoms, lmbda=lmbda).code > 0
+    overlap = (recalled & masks).sum(dim=1) / (recalled | masks).sum(dim=1)
+    assert (overlap[1:] == 1).all()
+    assert overlap[0] == 1
+
+
+def test_paper_size_converges_without_a_warning():
+    dictionary, embeddings, lmbda = Dictionary(1024, 384), texts(3, 384, seed=1), 0.02
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number, embedding in enumerate(embeddings):
+            code = sparse_encode(embedding[None], dictionary.atoms, lmbda=lmbda).code[0]
+            Anchored()(dictionary, embedding, trained(code, number).float(), lmbda=lmbda)
+    assert lasso_violation(dictionary.atoms, embeddings, dictionary.codes, lmbda) <= 1e-6
