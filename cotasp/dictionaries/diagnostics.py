@@ -37,20 +37,23 @@ def ranks(values: Tensor) -> Tensor:
     return (last - (counts.double() + 1) / 2)[inverse]
 
 
-def alignment(embeddings: Tensor, masks: Tensor) -> float:
-    """Spearman's rank correlation, over pairs of tasks, of text cosine and mask overlap.
+def alignment(embeddings: Tensor, masks: Tensor, *, ranked: bool = True) -> float:
+    """Correlation, over pairs of tasks, of text cosine and mask overlap (Jaccard).
 
     NaN with fewer than three tasks or where either is the same for all pairs.
 
     Args:
         embeddings: [n, m].
         masks: [n, K] boolean.
+        ranked: Spearman's rank correlation; else Pearson's.
     """
     i, j = torch.triu_indices(len(masks), len(masks), offset=1)
     unit = torch.nn.functional.normalize(embeddings.double(), dim=1)
-    pairs = torch.stack([(unit[i] * unit[j]).sum(dim=1), jaccard(masks[i], masks[j])])
-    # Rounding must not order equal cosines.
-    x, y = (ranks((row * 1e12).round()) for row in pairs)
+    # Rounding must not order, or spread, equal cosines.
+    cosines = ((unit[i] * unit[j]).sum(dim=1) * 1e12).round() / 1e12
+    x, y = cosines, jaccard(masks[i], masks[j])
+    if ranked:
+        x, y = ranks(x), ranks(y)
     x, y = x - x.mean(), y - y.mean()
     scale = (x.norm() * y.norm()).item()
     return (x @ y).item() / scale if len(masks) > 2 and scale > 0 else float("nan")

@@ -25,7 +25,7 @@ def test_jaccard_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_alignment_is_spearmans_correlation(seed):
+def test_alignment_is_a_correlation(seed):
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(7, 5, generator=generator)
     masks = torch.rand(7, 6, generator=generator) < 0.5  # few neurons: many ties
@@ -36,6 +36,8 @@ def test_alignment_is_spearmans_correlation(seed):
     overlaps = [len(on[i] & on[j]) / max(1, len(on[i] | on[j])) for i, j in pairs]
     expected = scipy.stats.spearmanr(cosines, overlaps).statistic
     assert alignment(embeddings, masks) == pytest.approx(expected, abs=1e-9)
+    expected = np.corrcoef(cosines, overlaps)[0, 1]
+    assert alignment(embeddings, masks, ranked=False) == pytest.approx(expected, abs=1e-9)
 
 
 def test_alignment_of_too_few_or_equal_tasks_is_undefined():
