@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CotaspError(Exception):
     """Base of all errors of this library: one line that names the place and the remedy."""
@@ -27,3 +30,12 @@ class RunError(CotaspError, RuntimeError):
 
 class ConvergenceWarning(UserWarning):
     """A solver stopped before its tolerance; the message says by how much."""
+
+
+@contextmanager
+def at(path: str) -> Iterator[None]:
+    """Puts the recipe's path before the message of a RecipeError raised inside."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error

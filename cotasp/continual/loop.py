@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,20 @@ from cotasp.continual.logs import Logs
 from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.rundir import EVALUATIONS, SUMMARY, RunDirectory
 from cotasp.continual.seeds import derive_seed
-from cotasp.errors import RunError
+from cotasp.errors import RunError, at
 from cotasp.learning.agent import Learner, Problem
 from cotasp.recipe import Recipe, check_machine
 from cotasp.tasks.task import Task
+
+
+def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
+    """The recipe's tasks in order.
+
+    Raises:
+        RecipeError: a task that cannot be built, or that does not fit the others.
+    """
+    with at("recipe.stream"):
+        return recipe.stream.make_tasks()
 
 
 def make_learner(recipe: Recipe, tasks: tuple[Task, ...]) -> Learner:
@@ -32,18 +43,22 @@ def make_learner(recipe: Recipe, tasks: tuple[Task, ...]) -> Learner:
     Raises:
         RecipeError: a task, text, size or device that cannot be used.
     """
+    check_machine(recipe)
+    texts = [task.text for task in tasks]
+    with at("recipe.encoder"):
+        method = replace(recipe.method, encoder=recipe.encoder.prepare(texts))
     env = tasks[0].make_env()
     sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
     env.close()
     problem = Problem(
-        texts=[task.text for task in tasks],
+        texts=texts,
         observation_dim=sizes[0],
         action_dim=sizes[1],
         steps_per_task=recipe.steps_per_task,
         seed=recipe.seed,
         device=recipe.device,
     )
-    return recipe.agent.learner(problem, recipe.method)
+    return recipe.agent.learner(problem, method)
 
 
 def run(
@@ -70,9 +85,9 @@ def run(
         RunError: something went wrong on the way; what was written until then stays.
     """
     started = time.time()
-    check_machine(recipe)
+    RunDirectory.check_free(out)
     torch.manual_seed(recipe.seed)
-    tasks = recipe.stream.make_tasks()
+    tasks = make_tasks(recipe)
     learner = make_learner(recipe, tasks)
     stamp = protocol_stamp(recipe)
     directory = RunDirectory.create(out, recipe, {**stamp, "versions": versions()})

@@ -55,13 +55,9 @@ class RunDirectory:
         Raises:
             RunError: the directory exists and is not empty, or cannot be made.
         """
+        cls.check_free(path)
         run = cls(path)
         try:
-            if run.path.is_dir() and any(run.path.iterdir()):
-                raise RunError(
-                    f"{run.path}: the run directory exists and is not empty; "
-                    f"choose another with --out, or remove it"
-                )
             run.path.mkdir(parents=True, exist_ok=True)
             write_text(run.path / RECIPE, dump(recipe))
             write_json(run.path / STAMP, facts)
@@ -70,6 +66,18 @@ class RunDirectory:
                 f"{run.path}: cannot make the run directory: {error.strerror}"
             ) from error
         return run
+
+    @staticmethod
+    def check_free(path: str | Path) -> None:
+        """Raises RunError when something is there already."""
+        path = Path(path)
+        if path.is_dir() and any(path.iterdir()):
+            raise RunError(
+                f"{path}: the run directory exists and is not empty; "
+                f"choose another with --out, or remove it"
+            )
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path}: expected a directory or nothing there, found a file")
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:

@@ -10,7 +10,7 @@ from typing import Any
 from torchrl.checkpoint import Checkpoint
 
 from cotasp.continual.evaluation import Evaluator, Score
-from cotasp.continual.loop import make_learner
+from cotasp.continual.loop import make_learner, make_tasks
 from cotasp.continual.protocol import COMPARABLE
 from cotasp.continual.rundir import SUMMARY, RunDirectory
 from cotasp.errors import RecipeError, RunError
@@ -30,7 +30,7 @@ def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
     checkpoints = directory.checkpoints()
     if not checkpoints:
         raise RunError(f"{directory.path}: no checkpoint; one is written when a task ends")
-    tasks = recipe.stream.make_tasks()
+    tasks = make_tasks(recipe)
     learner = make_learner(recipe, tasks)
     try:
         Checkpoint(learner=learner).load(checkpoints[-1])

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """A continual method: allocation (encoder, dictionary, mask) times protection."""
+    """A continual method: allocation (encoder, dictionary, mask) times protection.
+
+    The encoder is prepared for the problem's texts.
+    """
 
     encoder: Encoder
     dictionary: SparseCoding

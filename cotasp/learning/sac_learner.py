@@ -7,22 +7,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
-from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
-from cotasp.errors import RunError
+from cotasp.errors import RecipeError, RunError
 from cotasp.learning.acting import ActingPolicy
 from cotasp.learning.agent import Method, Problem
-from cotasp.learning.losses import (
-    Batch,
-    actor_loss,
-    critic_loss,
-    distillation_loss,
-    temperature_loss,
-)
+from cotasp.learning.losses import Batch, actor_loss, distillation_loss
+from cotasp.learning.replay import Replay
 from cotasp.learning.subpolicy import SubPolicy
+from cotasp.learning.values import Values
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.subnetwork import active_units, extract
@@ -49,14 +44,13 @@ class SACLearner:
         self.problem = problem
         self.device = torch.device(problem.device)
         self.protection = method.protection
-        encoder = method.encoder.prepare(problem.texts)
-        self.embeddings = encoder(problem.texts)
+        self.embeddings = method.encoder(problem.texts)
         self.meta_policy: MetaPolicy = method.actor.build(
             problem.observation_dim, problem.action_dim
         ).to(self.device)
         hidden = self.meta_policy.hidden
         self.prompter = Prompter(
-            method.dictionary, hidden, encoder.dim, seed=problem.seed, data=self.embeddings
+            method.dictionary, hidden, method.encoder.dim, seed=problem.seed, data=self.embeddings
         )
         self.masks = LayerMasks(method.mask, hidden)
         self.ownership = Ownership(len(problem.texts), sum(hidden)).to(self.device)
@@ -67,11 +61,27 @@ class SACLearner:
         )
         self.acting = ActingPolicy(problem.action_dim, self.device)
         self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])
-        target = settings.target_entropy
-        self.target_entropy = -problem.action_dim / 2 if target is None else target
         self.task = -1
-        self._new_critics()
-        self.buffer: TensorDictReplayBuffer | None = None
+        self.values = Values(settings, problem)
+        self.replay: Replay | None = None
+        self._check_settings(method.dictionary.lmbda)
+
+    def _check_settings(self, lmbda: float) -> None:
+        """Finds before anything is trained what could only end badly."""
+        warmup, steps = self.settings.warmup_steps, self.problem.steps_per_task
+        if warmup >= steps:
+            raise RecipeError(
+                f"recipe.agent.warmup_steps: expected fewer than the {steps} steps_per_task, got "
+                f"{warmup}: nothing would be learned; warm up less or train longer"
+            )
+        masks = self.prompt_mask(self.embeddings)
+        for task, mask in enumerate(masks):
+            try:
+                self._check_sub_network(task, mask)
+            except RunError as error:
+                raise RecipeError(
+                    f"recipe.dictionary.lmbda: {lmbda:g} is too large: {error}"
+                ) from error
 
     # -- the task's beginning -------------------------------------------------------------
 
@@ -81,57 +91,37 @@ class SACLearner:
             self.codes[task] = self.prompter(self.embeddings[task]).to(self.device)
         self.code = nn.Parameter(self.codes[task].clone())
         self.code_optimiser = torch.optim.Adam([self.code], lr=self.settings.code_learning_rate)
-        self._check_sub_network(self.final_mask())
+        self._check_sub_network(task, self.final_mask())
         self.steps = self.updates = 0
         self.guard = self.protection.guard(self.meta_policy, self.ownership)
         facts = self._distill() if task > 0 and self.settings.distillation_updates else {}
         self.sub.begin_task(self.guard, self.memory)
-        if task > 0 and self.settings.reset_critic:
-            self._new_critics()
+        if self.settings.reset_critic:
+            self.values = Values(self.settings, self.problem)
         else:
-            self._new_optimisers()
-        self.buffer = TensorDictReplayBuffer(
-            storage=LazyTensorStorage(self.settings.buffer_size, device=self.device),
-            batch_size=self.settings.batch_size,
-            generator=torch.Generator().manual_seed(self.problem.seed * 10_007 + task),
-        )
+            self.values.new_optimisers()
+        self.replay = Replay(self.settings, self.problem, task)
         self.phase = ""
         self._begin_phase("theta")
         self._choose_behaviour()
         active = self.final_mask().split(self.meta_policy.hidden)
         return facts | {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
 
-    def _check_sub_network(self, mask: Tensor) -> None:
+    def _check_sub_network(self, task: int, mask: Tensor) -> None:
         try:
             active_units(mask, self.meta_policy.hidden)
         except RunError as error:
-            text = self.problem.texts[self.task]
-            raise RunError(f"task {self.task} ({text!r}): {error}") from error
-
-    def _new_critics(self) -> None:
-        spec = self.settings.critic
-        sizes = self.problem.observation_dim, self.problem.action_dim
-        self.critics = spec.build(*sizes).to(self.device)
-        self.targets = spec.build(*sizes).to(self.device).requires_grad_(False)
-        self.targets.load_state_dict(self.critics.state_dict())
-        initial = math.log(self.settings.initial_temperature)
-        self.log_temperature = nn.Parameter(torch.tensor(initial, device=self.device))
-        self._new_optimisers()
-
-    def _new_optimisers(self) -> None:
-        rate = self.settings.learning_rate
-        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=rate, fused=True)
-        self.temperature_optimiser = torch.optim.Adam([self.log_temperature], lr=rate)
+            raise RunError(f"task {task} ({self.problem.texts[task]!r}): {error}") from error
 
     def _distill(self) -> dict[str, float]:
         """Random policy distillation on the previous task's states, by a throw-away optimiser."""
-        if self.buffer is None or not len(self.buffer):
+        if self.replay is None:
             return {}
         self.sub.begin_task(self.guard, self.memory)
         self.sub.cut(self.mask().detach())
         loss = torch.zeros(())
         for _ in range(self.settings.distillation_updates):
-            loss = distillation_loss(self.sub, self.buffer.sample()["observation"])
+            loss = distillation_loss(self.sub, self.replay.sample().observation)
             self.sub.step(loss)
         self.sub.write_back()
         return {"distillation_loss": float(loss.detach())}
@@ -157,23 +147,11 @@ class SACLearner:
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         data = data.reshape(-1)
         before = self._updates_due()
-        self.buffer.extend(
-            TensorDict(
-                {
-                    "observation": data["observation"],
-                    "action": data["action"],
-                    "reward": data["next", "reward"].squeeze(-1) * self.settings.reward_scale,
-                    "next_observation": data["next", "observation"],
-                    "terminated": data["next", "terminated"].squeeze(-1).float(),
-                },
-                batch_size=data.batch_size,
-            )
-        )
+        self.replay.extend(data)
         self.steps += len(data)
         losses: dict[str, Any] = {}
         for _ in range(self._updates_due() - before):
-            sample = self.buffer.sample()
-            losses = self.update(Batch(*(sample[key] for key in Batch._fields)))
+            losses = self.update(self.replay.sample())
         self._choose_behaviour()
         return losses
 
@@ -191,29 +169,14 @@ class SACLearner:
         theta = self.updates % cycle < self.settings.theta_updates
         self._begin_phase("theta" if theta else "code")
         noise = torch.randn(2, *batch.action.shape, device=self.device)
-        temperature = self.log_temperature.detach().exp()
-
-        critic = critic_loss(
-            self.critics, self.targets, self.sub, batch, temperature, self.settings.gamma, noise[0]
-        )
-        self.critic_optimiser.zero_grad()
-        critic.backward()
-        self.critic_optimiser.step()
-
+        temperature = self.values.temperature
+        critic = self.values.step_critics(self.sub, batch, noise[0])
         step = self._step_theta if theta else self._step_code
         actor, log_prob = step(batch.observation, temperature, noise[1])
-
-        loss = temperature_loss(self.log_temperature, log_prob, self.target_entropy)
-        self.temperature_optimiser.zero_grad()
-        loss.backward()
-        self.temperature_optimiser.step()
-
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.targets.parameters()), list(self.critics.parameters()), self.settings.tau
-            )
+        self.values.step_temperature(log_prob)
+        self.values.follow()
         self.updates += 1
-        losses = {"critic_loss": critic.detach(), "actor_loss": actor.detach()}
+        losses = {"critic_loss": critic, "actor_loss": actor.detach()}
         for name, value in losses.items():
             if not torch.isfinite(value):
                 raise RunError(
@@ -225,7 +188,7 @@ class SACLearner:
     def _step_theta(
         self, observation: Tensor, temperature: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        loss, log_prob = actor_loss(self.critics, self.sub, observation, temperature, noise)
+        loss, log_prob = actor_loss(self.values.critics, self.sub, observation, temperature, noise)
         penalty = self.protection.penalty(self.sub.weights(), self.sub.memory)
         self.sub.step(loss if penalty is None else loss + penalty)
         return loss, log_prob
@@ -238,7 +201,7 @@ class SACLearner:
         def policy(x: Tensor) -> tuple[Tensor, Tensor]:
             return self.sub(x, mask)
 
-        loss, log_prob = actor_loss(self.critics, policy, observation, temperature, noise)
+        loss, log_prob = actor_loss(self.values.critics, policy, observation, temperature, noise)
         if mask.requires_grad:
             (self.code.grad,) = torch.autograd.grad(loss, [self.code])
             before = self.code.detach().clone()
@@ -278,11 +241,11 @@ class SACLearner:
     def end_task(self) -> dict[str, float]:
         self.sub.write_back()
         mask = self.final_mask()
-        self._check_sub_network(mask)
+        self._check_sub_network(self.task, mask)
         self.codes[self.task] = self.code.detach()
         self.ownership.claim(self.task, mask)
-        sample = self.buffer.sample()["observation"]
-        self.memory = self.protection.remember(self.meta_policy, mask, sample, self.memory)
+        states = self.replay.sample().observation
+        self.memory = self.protection.remember(self.meta_policy, mask, states, self.memory)
         report = self.prompter.end_task(self.embeddings[self.task], self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)
         return {f"dictionary/{name}": value for name, value in report.items()} | {
@@ -332,17 +295,13 @@ class SACLearner:
             "embeddings": self.embeddings,
             "prompter": self.prompter.state_dict(),
             "protection": self.memory,
-            "critics": self.critics.state_dict(),
-            "targets": self.targets.state_dict(),
-            "log_temperature": self.log_temperature.detach(),
+            "values": self.values.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.task = int(state["task"])
-        for name in ("meta_policy", "ownership", "prompter", "critics", "targets"):
+        for name in ("meta_policy", "ownership", "prompter", "values"):
             getattr(self, name).load_state_dict(state[name])
         self.codes.copy_(state["codes"])
         self.embeddings.copy_(state["embeddings"])
         self.memory = {k: dict(v) for k, v in state["protection"].items()}
-        with torch.no_grad():
-            self.log_temperature.copy_(state["log_temperature"])

@@ -26,13 +26,12 @@ StraightThrough = Literal["clipped", "identity"]
 
 @runtime_checkable
 class MaskPolicy(Protocol):
-    """Maps the code of one layer to its mask.
+    """Maps the code of one layer to its mask."""
 
-    Attributes:
-        gradient: the rule by which the code is trained, see the module's docstring.
-    """
-
-    gradient: str
+    @property
+    def gradient(self) -> str:
+        """The rule by which the code is trained, see the module's docstring."""
+        ...
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         """The mask of a code.

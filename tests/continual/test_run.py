@@ -245,10 +245,30 @@ class TestFailures:
         with pytest.raises(RunError, match=r"task 'right', step \d+: critic_loss is (inf|nan)"):
             run(recipe, tmp_path / "run", progress=False)
 
-    def test_no_active_neuron_is_refused_before_anything_is_trained(self, tmp_path):
-        recipe = tiny("dictionary.lmbda=10")
-        with pytest.raises(RunError, match=r"task 0 .*hidden layer 1.*lower .*lmbda"):
-            run(recipe, tmp_path / "run", progress=False)
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            (
+                "dictionary.lmbda=10",
+                r"recipe.dictionary.lmbda: 10 is too large: task 0 .*hidden layer 1",
+            ),
+            ("agent.warmup_steps=100", r"recipe.agent.warmup_steps: .*fewer than the 100"),
+            ("encoder={name: onehot, dim: 1}", r"recipe.encoder: "),
+            ("device=cuda:99", r"recipe.device: cuda:99 cannot be used here"),
+        ],
+    )
+    def test_what_cannot_work_is_refused_before_anything_is_written(
+        self, override, message, tmp_path
+    ):
+        with pytest.raises(RecipeError, match=message):
+            run(tiny(override), tmp_path / "run", progress=False)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_file_in_the_place_of_a_run_directory(self, tmp_path):
+        (tmp_path / "run").write_text("mine")
+        with pytest.raises(RunError, match="found a file"):
+            run(tiny(), tmp_path / "run", progress=False)
+        assert (tmp_path / "run").read_text() == "mine"
 
     def test_no_run_and_no_checkpoint(self, tmp_path):
         with pytest.raises(RunError, match=r"expected a run directory"):

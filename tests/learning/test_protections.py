@@ -62,7 +62,9 @@ def test_fisher_information_is_the_expected_outer_product_of_the_score():
                 )
                 for name, grad in zip(expected, grads):
                     if grad is not None:
-                        expected[name] += float(torch.as_tensor(weight).detach()) * grad.square() / len(states)
+                        expected[name] += (
+                            float(torch.as_tensor(weight).detach()) * grad.square() / len(states)
+                        )
     repeated = states.repeat(3000, 1)  # one action per state: average over many
     got = fisher_information(net, phi, repeated, chunk=2000)
     total = sum(float(e.sum()) for e in expected.values())

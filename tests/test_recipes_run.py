@@ -1,0 +1,58 @@
+"""Every recipe that is shipped can be run: a few updates of every phase, on the toy stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cotasp.continual.loop import run
+from cotasp.recipe import load
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+BRIEF = [
+    "stream={name: point, goals: [right, left], horizon: 10}",
+    "steps_per_task=30",
+    "frames_per_batch=10",
+    "agent.batch_size=8",
+    "agent.buffer_size=100",
+    "agent.warmup_steps=10",
+    "agent.theta_updates=3",
+    "evaluation.every=30",
+    "evaluation.episodes=2",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
+def test_recipe_runs(path, tmp_path):
+    recipe = load(path)
+    brief = list(BRIEF)
+    # what a recipe switches off stays off
+    brief += ["agent.code_updates=2"] * (recipe.agent.code_updates > 0)
+    brief += ["agent.distillation_updates=2"] * (recipe.agent.distillation_updates > 0)
+    if getattr(recipe.encoder, "model", "all-MiniLM-L6-v2") != "all-MiniLM-L6-v2":
+        brief.append("encoder=random")  # its model is on the hub only
+    summary = run(load(path, brief), tmp_path / "run", progress=False)
+    assert len(summary["success"]) == 2
+    assert summary["forward_transfer"] is None
+
+
+@pytest.mark.slow
+def test_meta_world_runs(tmp_path):
+    recipe = load(
+        ROOT / "recipes" / "quickstart.yaml",
+        [
+            "steps_per_task=400",
+            "stream.tasks=[drawer-close-v3, reach-v3]",
+            "agent.warmup_steps=380",
+            "agent.distillation_updates=2",
+            "evaluation.every=400",
+            "evaluation.episodes=2",
+        ],
+    )
+    summary = run(recipe, tmp_path / "run", progress=False)
+    assert summary["tasks"] == ["drawer-close-v3", "reach-v3"]
+    assert summary["forgetting"] == 0.0
+    assert summary["protocol"]["horizon"] == 200
