@@ -6,12 +6,10 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 ARGS ?=
 
-export OMP_NUM_THREADS ?= 1
-
 .PHONY: quickstart test lint clean
 
 quickstart: $(VENV)/.installed
-	$(BIN)/cotasp run recipes/quickstart.yaml $(ARGS) --out $(RUN)
+	$(BIN)/cotasp run recipes/quickstart.yaml --threads 2 $(ARGS) --out $(RUN)
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest

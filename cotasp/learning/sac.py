@@ -45,6 +45,8 @@ class SAC:
         distillation_updates: updates at the beginning of each later task that pull the new
             sub-network to a random policy on the previous task's states.
         execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
+        precision: of the factors in matrix products while training; `"bfloat16"` is faster where
+            the processor has such products.  Weights, sums and losses stay float32 either way.
     """
 
     critic: CriticSpec = CriticSpec()
@@ -65,6 +67,7 @@ class SAC:
     warmup: Literal["earlier_prompts", "uniform"] = "earlier_prompts"
     distillation_updates: int = 20_000
     execution: Literal["compact", "dense"] = "compact"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
         for names, ok, expected in (

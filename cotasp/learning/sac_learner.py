@@ -15,6 +15,7 @@ from cotasp.errors import RecipeError, RunError
 from cotasp.learning.acting import ActingPolicy
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.losses import Batch, actor_loss, distillation_loss
+from cotasp.learning.precision import product_precision
 from cotasp.learning.replay import Replay
 from cotasp.learning.subpolicy import SubPolicy
 from cotasp.learning.values import Values
@@ -103,7 +104,7 @@ class SACLearner:
         self.replay = Replay(self.settings, self.problem, task)
         self.phase = ""
         self._begin_phase("theta")
-        self._choose_behaviour()
+        self._begin_acting()
         active = self.final_mask().split(self.meta_policy.hidden)
         return facts | {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
 
@@ -131,13 +132,12 @@ class SACLearner:
     def behaviour(self) -> TensorDictModule:
         return self._behaviour
 
-    def _choose_behaviour(self) -> None:
-        """Warm-up acts at random or by earlier prompts, later the sub-network in training acts."""
-        if self.steps >= self.settings.warmup_steps:
-            self.acting.act_by(self.sub)
-            return
+    def _begin_acting(self) -> None:
+        """Warm-up acts at random or by earlier prompts."""
         finished = self.ownership.masks[self.ownership.finished].float()
-        if self.settings.warmup == "uniform" or not len(finished):
+        if self.settings.warmup_steps == 0:
+            self.acting.act_by(self.sub)
+        elif self.settings.warmup == "uniform" or not len(finished):
             self.acting.act_uniformly()
         else:
             self.acting.act_by(*(extract(self.meta_policy, mask) for mask in finished))
@@ -146,13 +146,15 @@ class SACLearner:
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         data = data.reshape(-1)
-        before = self._updates_due()
+        before, warming_up = self._updates_due(), self.steps < self.settings.warmup_steps
         self.replay.extend(data)
         self.steps += len(data)
         losses: dict[str, Any] = {}
-        for _ in range(self._updates_due() - before):
-            losses = self.update(self.replay.sample())
-        self._choose_behaviour()
+        with product_precision(self.settings.precision):
+            for _ in range(self._updates_due() - before):
+                losses = self.update(self.replay.sample())
+        if warming_up and self.steps >= self.settings.warmup_steps:
+            self.acting.act_by(self.sub)
         return losses
 
     def _updates_due(self) -> int:

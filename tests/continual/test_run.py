@@ -138,6 +138,7 @@ def test_metrics_only_evaluates_all_tasks_at_the_end_alone(tmp_path):
         "protection=none",
         "protection={name: ewc, weight: 10, samples: 4}",
         "agent.execution=dense",
+        "agent.precision=bfloat16",
         "agent.warmup=uniform",
         "agent.reset_critic=false",
         "dictionary.update=frozen",
