@@ -12,8 +12,8 @@ UNUSED = 1e-6  # A_kk at or below this counts as unused, as in the online rule
 
 def jaccard(a: Tensor, b: Tensor) -> Tensor:
     r"""Overlap :math:`|a \cap b| / |a \cup b|` of boolean masks [*, K]; 1 for two empty ones."""
-    union = (a | b).sum(dim=-1)
-    return torch.where(union > 0, (a & b).sum(dim=-1) / union.clamp(min=1), 1.0).double()
+    union = (a | b).sum(dim=-1).double()
+    return torch.where(union > 0, (a & b).sum(dim=-1) / union.clamp(min=1.0), 1.0)
 
 
 def kkt_residual(

@@ -27,9 +27,9 @@ def test_jaccard_by_hand():
 @pytest.mark.parametrize("seed", range(5))
 def test_alignment_is_a_correlation(seed):
     generator = torch.Generator().manual_seed(seed)
-    embeddings = torch.randn(7, 5, generator=generator)
+    embeddings = torch.randn(7, 5, generator=generator, dtype=torch.float64)
     masks = torch.rand(7, 6, generator=generator) < 0.5  # few neurons: many ties
-    unit = (embeddings / embeddings.norm(dim=1, keepdim=True)).double().numpy()
+    unit = (embeddings / embeddings.norm(dim=1, keepdim=True)).numpy()
     pairs = [(i, j) for i in range(7) for j in range(i)]
     cosines = [unit[i] @ unit[j] for i, j in pairs]
     on = [set(np.flatnonzero(row)) for row in masks.numpy()]
