@@ -19,6 +19,7 @@ BRIEF = [
     "agent.buffer_size=100",
     "agent.warmup_steps=10",
     "agent.theta_updates=3",
+    "actor.hidden=[256, 256]",
     "evaluation.every=30",
     "evaluation.episodes=2",
 ]
