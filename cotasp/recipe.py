@@ -39,7 +39,7 @@ class Evaluation:
             F, FT and G need.
         mode: `"deterministic"`: the mean action; `"stochastic"`: sampled actions.
         success: `"last"`: an episode counts if its last step succeeds; `"any"`: any step.
-        average: evaluations that final values are averaged over.
+        average: evaluations that final values are averaged over, at most those of one task.
         threshold: success rate that counts as learned in steps-to-threshold (G), in (0, 1].
     """
 
@@ -79,7 +79,7 @@ class Recipe:
         actor: shape of the meta-policy.
         agent: how a task is learned.
         evaluation: when and how success is measured.
-        logger: where metrics go besides `metrics.csv`-style files.
+        logger: where metrics go besides `metrics/scalars/**/*.csv`.
         device: torch device of networks and buffer; environments stay on the CPU.
     """
 
@@ -125,6 +125,16 @@ class Recipe:
                 f"mask.k: expected at most {width}, the smallest width in actor.hidden, "
                 f"got {self.mask.k}"
             )
+
+    @property
+    def evaluations_per_task(self) -> int:
+        """How often the task in training is evaluated, the one at its end included."""
+        return -(-self.steps_per_task // self.evaluation.every)
+
+    @property
+    def averaged_evaluations(self) -> int:
+        """Evaluations that final values are means of: `average`, but no more than a task has."""
+        return min(self.evaluation.average, self.evaluations_per_task)
 
     @property
     def method(self) -> Method:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from cotasp.continual import metrics
-from cotasp.recipe import Evaluation
 
 
 def _plain(value: float | None, digits: int = 6) -> float | None:
-    return None if value is None or math.isnan(value) else round(float(value), digits)
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 class History:
@@ -20,12 +19,14 @@ class History:
 
     Args:
         tasks: names, in order.
-        settings: averaging and threshold.
+        average: evaluations that final values are averaged over.
+        threshold: of steps-to-threshold, in (0, 1].
     """
 
-    def __init__(self, tasks: list[str], settings: Evaluation) -> None:
+    def __init__(self, tasks: list[str], average: int, threshold: float) -> None:
         self.tasks = tasks
-        self.settings = settings
+        self.average = average
+        self.threshold = threshold
         self.facts: dict[str, dict[str, float]] = {}  # by task: neurons, dictionary, losses
         self.trained: list[int] = []
         self.task_steps: list[int] = []
@@ -58,8 +59,8 @@ class History:
             baseline: AUC^b of each task, [T]; FT needs all of them.
         """
         success, trained = self.success, np.array(self.trained)
-        steps, average = np.array(self.task_steps), self.settings.average
-        reached = metrics.steps_to_threshold(success, trained, steps, self.settings.threshold)
+        steps, average = np.array(self.task_steps), self.average
+        reached = metrics.steps_to_threshold(success, trained, steps, self.threshold)
         auc = metrics.area_under_curve(success, trained)
         known = [math.nan if b is None else b for b in baseline]
         transfer = metrics.forward_transfer(auc, known)

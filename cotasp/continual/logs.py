@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Logs:
             mininterval=1.0,
             dynamic_ncols=True,
         )
+        self.started = time.time()
         self.n_tasks = n_tasks
         self.offset = 0
         self.success: dict[str, float] = {}
@@ -71,11 +73,9 @@ class Logs:
         """Notes one collected batch; logs a value of each curve now and then."""
         self.bar.update(data.numel())
         if losses and steps % EVERY < data.numel():
-            rate = self.bar.format_dict["rate"]
             values = {name: float(value) for name, value in losses.items()}
             values["reward"] = float(data["next", "reward"].mean())
-            if rate:
-                values["steps_per_second"] = rate
+            values["steps_per_second"] = (self.offset + steps) / (time.time() - self.started)
             self._log({f"train/{k}": v for k, v in values.items()}, self.offset + steps)
 
     def evaluation(self, index: int, steps: int, scores: dict[str, Score]) -> None:
@@ -99,4 +99,6 @@ class Logs:
     def close(self) -> None:
         """Ends the progress bar and closes the files."""
         self.bar.close()
+        for logger in self.loggers:
+            logger.close()
         self.loggers.clear()

@@ -92,7 +92,9 @@ def run(
     stamp = protocol_stamp(recipe)
     directory = RunDirectory.create(out, recipe, {**stamp, "versions": versions()})
     evaluator = Evaluator(tasks, recipe.evaluation, recipe.seed)
-    history = History([task.name for task in tasks], recipe.evaluation)
+    history = History(
+        [task.name for task in tasks], recipe.averaged_evaluations, recipe.evaluation.threshold
+    )
     logs = Logs(directory.path, recipe, len(tasks), progress)
     try:
         for index, task in enumerate(tasks):
@@ -104,8 +106,8 @@ def run(
                     _evaluate(recipe, learner, evaluator, history, logs, index, steps)
             history.facts[task.name] = {**facts, **learner.end_task()}
             logs.facts(task.name, history.facts[task.name])
-            _evaluate(recipe, learner, evaluator, history, logs, index, recipe.steps_per_task)
             Checkpoint(learner=learner).save(directory.checkpoint(index + 1))
+            _evaluate(recipe, learner, evaluator, history, logs, index, recipe.steps_per_task)
             directory.write(EVALUATIONS, history.to_json())
     finally:
         logs.close()
@@ -152,8 +154,9 @@ def _train(
 
 
 def _check_finite(data: TensorDictBase, task: str, steps: int) -> None:
-    for key in ("observation", "reward"):
-        finite = torch.isfinite(data["next", key])
+    # a reset's observation is next to nothing, so the roots are looked at too, but last
+    for place, key in (("next", "observation"), ("next", "reward"), ("root", "observation")):
+        finite = torch.isfinite(data[key] if place == "root" else data[place, key])
         if not finite.all():
             frame = int((~finite).reshape(data.numel(), -1).any(-1).nonzero()[0])
             step = steps - data.numel() + frame + 1
@@ -173,9 +176,9 @@ def _evaluate(
     steps: int,
 ) -> None:
     """Evaluates the tasks that the schedule asks for."""
-    per_task = -(-recipe.steps_per_task // recipe.evaluation.every)
+    per_task = recipe.evaluations_per_task
     remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluation.every)
-    everything = recipe.evaluation.schedule == "full" or remaining < recipe.evaluation.average
+    everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else [index]
     scores = {i: evaluator(i, learner.policy(i)) for i in chosen}
     history.add(index, steps, {i: score.success for i, score in scores.items()})

@@ -27,6 +27,7 @@ COMPARABLE = (
     "environment",
     "reward_version",
     "horizon",
+    "success_return",
     "steps_per_task",
     "evaluate_every",
     "episodes",
@@ -47,7 +48,7 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
         "evaluation_mode": evaluation.mode,
         "evaluation_schedule": evaluation.schedule,
         "success_rule": f"{evaluation.success} step of the episode",
-        "averaged_evaluations": evaluation.average,
+        "averaged_evaluations": recipe.averaged_evaluations,
         "threshold": evaluation.threshold,
         "formulas": FORMULAS,
     }

@@ -119,4 +119,5 @@ class RunDirectory:
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints at task boundaries, in order."""
-        return sorted((self.path / "checkpoints").glob("task_*"))
+        found = (self.path / "checkpoints").glob("task_*")
+        return sorted(found, key=lambda path: int(path.name.removeprefix("task_")))

@@ -27,8 +27,9 @@ def summary_table(summary: dict[str, Any]) -> str:
             f"{name:<{width}}  {_cell(own):>7}  {_cell(final):>6}  {_cell(forgotten):>9}"
             f"  {reached:>12}"
         )
-    used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])
-    lines.append(f"neurons in use per layer: {used}")
+    if "capacity_used" in summary:  # of learners that share a network out
+        used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])
+        lines.append(f"neurons in use per layer: {used}")
     lines.append(
         f"success: {stamp['success_rule']}, {stamp['evaluation_mode']}, {stamp['episodes']} "
         f"episodes, mean of the last {stamp['averaged_evaluations']} evaluation(s); "

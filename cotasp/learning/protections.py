@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Memory = Mapping[str, Mapping[str, Tensor]]  # e.g. {"fisher": {parameter name: tensor}}
 
+STATES = 1024  # states of a task that a protection is shown when it ends
+
 
 @runtime_checkable
 class Protection(Protocol):
@@ -47,7 +49,7 @@ class Protection(Protocol):
         Args:
             policy: with the weights the task ended with.
             mask: [sum(hidden)], the task's mask.
-            observations: [n, in_features], states of the task.
+            observations: [STATES, in_features], states of the task.
             memory: the memory so far, empty at first.
         """
         ...
@@ -115,8 +117,8 @@ class EWC:
     def __post_init__(self):
         if self.weight < 0:
             raise RecipeError(f"EWC.weight: expected at least 0, got {self.weight}")
-        if self.samples < 1:
-            raise RecipeError(f"EWC.samples: expected at least 1, got {self.samples}")
+        if not 1 <= self.samples <= STATES:
+            raise RecipeError(f"EWC.samples: expected in [1, {STATES}], got {self.samples}")
 
     def guard(self, policy: MetaPolicy, ownership: Ownership) -> dict[str, Tensor] | None:
         return None

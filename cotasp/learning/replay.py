@@ -25,10 +25,10 @@ class Replay:
     """
 
     def __init__(self, settings: SAC, problem: Problem, task: int) -> None:
+        self.batch_size = settings.batch_size
         self.reward_scale = settings.reward_scale
         self.buffer = TensorDictReplayBuffer(
             storage=LazyTensorStorage(settings.buffer_size, device=problem.device),
-            batch_size=settings.batch_size,
             generator=torch.Generator().manual_seed(problem.seed * 10_007 + task),
         )
 
@@ -47,7 +47,7 @@ class Replay:
         }
         self.buffer.extend(TensorDict(columns, batch_size=data.batch_size))
 
-    def sample(self) -> Batch:
-        """A batch drawn uniformly with replacement."""
-        sample = self.buffer.sample()
+    def sample(self, size: int | None = None) -> Batch:
+        """A batch drawn uniformly with replacement, of the usual size unless told."""
+        sample = self.buffer.sample(size or self.batch_size)
         return Batch(*(sample[key] for key in Batch._fields))

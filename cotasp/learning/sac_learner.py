@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,10 @@ from torch import Tensor, nn
 from cotasp.errors import RecipeError, RunError
 from cotasp.learning.acting import ActingPolicy
 from cotasp.learning.agent import Method, Problem
+from cotasp.learning.allocation import allocation_facts
 from cotasp.learning.losses import Batch, actor_loss, distillation_loss
 from cotasp.learning.precision import product_precision
+from cotasp.learning.protections import STATES
 from cotasp.learning.replay import Replay
 from cotasp.learning.subpolicy import SubPolicy
 from cotasp.learning.values import Values
@@ -28,7 +29,7 @@ from cotasp.prompting.prompter import Prompter
 if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
-NEEDS_ALL_UNITS = ("identity", "smooth")  # gradient rules that reach neurons switched off
+ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
 
 
 class SACLearner:
@@ -81,7 +82,8 @@ class SACLearner:
                 self._check_sub_network(task, mask)
             except RunError as error:
                 raise RecipeError(
-                    f"recipe.dictionary.lmbda: {lmbda:g} is too large: {error}"
+                    f"recipe.dictionary.lmbda: {lmbda:g} is too large, or the mask policy's "
+                    f"threshold: {error}"
                 ) from error
 
     # -- the task's beginning -------------------------------------------------------------
@@ -123,8 +125,9 @@ class SACLearner:
         loss = torch.zeros(())
         for _ in range(self.settings.distillation_updates):
             loss = distillation_loss(self.sub, self.replay.sample().observation)
-            self.sub.step(loss)
+            self._step_weights(loss)
         self.sub.write_back()
+        self._check_finite("distillation_loss", loss.detach())
         return {"distillation_loss": float(loss.detach())}
 
     # -- collecting -------------------------------------------------------------------------
@@ -180,20 +183,26 @@ class SACLearner:
         self.updates += 1
         losses = {"critic_loss": critic, "actor_loss": actor.detach()}
         for name, value in losses.items():
-            if not torch.isfinite(value):
-                raise RunError(
-                    f"{name} is {float(value)} at update {self.updates}; lower learning_rate or "
-                    f"reward_scale, or check the environment's rewards"
-                )
+            self._check_finite(name, value)
         return losses | {"temperature": temperature, "entropy": -log_prob.mean()}
 
     def _step_theta(
         self, observation: Tensor, temperature: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         loss, log_prob = actor_loss(self.values.critics, self.sub, observation, temperature, noise)
+        self._step_weights(loss)
+        return loss, log_prob
+
+    def _step_weights(self, loss: Tensor) -> None:
         penalty = self.protection.penalty(self.sub.weights(), self.sub.memory)
         self.sub.step(loss if penalty is None else loss + penalty)
-        return loss, log_prob
+
+    def _check_finite(self, name: str, value: Tensor) -> None:
+        if not torch.isfinite(value):
+            raise RunError(
+                f"{name} is {float(value)} at update {self.updates}; lower learning_rate or "
+                f"reward_scale, or check the environment's rewards"
+            )
 
     def _step_code(
         self, observation: Tensor, temperature: Tensor, noise: Tensor
@@ -221,12 +230,14 @@ class SACLearner:
                     code.copy_(old)
 
     def _begin_phase(self, phase: str) -> None:
-        if phase == self.phase:
+        policy = self.masks.policy
+        anneals = policy.gradient == "smooth" and self.updates % ANNEAL_EVERY == 0
+        if phase == self.phase and not anneals:
             return
         if self.phase:
             self.sub.write_back()
-        gradient = self.masks.policy.gradient
-        self.sub.cut(self.mask().detach(), full=phase == "code" and gradient in NEEDS_ALL_UNITS)
+        off_only = policy.local and policy.gradient == "clipped"
+        self.sub.cut(self.mask().detach(), full=phase == "code" and not off_only)
         self.phase = phase
 
     def mask(self) -> Tensor:
@@ -246,7 +257,7 @@ class SACLearner:
         self._check_sub_network(self.task, mask)
         self.codes[self.task] = self.code.detach()
         self.ownership.claim(self.task, mask)
-        states = self.replay.sample().observation
+        states = self.replay.sample(STATES).observation
         self.memory = self.protection.remember(self.meta_policy, mask, states, self.memory)
         report = self.prompter.end_task(self.embeddings[self.task], self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)
@@ -255,10 +266,11 @@ class SACLearner:
         }
 
     def policy(self, task: int) -> TensorDictModule:
+        if self.task >= 0 and not self.ownership.finished[self.task]:
+            self.sub.write_back()  # without protection, other tasks' policies train along
         if self.ownership.finished[task]:
             mask = self.ownership.masks[task].float()
         elif task == self.task:
-            self.sub.write_back()
             mask = self.final_mask()
         else:
             mask = self.prompt_mask(self.embeddings[task])
@@ -273,22 +285,13 @@ class SACLearner:
     # -- facts and state ------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
-        from cotasp.dictionaries.diagnostics import alignment, jaccard
-
-        finished = self.ownership.finished.cpu()
-        masks = self.ownership.masks.cpu()[finished]
-        embeddings = self.embeddings[finished]
-        owned = self.ownership.owned.split(self.meta_policy.hidden)
-        result = {
-            "capacity_used": [float(units.float().mean()) for units in owned],
-            "mask_overlap": jaccard(masks[:, None], masks[None]).tolist(),
-            "text_similarity": (embeddings @ embeddings.T).tolist(),
-        }
-        aligned = alignment(embeddings, masks)
-        return result | {"alignment": aligned if math.isfinite(aligned) else None}
+        return allocation_facts(self.ownership, self.embeddings, self.meta_policy.hidden)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the replay buffer; call it at a task's end."""
+        """All that acting and protecting need; call it at a task's end.
+
+        Replay buffer, optimisers and random states are not in it.
+        """
         return {
             "task": self.task,
             "meta_policy": self.meta_policy.state_dict(),

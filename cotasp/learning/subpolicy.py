@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +65,7 @@ class SubPolicy:
             weights = gather(self._full_weights(), self.axes, self._active)
             self.network.load_state_dict(weights)
             self.mask = None if binary else mask[torch.cat(self._flat(self._active))]
-        self._trainable = self._gather_trainable(units)
+        self._fixed = self._gather_fixed(units)
         self.memory = {
             k: gather(tensors, self.axes, self._active) if not whole else tensors
             for k, tensors in self._full_memory.items()
@@ -93,8 +92,8 @@ class SubPolicy:
         weights = self.weights()
         grads = torch.autograd.grad(loss, list(weights.values()))
         for (name, weight), grad in zip(weights.items(), grads):
-            allowed = self._trainable.get(name)
-            weight.grad = grad if allowed is None else grad.mul_(allowed)
+            fixed = self._fixed.get(name)
+            weight.grad = grad if fixed is None else grad.masked_fill(fixed, 0.0)
         self.optimiser.step()
         self._steps += 1
 
@@ -111,10 +110,6 @@ class SubPolicy:
         if self.network is not self.policy:
             scatter_(self._full_weights(), self.weights(), self.axes, self._active)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Adam moments in the meta-policy's shape, after `write_back`."""
-        return {"moments": self._moments, "steps": self._steps}
-
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.policy.named_parameters()}
 
@@ -122,13 +117,13 @@ class SubPolicy:
         offsets = [sum(self.policy.hidden[:i]) for i in range(len(self.policy.hidden))]
         return [units + offset for units, offset in zip(active, offsets)]
 
-    def _gather_trainable(self, units: Tensor) -> dict[str, Tensor]:
-        """Per parameter in training, 1 where it may step; those free throughout are left out."""
+    def _gather_fixed(self, units: Tensor) -> dict[str, Tensor]:
+        """Per parameter in training, true where it may not step; free ones are left out."""
         allowed = membership(self.policy, units)
         if self._guard is not None:
             allowed = {name: mine & self._guard[name] for name, mine in allowed.items()}
         allowed = gather(allowed, self.axes, self._active)
-        return {k: a.float() for k, a in allowed.items() if not a.all()}
+        return {name: ~mine for name, mine in allowed.items() if not mine.all()}
 
     def _restore_moments(self, units: Tensor) -> None:
         if not self._moments:

@@ -5,10 +5,12 @@ neurons' outputs (Eq. 2 of CoTASP, arXiv 2305.18444), so their gradient rule dec
 code can be trained; each policy states its own in the attribute `gradient`:
 
 - `"none"`: the code receives no gradient;
-- `"clipped"`: derivative 1 where the neuron is active and 0 < s < 1, else 0: training can only
-  switch neurons off, so a compact sub-network carries the whole gradient;
+- `"clipped"`: derivative 1 where the neuron is active and 0 < s < 1, else 0;
 - `"identity"`: derivative 1 everywhere: training can also switch neurons on;
 - `"smooth"`: the mask's own derivative.
+
+A policy is `local` when a neuron's mask depends on its own code alone.  Where a local policy is
+clipped, training can only switch neurons off, and a compact sub-network carries the whole gradient.
 """
 
 from __future__ import annotations
@@ -33,6 +35,11 @@ class MaskPolicy(Protocol):
         """The rule by which the code is trained, see the module's docstring."""
         ...
 
+    @property
+    def local(self) -> bool:
+        """Whether a neuron's mask depends on its own code alone."""
+        ...
+
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         """The mask of a code.
 
@@ -55,6 +62,7 @@ class Step:
         gradient: `"clipped"` (the reference code's rule) or `"identity"` (the paper's).
     """
 
+    local: ClassVar[bool] = True
     gradient: StraightThrough = "clipped"
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
@@ -72,6 +80,7 @@ class TopK:
         gradient: as in `Step`.
     """
 
+    local: ClassVar[bool] = False
     k: int = 128
     gradient: StraightThrough = "clipped"
 
@@ -109,7 +118,8 @@ class Sigmoid:
     """
 
     gradient: ClassVar[str] = "smooth"
-    threshold: float = 1e-3
+    local: ClassVar[bool] = True
+    threshold: float = 5e-4
     start: float = 1e-2
     stop: float = 1e-4
 
@@ -133,7 +143,7 @@ class Sigmoid:
 class RandomMask:
     """A random sub-network per code: the allocation control that knows no similarity.
 
-    The neurons are drawn by a generator seeded with the code's bytes, so that the same code
+    The neurons are drawn by a generator seeded with the code's support, so that the same text
     always gives the same mask; no gradient reaches the code, which therefore stays as it is.
 
     Args:
@@ -142,6 +152,7 @@ class RandomMask:
     """
 
     gradient: ClassVar[str] = "none"
+    local: ClassVar[bool] = False
     density: float = 0.15
     seed: int = 0
 
@@ -157,10 +168,10 @@ class RandomMask:
         rows = code.detach().reshape(-1, code.shape[-1])
         mask = torch.zeros_like(rows)
         active = max(1, round(self.density * rows.shape[1]))
-        for row, out in zip(rows.float().cpu(), mask):
-            seed = zlib.crc32(row.numpy().tobytes(), self.seed & 0xFFFFFFFF)
+        for support, out in zip((rows != 0).cpu(), mask):
+            seed = zlib.crc32(support.numpy().tobytes(), self.seed & 0xFFFFFFFF)
             generator = torch.Generator().manual_seed(seed)
-            out[torch.randperm(len(row), generator=generator)[:active].to(out.device)] = 1.0
+            out[torch.randperm(len(support), generator=generator)[:active].to(out.device)] = 1.0
         return mask.reshape(code.shape)
 
 
@@ -169,6 +180,7 @@ class Dense:
     """phi = 1: every task uses the whole network (fine-tuning, EWC)."""
 
     gradient: ClassVar[str] = "none"
+    local: ClassVar[bool] = True
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         import torch

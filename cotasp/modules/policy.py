@@ -20,16 +20,15 @@ ACTIVATIONS = {
 }
 
 
-def variance_scaling_(weight: Tensor, scale: float = 2.0, fan_in: int | None = None) -> Tensor:
+def variance_scaling_(weight: Tensor, scale: float = 2.0) -> Tensor:
     """Truncated normal of variance scale / fan_in, cut at two standard deviations.
 
     Args:
         weight: [*, out, in], changed in place.
         scale: variance times fan-in.
-        fan_in: inputs per unit; default the last dimension.
     """
     # 0.8796 is the standard deviation of a unit normal cut at +-2
-    std = math.sqrt(scale / (fan_in or weight.shape[-1])) / 0.87962566103423978
+    std = math.sqrt(scale / weight.shape[-1]) / 0.87962566103423978
     with torch.no_grad():
         return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 

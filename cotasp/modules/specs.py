@@ -34,6 +34,8 @@ class ActorSpec:
 
     def __post_init__(self):
         _check_widths("ActorSpec", self.hidden)
+        if self.head_scale <= 0:
+            raise RecipeError(f"ActorSpec.head_scale: expected above 0, got {self.head_scale}")
         if not self.log_std_range[0] < self.log_std_range[1]:
             raise RecipeError(
                 f"ActorSpec.log_std_range: expected [low, high], got {list(self.log_std_range)}"

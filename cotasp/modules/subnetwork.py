@@ -119,10 +119,10 @@ def membership(policy: MetaPolicy, units: Tensor) -> dict[str, Tensor]:
         parameter name to bool tensor of its shape, true where **both** ends are marked; an
         axis that belongs to no hidden layer (inputs, actions) counts as marked.
     """
-    marked = units.split(policy.hidden)
+    marked, axes = units.split(policy.hidden), unit_axes(policy)
     result = {}
     for name, parameter in policy.named_parameters():
-        rows, columns = unit_axes(policy)[name]
+        rows, columns = axes[name]
         both = torch.ones_like(parameter, dtype=torch.bool)
         if rows is not None:
             both &= marked[rows].view(-1, *[1] * (parameter.ndim - 1))

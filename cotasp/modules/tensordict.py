@@ -36,8 +36,8 @@ class CodeTable(nn.Module):
         self.codes = nn.Parameter(codes.clone())
 
     def forward(self, task: Tensor) -> Tensor:
-        """Codes [*, sum(hidden)] of task numbers [*] or [*, 1] (integer)."""
-        return self.codes[task.squeeze(-1) if task.ndim and task.shape[-1] == 1 else task]
+        """Codes [*, sum(hidden)] of integer task numbers [*], or [*, 1] of two axes or more."""
+        return self.codes[task.squeeze(-1) if task.ndim > 1 and task.shape[-1] == 1 else task]
 
 
 class LayerMasks(nn.Module):

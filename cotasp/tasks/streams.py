@@ -181,8 +181,8 @@ class Gymnasium:
         return {
             "stream": "gymnasium",
             "environment": f"gymnasium {version('gymnasium')}",
-            "horizon": ", ".join(str(self._facts(i)[2]) for i in range(len(self.tasks))),
-            "success_return": ", ".join(str(entry.success_return) for entry in self.tasks),
+            "horizon": _one_or_all(self._facts(i)[2] for i in range(len(self.tasks))),
+            "success_return": _one_or_all(entry.success_return for entry in self.tasks),
             **task_facts([(entry.env, entry.text) for entry in self.tasks]),
         }
 
@@ -232,6 +232,12 @@ class Point:
             "horizon": self.horizon,
             **task_facts([(goal, texts.GOALS[goal][2]) for goal in self.goals]),
         }
+
+
+def _one_or_all(values: Iterable[Any]) -> str:
+    """What all tasks share, written once, so that a run of one task can be its baseline."""
+    written = [str(value) for value in values]
+    return written[0] if len(set(written)) == 1 else ", ".join(written)
 
 
 def _check_horizon(stream: Any) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from cotasp.continual import metrics
 from cotasp.continual.history import History
-from cotasp.recipe import Evaluation
 
 NAN = math.nan
 #                      task 0, task 1
@@ -50,7 +49,7 @@ def test_steps_to_threshold():
 
 
 def test_a_history_gives_the_same_figures_and_plain_json():
-    history = History(["a", "b"], Evaluation(average=1))
+    history = History(["a", "b"], average=1, threshold=0.9)
     for row, task, steps in zip(SUCCESS, TRAINED, STEPS):
         scores = {i: float(v) for i, v in enumerate(row) if not math.isnan(v)}
         history.add(int(task), int(steps), scores)

@@ -99,8 +99,10 @@ def test_sigmoid_anneals_to_a_step():
 def test_random_masks_ignore_similarity_but_remember_the_code():
     policy = RandomMask(density=0.25)
     code = codes(1)[0]
-    near = code + 1e-6
+    near = code.clone()
+    near[int((code == 0).nonzero()[0])] = 1e-6  # one neuron more in the support
     assert int(policy(code).sum()) == K // 4
+    assert torch.equal(policy(code), policy(1.1 * code))  # the same support, solved elsewhere
     assert not torch.equal(policy(code), policy(near))
     assert not torch.equal(policy(code), RandomMask(density=0.25, seed=1)(code))
 
