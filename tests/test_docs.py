@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cotasp.recipe import loads
+from cotasp.recipe import load, loads
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,7 +56,8 @@ def test_block(kind, body, checkout):
         (checkout / "block.py").write_text(body)
         shell(f"{sys.executable} -W error::UserWarning block.py", checkout)
     elif kind == "yaml":
-        loads(body)
+        (checkout / "recipes" / "block.yaml").write_text(body)
+        load(checkout / "recipes" / "block.yaml")
     elif kind == "toml":  # the entry point of the package under tests/plugin
         assert body in (ROOT / "tests/plugin/solver/pyproject.toml").read_text(encoding="utf-8")
     elif kind == "console":
