@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from statistics import median
 
@@ -19,11 +18,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")
 
 import torch
+from _machine import machine
 from torchrl.collectors import Collector
 
 from cotasp import loads
 from cotasp.continual.loop import make_learner
-from cotasp.continual.protocol import versions
 from cotasp.tasks.metaworld import MetaWorldSimulator
 
 HORIZON = 200
@@ -86,7 +85,7 @@ def main() -> None:
     arguments.add_argument("--json", metavar="FILE")
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {versions()}")
+    facts = machine()
     print(f"{'task':<16} {'simulator ms':>12} {'loop ms':>8} {'beyond ms':>9}")
     rows = []
     for task in options.tasks:
@@ -100,7 +99,7 @@ def main() -> None:
         rows.append({"task": task, "simulator_ms": bare, "loop_ms": whole, "beyond_ms": beyond})
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"versions": versions(), "rows": rows}, file, indent=2)
+            json.dump({"machine": facts, "rows": rows}, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ GROWTH = 1.5
 """Ratio of the iterations at which rows are looked at."""
 CHEAP = 100
 """Support sizes that cost next to nothing to polish."""
+DEPTH = 5
+"""Sweeps of coordinate descent between two extrapolations."""
 
 
 class Method(Protocol):
@@ -139,19 +141,21 @@ class FistaState:
 
 
 class DescentState:
-    """Cyclic coordinate descent on the Gram matrix, all rows at once.
+    """Cyclic coordinate descent on the Gram matrix, all rows at once, extrapolated now and then.
 
     s_k ← shrink(g_k + G_kk s_k, lmbda)/G_kk with g = (x − sD)Dᵀ kept up to date: within a block of
     atoms at once, for the others after the block, by one matrix product (Friedman et al. 2010).
+    Once the support has settled a sweep is a linear map, and the codes of a few sweeps tell where
+    it leads (Anderson acceleration; Bertrand and Massias 2021).
     """
 
     BLOCK = 64
 
     def __init__(self, problem: Problem, code: Tensor):
         self.problem = problem
-        self._g = problem.correlations(code).mT.contiguous()
-        self._code = code.mT.contiguous()
         self._squares = problem.gram.diagonal()[:-1].tolist()
+        self._move(code.mT.contiguous())
+        self._past = [self._code.clone()]
 
     @property
     def code(self) -> Tensor:
@@ -163,6 +167,13 @@ class DescentState:
         for _ in range(steps):
             for start in range(0, len(self._code), self.BLOCK):
                 self._sweep(slice(start, min(start + self.BLOCK, len(self._code))))
+            self._past.append(self._code.clone())
+            if len(self._past) > DEPTH:
+                self._extrapolate()
+        self._move(self._code)
+
+    def _move(self, code: Tensor) -> None:
+        self._code = code
         self._g = self.problem.correlations(self.code).mT.contiguous()
 
     def _sweep(self, block: slice) -> None:
@@ -179,7 +190,33 @@ class DescentState:
         self._g.addmm_(self.problem.gram[:-1, block], new - old, alpha=-1)
         self._code[block] = new
 
+    def _extrapolate(self) -> None:
+        """Moves the rows that gain by it to where their last sweeps lead."""
+        guess = anderson(torch.stack(self._past))
+        if self.problem.positive:
+            guess.clamp_(min=0)
+        objective = self.problem.objective
+        better = objective(guess.mT) < objective(self.code)  # false where not a number
+        self._move(torch.where(better, guess, self._code))
+        self._past = [self._code.clone()]
+
     def keep(self, rows: Tensor) -> None:
         """See `Method`."""
         self.problem = self.problem.take(rows)
         self._g, self._code = self._g[:, rows], self._code[:, rows]
+        self._past = [code[:, rows] for code in self._past]
+
+
+def anderson(points: Tensor) -> Tensor:
+    """Where sequences of linear iterations lead: [p + 1, K, n] to [K, n].
+
+    The affine combination of a row's last p points whose increments nearly cancel out: weights
+    C⁻¹1/1ᵀC⁻¹1, with C the Gram matrix of the increments.
+    """
+    steps = points[1:] - points[:-1]
+    C = torch.einsum("pkn,qkn->npq", steps, steps)
+    diagonal = C.diagonal(dim1=1, dim2=2)
+    diagonal += 1e-12 * diagonal.sum(1, keepdim=True)
+    weights = torch.linalg.solve_ex(C, torch.ones_like(diagonal)).result
+    weights /= weights.sum(1, keepdim=True)
+    return torch.einsum("np,pkn->kn", weights, points[1:])

@@ -33,7 +33,7 @@ class GramRows:
         block: rows computed together otherwise.
     """
 
-    def __init__(self, atoms: Array, dtype: torch.dtype, *, whole: bool, block: int = 24):
+    def __init__(self, atoms: Array, dtype: torch.dtype, *, whole: bool, block: int = 48):
         self.atoms, self.block, self.known = atoms, block, np.full(len(atoms), whole)
         self._atoms = torch.from_numpy(atoms).to(dtype)
         gram = self._atoms @ self._atoms.mT if whole else self._atoms.new_empty(2 * (len(atoms),))
@@ -178,7 +178,8 @@ class Homotopy:
     def _join(self, side: int, j: int) -> None:
         place = self._remember(j)
         row = self._rows[place]
-        column = self.factor.append(row[self.atoms], float(row[j]))
+        full = self.k + 1 == len(self._atoms)  # as many atoms as dimensions: one more depends
+        column = None if full else self.factor.append(row[self.atoms], float(row[j]))
         if column is None:
             self.banned.append(j)
             return

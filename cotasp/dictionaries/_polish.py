@@ -51,6 +51,11 @@ class Problem:
         """g = (x − sD)Dᵀ, [n, K]."""
         return (self.X - code @ self.atoms) @ self.atoms.mT
 
+    def objective(self, code: Tensor) -> Tensor:
+        """1/2||x − sD||² + lmbda||s||₁, [n]."""
+        residuals = self.X - code @ self.atoms
+        return 0.5 * residuals.square().sum(1) + self.lmbda * code.abs().sum(1)
+
     def shrink(self, u: Tensor, by: float) -> Tensor:
         """Proximal operator of by·||·||₁: sign(u)·max(|u| − by, 0), or max(u − by, 0)."""
         return (u - by).clamp_(min=0) if self.positive else torch.nn.functional.softshrink(u, by)

@@ -35,8 +35,8 @@ class AnchorResult(NamedTuple):
 
     Args:
         atoms: [K, m], the new atoms.  If not converged: of those visited, D_0 among them, the
-            ones with the least mean of violations clipped to 1, so that a code that cannot be
-            had does not cost those that can.
+            ones under which the fewest codes are lost, so that a code that cannot be had does
+            not cost those that can.
         violation: [n], largest violation of each code's optimality, in units of lambda.
         n_iter: Gauss–Newton steps taken.
         converged: no violation above the tolerance.
@@ -106,7 +106,7 @@ def anchor(
         if (new.atoms - atoms).norm() > max_change * atoms.norm():
             break
         point = new
-        best = min(best, point, key=lambda p: p.loss)
+        best = min(best, point, key=lambda p: p.lost)
     converged = float(point.violation.max()) <= tol
     best = point if converged else best
     return AnchorResult(best.atoms, best.violation, len(merits), converged)

@@ -131,9 +131,10 @@ class Fista:
 class CoordinateDescent:
     """Cyclic coordinate descent on the Gram matrix, batched, with an exact finish.
 
-    Rows move together through blocks of atoms; rows that are done are frozen, and Newton steps on
-    the support end the work as in `Fista`.  Friedman, Hastie and Tibshirani 2010.  Runs in float64
-    on the device of its inputs.
+    Rows move together through blocks of atoms and are extrapolated every five sweeps; rows that
+    are done are frozen, and Newton steps on the support end the work as in `Fista`.  Friedman,
+    Hastie and Tibshirani 2010, Bertrand and Massias 2021.  Runs in float64 on the device of its
+    inputs.
 
     Args:
         tol: KKT residual to reach, as a share of lmbda.

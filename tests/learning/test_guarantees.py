@@ -8,6 +8,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from cotasp.learning.protections import EWC, Freeze, Unprotected
 from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
+from cotasp.modules.subnetwork import membership
 from cotasp.registry import KINDS
 from tests.learning.problems import OBS, learner, train, transitions
 
@@ -55,7 +56,8 @@ def test_finished_policies_stay_bit_for_bit(mask, execution):
         guard = made.ownership.guard(made.meta_policy)
         train(made, task)
         moved = any(not torch.equal(a, b) for a, b in zip(before, made.meta_policy.parameters()))
-        assert moved == any(bool(free.any()) for free in guard.values())
+        mine = membership(made.meta_policy, made.ownership.masks[task])
+        assert moved or not any(bool((mine[name] & free).any()) for name, free in guard.items())
         assert moved or task > 0
         for earlier, expected in kept.items():
             now = behaviour(made, earlier)

@@ -1,0 +1,32 @@
+"""What every benchmark's figures depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("torch", "torchrl", "tensordict", "metaworld", "mujoco", "numpy", "scipy")
+
+
+def machine(*packages: str) -> dict[str, str]:
+    """Date, processor and versions, of the usual packages and of those named; also prints them."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = (line.split(":")[1].strip() for line in file if line.startswith("model name"))
+            model = next(names, model)
+    facts = {
+        "date": date.today().isoformat(),
+        "cpu": model,
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+    }
+    for package in (*PACKAGES, *packages):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    print("  ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
+    return facts
