@@ -37,17 +37,7 @@ from cotasp.dictionaries.diagnostics import alignment, change, jaccard
 from cotasp.dictionaries.updates import Anchored, Frozen, Lazy, Online, UpdateRule
 from cotasp.errors import ConvergenceWarning
 from cotasp.prompting.encoders import SBERT
-
-CW10 = """Hammer a screw on the wall.
-Bypass a wall and push a puck to a goal.
-Rotate the faucet clockwise.
-Pull a puck to a goal.
-Grasp a stick and pull a box with the stick.
-Press a handle down sideways.
-Push the puck to a goal.
-Pick and place a puck onto a shelf.
-Push and close a window.
-Unplug a peg sideways.""".splitlines()
+from cotasp.tasks.texts import CW10, TEXTS
 
 LAYERS = 4
 SEEDS = "seeds 0 to 2 (lambda 0.001: seed 0)"
@@ -167,7 +157,7 @@ def main() -> None:
 
     quick = arguments.quick
     report = {"machine": facts, "cw10": [], "instructions": []}
-    embeddings = encoder(CW10).double()
+    embeddings = encoder([TEXTS[task] for task in CW10]).double()
     head("CW10 texts, two passes, 1,024 atoms, " + ("seed 0" if quick else SEEDS))
     for lmbda in (0.1, 0.03) if quick else (0.1, 0.05, 0.03, 0.01, 1e-3):
         for name in ("frozen", "online", "anchored") if quick else RULES:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cotasp.dictionaries._cholesky import Array, one_thread
 from cotasp.dictionaries.dictionary import Dictionary
 
 UNUSED = 1e-6  # A_kk at or below this: no task used the atom (the reference's threshold)
@@ -25,24 +29,27 @@ def block_pass(dictionary: Dictionary, *, block: int = 64) -> None:
     """
     # 1,000 tiny steps: NumPy's overhead per call is a third of torch's.
     D, A, B = (x.cpu().numpy() for x in (dictionary.atoms, dictionary.A, dictionary.B))
-    D = D.copy()
-    diagonal = A.diagonal()
-    moving = np.flatnonzero(diagonal > UNUSED)
-    present = np.flatnonzero(diagonal > 0)  # A is positive semidefinite: other columns are zero
-    for start in range(0, len(moving), block):
-        rows = moving[start : start + block]
-        # What the block's atoms lack, then per atom the moves of those before it.
-        wanted = B.T[rows] - A[np.ix_(rows, present)] @ D[present]
-        among = A[np.ix_(rows, rows)]
-        moves = np.zeros_like(wanted)
-        for i, k in enumerate(rows):
-            new = D[k] + (wanted[i] - among[i, :i] @ moves[:i]) / diagonal[k]
-            norm = np.sqrt(new @ new)
-            if norm > dictionary.max_norm:
-                new *= dictionary.max_norm / norm
-            moves[i] = new - D[k]
-        D[rows] += moves
-    dictionary.atoms.copy_(torch.from_numpy(D))
+    present = np.flatnonzero(A.diagonal() > 0)  # A is positive semidefinite: the rest is zero
+    D, A, B = D[present], A[np.ix_(present, present)], B.T[present]
+    moving = np.flatnonzero(A.diagonal() > UNUSED)
+    with one_thread():
+        for start in range(0, len(moving), block):
+            _block(D, A, B, moving[start : start + block], dictionary.max_norm)
+    dictionary.atoms[torch.from_numpy(present)] = torch.from_numpy(D).to(dictionary.atoms)
+
+
+def _block(D: Array, A: Array, B: Array, rows: NDArray[np.intp], max_norm: float) -> None:
+    """Moves some atoms of D [K, m] one after the other, in place."""
+    # What the block's atoms lack, then per atom the moves of those before it.
+    old, wanted, among = D[rows], B[rows] - A[rows] @ D, A[np.ix_(rows, rows)]
+    moves = np.zeros_like(wanted)
+    for i, k in enumerate(rows):
+        new = old[i] + (wanted[i] - among[i, :i] @ moves[:i]) / A[k, k]
+        norm = math.sqrt(new @ new)
+        if norm > max_norm:
+            new *= max_norm / norm
+        np.subtract(new, old[i], out=moves[i])
+    D[rows] = old + moves
 
 
 def resample_unused(dictionary: Dictionary, embedding: Tensor) -> None:

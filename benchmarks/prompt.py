@@ -1,0 +1,95 @@
+"""How long a whole prompt takes, and what the end of a task costs.
+
+    python benchmarks/prompt.py [--quick] [--json FILE]
+
+The ten texts of Continual World under four dictionaries of 1,024 atoms, as in the paper, one
+thread.  Each text's prompt is computed by the default solver; then a tenth of its neurons is
+switched off, as training might, and the task ends with each update rule.  Times are CPU times per
+task for all four layers: the median, for prompts the slowest of the ten, for updates the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import torch
+from _machine import machine
+
+from cotasp.dictionaries.updates import Anchored, Frozen, Online
+from cotasp.prompting.encoders import SBERT
+from cotasp.prompting.prompter import Prompter
+from cotasp.prompting.sparse_coding import SparseCoding
+from cotasp.tasks.texts import CW10, TEXTS
+
+RULES = {"frozen": Frozen(), "online": Online(), "anchored": Anchored()}
+HIDDEN = (1024, 1024, 1024, 1024)
+Result = TypeVar("Result")
+
+
+def timed(work: Callable[..., Result], *arguments: object) -> tuple[float, Result]:
+    """CPU time of a call in milliseconds, and what it returned."""
+    started = time.process_time()
+    result = work(*arguments)
+    return 1e3 * (time.process_time() - started), result
+
+
+def end_task(prompter: Prompter, embedding: torch.Tensor, code: torch.Tensor) -> None:
+    """The update of all layers, without the diagnostics of `Prompter.end_task`."""
+    coding = prompter.coding
+    for dictionary, part in zip(prompter.dictionaries, code.double().split(prompter.hidden)):
+        coding.update(dictionary, embedding.double(), part, lmbda=coding.lmbda)
+
+
+def measure(rule: str, lmbda: float, embeddings: torch.Tensor) -> dict[str, float | str]:
+    """One pass over the tasks under one rule."""
+    coding = SparseCoding(lmbda=lmbda, update=RULES[rule])
+    prompter = Prompter(coding, HIDDEN, embeddings.shape[1])
+    generator = torch.Generator().manual_seed(0)
+    prompts, updates = [], []
+    for embedding in embeddings:
+        spent, code = timed(prompter, embedding)
+        prompts.append(spent)
+        code = code * (torch.rand(code.shape, generator=generator) > 0.1)
+        updates.append(timed(end_task, prompter, embedding, code)[0])
+    return {
+        "rule": rule,
+        "lmbda": lmbda,
+        "prompt": median(prompts),
+        "slowest_prompt": max(prompts),
+        "update": median(updates),
+        "last_update": updates[-1],
+    }
+
+
+def main() -> None:
+    """Prints and optionally writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="< 1 minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    facts = machine()
+    embeddings = SBERT().prepare([TEXTS[task] for task in CW10])([TEXTS[task] for task in CW10])
+    Prompter(SparseCoding(), (64,), embeddings.shape[1])(embeddings)  # imports happen here
+    rows = []
+    for lmbda in (0.1, 0.03, 0.01, 1e-3):
+        for rule in RULES:
+            if options.quick and rule == "anchored" and lmbda < 0.03:
+                continue
+            row = measure(rule, lmbda, embeddings)
+            if not rows:
+                print("  ".join(f"{name:>14}" for name in row) + "   (ms)")
+            print("  ".join(f"{v:>14.5g}" if n != "rule" else f"{v:>14}" for n, v in row.items()))
+            rows.append(row)
+    if options.json:
+        options.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
