@@ -11,7 +11,7 @@ from torch import Tensor
 _ON_SPHERE = 1 - 1e-9  # share of max_norm from which an atom moves along the sphere only
 _STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
 _STEP_ITER = 1000  # conjugate-gradient iterations per step, at most
-_ATOMS_AT_ONCE = 128  # blocks of the preconditioner factored together, to bound memory
+_AT_ONCE = 1 << 22  # entries of the preconditioner's blocks factored together, to bound memory
 
 
 class Point(NamedTuple):
@@ -99,28 +99,31 @@ def _per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[
     g, squares = point.atoms @ point.residuals.T, point.atoms.square().sum(dim=1)
     RR, SS = (x @ x.T for x in (point.residuals, codes))
     counts = active.sum(dim=1)
-    width = int(counts.max())
-    # Active texts first, in rows of equal width; what lies beyond the count is padding.
-    index = active.int().argsort(dim=1, descending=True, stable=True)[:, :width]
-    padding = torch.arange(width, device=index.device) >= counts[:, None]
-    factors = []
-    for atoms in torch.arange(len(active), device=index.device).split(_ATOMS_AT_ONCE):
-        rows, pad = index[atoms], padding[atoms]
-        here = rows[:, :, None], rows[:, None, :]
-        cross = g[atoms].gather(1, rows)[:, :, None] * s[atoms].gather(1, rows)[:, None, :]
-        blocks = RR[here] + squares[atoms, None, None] * SS[here] - cross - cross.mT
-        blocks.masked_fill_(pad[:, :, None] | pad[:, None, :], 0.0)
-        diagonal = blocks.diagonal(dim1=1, dim2=2)
-        # Texts that nearly agree make a block nearly singular.
-        diagonal += 1e-6 * diagonal.amax(dim=1, keepdim=True).clamp(min=1e-30)
-        diagonal.masked_fill_(pad, 1.0)
-        factors.append(torch.linalg.cholesky(blocks).float())
-    factors = torch.cat(factors)
+    size_class = counts.clamp(min=4).log2().ceil()  # some atoms serve many texts, most only few
+    parts = []
+    for size in size_class.unique():
+        members = (size_class == size).nonzero().flatten()
+        for atoms in members.split(max(1, _AT_ONCE >> 2 * int(size))):
+            # Active texts first, in rows of equal width; what lies beyond the count is padding.
+            width = int(counts[atoms].max())
+            rows = active[atoms].int().argsort(dim=1, descending=True, stable=True)[:, :width]
+            pad = torch.arange(width, device=rows.device) >= counts[atoms, None]
+            here = rows[:, :, None], rows[:, None, :]
+            cross = g[atoms].gather(1, rows)[:, :, None] * s[atoms].gather(1, rows)[:, None, :]
+            blocks = RR[here] + squares[atoms, None, None] * SS[here] - cross - cross.mT
+            blocks.masked_fill_(pad[:, :, None] | pad[:, None, :], 0.0)
+            diagonal = blocks.diagonal(dim1=1, dim2=2)
+            # Texts that nearly agree make a block nearly singular.
+            diagonal += 1e-6 * diagonal.amax(dim=1, keepdim=True).clamp(min=1e-30)
+            diagonal.masked_fill_(pad, 1.0)
+            parts.append((atoms[:, None], rows, pad, torch.linalg.cholesky(blocks).float()))
 
     def apply(Y: Tensor) -> Tensor:
-        rows = Y.T.gather(1, index).masked_fill(padding, 0.0)
-        solved = torch.cholesky_solve(rows[:, :, None], factors)[:, :, 0]
-        z = torch.zeros_like(Y.T).scatter_(1, index, solved.masked_fill(padding, 0.0))
-        return z.T
+        z = torch.zeros_like(Y)
+        for atoms, rows, pad, factors in parts:
+            right = Y[rows, atoms].masked_fill(pad, 0.0)
+            solved = torch.cholesky_solve(right[:, :, None], factors)[:, :, 0]
+            z[rows, atoms] = solved.masked_fill(pad, 0.0)
+        return z
 
     return apply
