@@ -21,7 +21,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "TopK": "masks",
         "actor_module": "tensordict",
         "critic_modules": "tensordict",
+        "export_policy": "export",
         "extract": "subnetwork",
+        "plain_module": "export",
         "sample_squashed": "policy",
     },
 )

@@ -1,0 +1,83 @@
+"""A sub-network as plain torch modules, to be exported and used without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cotasp.errors import RecipeError, RunError
+from cotasp.modules.policy import MetaPolicy
+
+_ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+FORMATS = (".pt2", ".onnx")
+
+
+def plain_module(policy: MetaPolicy) -> nn.Sequential:
+    """The deterministic action of a policy, `observation` [*, n] to tanh(loc) [*, action_dim].
+
+    Made of `torch.nn` modules only.  Weights are copied.
+
+    Args:
+        policy: computed without a mask; cut a task's out of the meta-policy with `extract`.
+
+    Example:
+        >>> plain_module(extract(MetaPolicy(3, 2, (8, 8)), torch.tensor([1.0, 0.0] * 8)))
+        Sequential(
+          (0): Linear(in_features=3, out_features=4, bias=True)
+          (1): LayerNorm((4,), eps=1e-05, elementwise_affine=False, bias=True)
+          (2): Tanh()
+          (3): Linear(in_features=4, out_features=4, bias=True)
+          (4): LeakyReLU(negative_slope=0.01)
+          (5): Linear(in_features=4, out_features=2, bias=False)
+          (6): Tanh()
+          (7): Tanh()
+        )
+    """
+    parts: list[nn.Module] = []
+    for i, layer in enumerate(policy.body.layers):
+        norm = nn.LayerNorm(layer.out_features, elementwise_affine=False)
+        activation = _ACTIVATIONS[policy.body.activation]()
+        parts += [_copy(layer), norm, nn.Tanh()] if i == 0 else [_copy(layer), activation]
+    squashed = [nn.Tanh()] if policy.squash_mean else []
+    return nn.Sequential(*parts, _copy(policy.mean), *squashed, nn.Tanh()).eval()
+
+
+def _copy(layer: nn.Linear) -> nn.Linear:
+    copy = nn.utils.skip_init(
+        nn.Linear, layer.in_features, layer.out_features, bias=layer.bias is not None
+    ).to(layer.weight)
+    copy.load_state_dict(layer.state_dict())
+    return copy.requires_grad_(False)
+
+
+def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
+    """Writes `plain_module(policy)` for any batch size, on the CPU.
+
+    Args:
+        policy: see `plain_module`.
+        path: ends with `.pt2` (for `torch.export.load`) or `.onnx` (needs the package
+            onnxscript); replaced if it exists.
+
+    Raises:
+        RecipeError: another ending.
+        RunError: the directory is not there, or the ONNX exporter.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise RecipeError(f"{path}: expected a file ending with {' or '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise RunError(f"{path.parent}: no such directory; make it first")
+    module = plain_module(policy).cpu()
+    example: Tensor = torch.zeros(2, policy.body.in_features)
+    batch = ({0: torch.export.Dim("batch", min=1)},)
+    if path.suffix == ".pt2":
+        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=batch), path)
+        return path
+    try:
+        program = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
+    except ImportError as error:
+        raise RunError(f"{path}: torch's ONNX exporter needs {error.name}; install it") from error
+    program.save(path)
+    return path
