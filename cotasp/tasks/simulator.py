@@ -12,6 +12,8 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
+from cotasp.errors import RunError
+
 
 class Simulator(Protocol):
     """What one simulator must offer.
@@ -34,7 +36,7 @@ class Simulator(Protocol):
         """`observation, reward, terminated, truncated, success` after action [n_act]."""
 
     def rng_state(self) -> dict[str, Any]:
-        """JSON-able state of everything random; complete between two episodes."""
+        """JSON-able state of everything random; between two episodes it is all there is."""
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
         """Takes back what `rng_state` gave."""
@@ -52,8 +54,9 @@ class SimulatorEnv(EnvBase):
     Simulators of 0.1 to 1 ms per step leave no room for one TensorDict each: all write into the
     same arrays.  Every step's arrays are new ones, so what was collected is never overwritten.
 
-    `state_dict()` holds the random state of every simulator and is complete at the end of an
-    episode: an environment that loads it continues bit for bit from the next reset on.
+    `state_dict()` is complete at any step.  It holds no physics, but the random state from which
+    each simulator's episode began and the actions taken since: an environment that loads it
+    begins those episodes anew, repeats the actions, and continues bit for bit.
 
     Args:
         simulators: all of one kind.
@@ -73,6 +76,9 @@ class SimulatorEnv(EnvBase):
         shape = self.batch_size
         self._obs_shape, self._one_shape = (*shape, n_obs), (*shape, 1)
         self._observation = np.zeros((len(simulators), n_obs), np.float32)  # of the last step
+        # per simulator, once it has been reset: the random state before, and the actions since
+        self._begun: list[dict[str, Any] | None] = [None] * len(simulators)
+        self._actions: list[list[np.ndarray]] = [[] for _ in simulators]
 
         def flag() -> Binary:
             return Binary(shape=self._one_shape, dtype=torch.bool)
@@ -90,8 +96,9 @@ class SimulatorEnv(EnvBase):
 
     def _set_seed(self, seed: int | None) -> None:
         seeds = np.random.SeedSequence(seed).generate_state(len(self.simulators))
-        for simulator, own in zip(self.simulators, seeds):
+        for i, (simulator, own) in enumerate(zip(self.simulators, seeds)):
             simulator.seed(int(own))
+            self._begun[i] = None
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
         observation = self._observation.copy()
@@ -99,6 +106,7 @@ class SimulatorEnv(EnvBase):
         chosen = self._chosen(tensordict, "_reset")
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
+                self._begun[i], self._actions[i] = simulator.rng_state(), []
                 observation[i] = simulator.reset()
         return self._pack(observation, flags)
 
@@ -111,6 +119,7 @@ class SimulatorEnv(EnvBase):
         chosen = self._chosen(tensordict, "_step")
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
+                self._actions[i].append(actions[i].copy())
                 obs, reward[i], terminated, truncated, success = simulator.step(actions[i])
                 observation[i] = obs
                 flags[:, i, 0] = terminated or truncated, terminated, truncated, success
@@ -135,15 +144,28 @@ class SimulatorEnv(EnvBase):
         return next_tensordict_out  # complete and of the right shapes already: nothing to add
 
     def get_extra_state(self) -> torch.Tensor:
-        """The random states as JSON in a uint8 tensor, which any checkpoint format can hold."""
-        text = json.dumps([simulator.rng_state() for simulator in self.simulators])
-        return torch.frombuffer(bytearray(text, "utf-8"), dtype=torch.uint8).clone()
+        """The state as JSON in a uint8 tensor, which any checkpoint format can hold."""
+        states = [
+            {"random": simulator.rng_state()}
+            if begun is None
+            else {
+                "random": begun,
+                "actions": [action.tolist() for action in actions],
+                "observation": observation.tolist(),
+            }
+            for simulator, begun, actions, observation in zip(
+                self.simulators, self._begun, self._actions, self._observation
+            )
+        ]
+        return torch.frombuffer(bytearray(json.dumps(states), "utf-8"), dtype=torch.uint8).clone()
 
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Takes back what `get_extra_state` gave.
 
         Raises:
             ValueError: it comes from another number of simulators.
+            RunError: the episode under way could not be repeated, because the simulator is not a
+                function of its seed and the actions.
         """
         states = json.loads(bytes(state.tolist()).decode("utf-8"))
         if len(states) != len(self.simulators):
@@ -151,8 +173,34 @@ class SimulatorEnv(EnvBase):
                 f"state of {len(states)} simulators for an environment of "
                 f"{len(self.simulators)}; build it with the num_envs it was saved with"
             )
-        for simulator, own in zip(self.simulators, states):
-            simulator.set_rng_state(own)
+        for i, own in enumerate(states):
+            self._repeat(i, **own)
+
+    def _repeat(
+        self,
+        i: int,
+        random: dict[str, Any],
+        actions: list[list[float]] | None = None,
+        observation: list[float] | None = None,
+    ) -> None:
+        """Brings a simulator to where it was: the same reset, the same actions."""
+        simulator = self.simulators[i]
+        simulator.set_rng_state(random)
+        if actions is None:
+            self._begun[i] = None
+            return
+        self._begun[i] = random
+        self._actions[i] = [np.array(action, np.float32) for action in actions]
+        # a new array: what was given away is never overwritten
+        self._observation = self._observation.copy()
+        self._observation[i] = simulator.reset()
+        for action in self._actions[i]:
+            self._observation[i] = simulator.step(action)[0]
+        if not np.array_equal(self._observation[i], np.array(observation, np.float32)):
+            raise RunError(
+                f"{type(simulator).__name__}: the episode under way could not be repeated: after "
+                f"the same reset and the same {len(actions)} actions, another observation"
+            )
 
     def close(self, *, raise_if_closed: bool = True) -> None:
         """Closes every simulator; a second call does nothing."""

@@ -111,6 +111,18 @@ def test_an_episode_end_is_restored_bit_for_bit(env):
     assert equal(data, other.rollout(40, replay(data["action"]), break_when_any_done=False))
 
 
+@pytest.mark.parametrize("env", ["hammer-v3", "push-v3", "peg-unplug-side-v3"])
+def test_a_step_within_an_episode_is_restored_bit_for_bit(env):
+    one = MetaWorldEnv(env, horizon=20, num_envs=2, seed=1)
+    last = one.rollout(33, break_when_any_done=False)["next"][:, -1].exclude("reward")
+    state = one.state_dict()
+    going_on = {"tensordict": last, "auto_reset": False, "break_when_any_done": False}
+    data = one.rollout(40, **going_on)
+    other = MetaWorldEnv(env, horizon=20, num_envs=2, seed=2)
+    other.load_state_dict(state)
+    assert equal(data, other.rollout(40, replay(data["action"]), **going_on))
+
+
 @pytest.mark.parametrize(
     ("env", "at_the_end"), [("window-close-v3", True), ("coffee-button-v3", False)]
 )

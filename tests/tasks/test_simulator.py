@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchrl.envs.utils import check_env_specs
 
+from cotasp.errors import RunError
 from cotasp.tasks.simulator import SimulatorEnv
 
 
@@ -126,6 +127,26 @@ def test_the_state_is_a_tensor_and_fits_only_its_own_number_of_simulators():
     assert [s.episode for s in other.simulators] == [2, 2]
     with pytest.raises(ValueError, match="state of 2 simulators for an environment of 1"):
         SimulatorEnv([Counter(0, 2)], batched=False, seed=0).load_state_dict(state)
+
+
+def test_a_state_within_an_episode_brings_each_simulator_back_to_its_step():
+    env = SimulatorEnv([Counter(0, 2), Counter(1, 4)], batched=True, seed=0)
+    last = env.rollout(7, policy, break_when_any_done=False)["next"][:, -1].exclude("reward")
+    other = SimulatorEnv([Counter(0, 2), Counter(1, 4)], batched=True, seed=9)
+    other.load_state_dict(env.state_dict())
+    assert [(s.episode, s.steps) for s in other.simulators] == [(4, 1), (2, 3)]
+    going_on = {"auto_reset": False, "break_when_any_done": False}
+    expected = env.rollout(5, policy, tensordict=last.clone(), **going_on)
+    assert (other.rollout(5, policy, tensordict=last.clone(), **going_on) == expected).all()
+    assert torch.equal(other.state_dict()["_extra_state"], env.state_dict()["_extra_state"])
+
+
+def test_a_simulator_that_is_no_function_of_its_seed_is_found_out():
+    env = SimulatorEnv([Counter(0, 4)], batched=False, seed=0)
+    env.rollout(2, policy)
+    other = SimulatorEnv([Counter(5, 4)], batched=False, seed=0)
+    with pytest.raises(RunError, match=r"Counter: the episode .* could not be repeated"):
+        other.load_state_dict(env.state_dict())
 
 
 def test_closing_twice_closes_once():
