@@ -66,7 +66,7 @@ class Learner(Protocol):
         """Takes newly collected transitions [frames] and updates; returns scalars to log.
 
         Raises:
-            RunError: a loss is not finite.
+            RunError: a loss or a parameter is not finite.
         """
         ...
 
@@ -86,11 +86,20 @@ class Learner(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as nested mappings of tensors and numbers."""
+        """Everything there is, in a task or between two: a learner that loads it goes on as this
+        one would, bit for bit, given the same data and torch's random state.  Nested mappings of
+        tensors, numbers, strings, None and `cotasp.learning.rows.Rows`; to be saved or loaded
+        before this learner goes on.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
+        """Restores what `state_dict` returned, of a stream with the same tasks up to the latest
+        that has begun; the state is not kept.
+
+        Raises:
+            RunError: the state does not fit this learner.
+        """
         ...
 
 

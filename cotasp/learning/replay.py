@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
+from cotasp.errors import RunError
 from cotasp.learning.losses import Batch
+from cotasp.learning.rows import Rows
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
     from cotasp.learning.sac import SAC
+
+_PIECE = 65_536  # transitions read at once
 
 
 class Replay:
@@ -25,11 +31,15 @@ class Replay:
     """
 
     def __init__(self, settings: SAC, problem: Problem, task: int) -> None:
+        self.task = task
+        self.capacity = settings.buffer_size
+        self.added = 0  # transitions, those since overwritten included
         self.batch_size = settings.batch_size
         self.reward_scale = settings.reward_scale
+        self.generator = torch.Generator().manual_seed(problem.seed * 10_007 + task)
         self.buffer = TensorDictReplayBuffer(
             storage=LazyTensorStorage(settings.buffer_size, device=problem.device),
-            generator=torch.Generator().manual_seed(problem.seed * 10_007 + task),
+            generator=self.generator,
         )
 
     def __len__(self) -> int:
@@ -45,9 +55,51 @@ class Replay:
             "next_observation": following["observation"],
             "terminated": following["terminated"].squeeze(-1).float(),
         }
-        self.buffer.extend(TensorDict(columns, batch_size=data.batch_size))
+        self._append(TensorDict(columns, batch_size=data.batch_size))
+
+    def _append(self, rows: TensorDictBase) -> None:
+        self.buffer.extend(rows)
+        self.added += len(rows)
 
     def sample(self, size: int | None = None) -> Batch:
         """A batch drawn uniformly with replacement, of the usual size unless told."""
         sample = self.buffer.sample(size or self.batch_size)
         return Batch(*(sample[key] for key in Batch._fields))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The transitions as `Rows`, and the generator that samples them."""
+        held = Rows(
+            f"task_{self.task + 1:02d}", self.added - len(self), self.added, self._transitions
+        )
+        return {"task": self.task, "generator": self.generator.get_state(), "transitions": held}
+
+    def _transitions(self, first: int, last: int) -> dict[str, Tensor]:
+        places = torch.arange(first, last) % self.capacity
+        return dict(self.buffer.storage[places].items())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Fills an empty buffer with what `state_dict` returned, every row in its old place.
+
+        Raises:
+            RunError: the rows come from a buffer of another capacity.
+        """
+        rows: Rows = state["transitions"]
+        if rows.stop - rows.start != min(rows.stop, self.capacity):
+            raise RunError(
+                f"buffer: expected the last {min(rows.stop, self.capacity)} transitions, as "
+                f"buffer_size says, got {rows.stop - rows.start}"
+            )
+        begins_round = rows.stop - rows.stop % self.capacity  # the row at the buffer's first place
+        if rows.start == 0:
+            self._read(rows, 0, rows.stop)
+        else:  # the newest rows twice: the second time moves the cursor to where it was
+            self._read(rows, begins_round, rows.stop)
+            self._read(rows, rows.start, begins_round)
+            self._read(rows, begins_round, rows.stop)
+        self.added = rows.stop
+        self.generator.set_state(state["generator"])
+
+    def _read(self, rows: Rows, first: int, last: int) -> None:
+        for begin in range(first, last, _PIECE):
+            end = min(begin + _PIECE, last)
+            self._append(TensorDict(rows.read(begin, end), batch_size=[end - begin]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,25 +10,33 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
-from cotasp.errors import RecipeError, RunError
 from cotasp.learning.acting import ActingPolicy
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.allocation import allocation_facts
+from cotasp.learning.checks import (
+    check_first_masks,
+    check_loss,
+    check_parameters,
+    check_sub_network,
+    check_warmup,
+)
 from cotasp.learning.losses import Batch, actor_loss, distillation_loss
 from cotasp.learning.precision import product_precision
 from cotasp.learning.protections import STATES
 from cotasp.learning.replay import Replay
+from cotasp.learning.sac_state import learner_state, load_learner_state
 from cotasp.learning.subpolicy import SubPolicy
 from cotasp.learning.values import Values
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.subnetwork import active_units, extract
+from cotasp.modules.subnetwork import extract
 from cotasp.modules.tensordict import LayerMasks
 from cotasp.prompting.prompter import Prompter
 
 if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
+CHECK_EVERY = 100  # updates between two looks at the parameters; losses are looked at each time
 ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
 
 
@@ -66,25 +74,9 @@ class SACLearner:
         self.task = -1
         self.values = Values(settings, problem)
         self.replay: Replay | None = None
-        self._check_settings(method.dictionary.lmbda)
-
-    def _check_settings(self, lmbda: float) -> None:
-        """Finds before anything is trained what could only end badly."""
-        warmup, steps = self.settings.warmup_steps, self.problem.steps_per_task
-        if warmup >= steps:
-            raise RecipeError(
-                f"recipe.agent.warmup_steps: expected fewer than the {steps} steps_per_task, got "
-                f"{warmup}: nothing would be learned; warm up less or train longer"
-            )
+        check_warmup(settings.warmup_steps, problem.steps_per_task)
         masks = self.prompt_mask(self.embeddings)
-        for task, mask in enumerate(masks):
-            try:
-                self._check_sub_network(task, mask)
-            except RunError as error:
-                raise RecipeError(
-                    f"recipe.dictionary.lmbda: {lmbda:g} is too large, or the mask policy's "
-                    f"threshold: {error}"
-                ) from error
+        check_first_masks(masks, hidden, problem, method.dictionary.lmbda)
 
     # -- the task's beginning -------------------------------------------------------------
 
@@ -93,8 +85,8 @@ class SACLearner:
         with torch.no_grad():
             self.codes[task] = self.prompter(self.embeddings[task]).to(self.device)
         self.code = nn.Parameter(self.codes[task].clone())
-        self.code_optimiser = torch.optim.Adam([self.code], lr=self.settings.code_learning_rate)
-        self._check_sub_network(task, self.final_mask())
+        self.new_code_optimiser()
+        self._check_sub_network(self.final_mask())
         self.steps = self.updates = 0
         self.guard = self.protection.guard(self.meta_policy, self.ownership)
         facts = self._distill() if task > 0 and self.settings.distillation_updates else {}
@@ -106,15 +98,21 @@ class SACLearner:
         self.replay = Replay(self.settings, self.problem, task)
         self.phase = ""
         self._begin_phase("theta")
-        self._begin_acting()
+        self.begin_acting()
         active = self.final_mask().split(self.meta_policy.hidden)
         return facts | {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
 
-    def _check_sub_network(self, task: int, mask: Tensor) -> None:
-        try:
-            active_units(mask, self.meta_policy.hidden)
-        except RunError as error:
-            raise RunError(f"task {task} ({self.problem.texts[task]!r}): {error}") from error
+    def new_code_optimiser(self) -> None:
+        """Forgets the moments of the code."""
+        self.code_optimiser = torch.optim.Adam([self.code], lr=self.settings.code_learning_rate)
+
+    @property
+    def in_training(self) -> bool:
+        """Whether a task has begun and not ended."""
+        return self.task >= 0 and not bool(self.ownership.finished[self.task])
+
+    def _check_sub_network(self, mask: Tensor) -> None:
+        check_sub_network(mask, self.meta_policy.hidden, self.problem, self.task)
 
     def _distill(self) -> dict[str, float]:
         """Random policy distillation on the previous task's states, by a throw-away optimiser."""
@@ -127,7 +125,7 @@ class SACLearner:
             loss = distillation_loss(self.sub, self.replay.sample().observation)
             self._step_weights(loss)
         self.sub.write_back()
-        self._check_finite("distillation_loss", loss.detach())
+        check_loss("distillation_loss", loss.detach(), self.settings.distillation_updates)
         return {"distillation_loss": float(loss.detach())}
 
     # -- collecting -------------------------------------------------------------------------
@@ -135,10 +133,10 @@ class SACLearner:
     def behaviour(self) -> TensorDictModule:
         return self._behaviour
 
-    def _begin_acting(self) -> None:
-        """Warm-up acts at random or by earlier prompts."""
+    def begin_acting(self) -> None:
+        """Acts as the step asks for: warm-up at random or by earlier prompts, then the policy."""
         finished = self.ownership.masks[self.ownership.finished].float()
-        if self.settings.warmup_steps == 0:
+        if self.steps >= self.settings.warmup_steps:
             self.acting.act_by(self.sub)
         elif self.settings.warmup == "uniform" or not len(finished):
             self.acting.act_uniformly()
@@ -150,6 +148,7 @@ class SACLearner:
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         data = data.reshape(-1)
         before, warming_up = self._updates_due(), self.steps < self.settings.warmup_steps
+        updates = self.updates
         self.replay.extend(data)
         self.steps += len(data)
         losses: dict[str, Any] = {}
@@ -157,7 +156,9 @@ class SACLearner:
             for _ in range(self._updates_due() - before):
                 losses = self.update(self.replay.sample())
         if warming_up and self.steps >= self.settings.warmup_steps:
-            self.acting.act_by(self.sub)
+            self.begin_acting()
+        if self.updates // CHECK_EVERY > updates // CHECK_EVERY:
+            check_parameters(self._parameters(), self.updates)
         return losses
 
     def _updates_due(self) -> int:
@@ -183,7 +184,7 @@ class SACLearner:
         self.updates += 1
         losses = {"critic_loss": critic, "actor_loss": actor.detach()}
         for name, value in losses.items():
-            self._check_finite(name, value)
+            check_loss(name, value, self.updates)
         return losses | {"temperature": temperature, "entropy": -log_prob.mean()}
 
     def _step_theta(
@@ -197,12 +198,10 @@ class SACLearner:
         penalty = self.protection.penalty(self.sub.weights(), self.sub.memory)
         self.sub.step(loss if penalty is None else loss + penalty)
 
-    def _check_finite(self, name: str, value: Tensor) -> None:
-        if not torch.isfinite(value):
-            raise RunError(
-                f"{name} is {float(value)} at update {self.updates}; lower learning_rate or "
-                f"reward_scale, or check the environment's rewards"
-            )
+    def _parameters(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.sub.network.named_parameters("policy")
+        yield from self.values.critics.named_parameters("critics")
+        yield from (("code", self.code), ("log_temperature", self.values.log_temperature))
 
     def _step_code(
         self, observation: Tensor, temperature: Tensor, noise: Tensor
@@ -254,7 +253,7 @@ class SACLearner:
     def end_task(self) -> dict[str, float]:
         self.sub.write_back()
         mask = self.final_mask()
-        self._check_sub_network(self.task, mask)
+        self._check_sub_network(mask)
         self.codes[self.task] = self.code.detach()
         self.ownership.claim(self.task, mask)
         states = self.replay.sample(STATES).observation
@@ -266,7 +265,7 @@ class SACLearner:
         }
 
     def policy(self, task: int) -> TensorDictModule:
-        if self.task >= 0 and not self.ownership.finished[self.task]:
+        if self.in_training:
             self.sub.write_back()  # without protection, other tasks' policies train along
         if self.ownership.finished[task]:
             mask = self.ownership.masks[task].float()
@@ -288,25 +287,7 @@ class SACLearner:
         return allocation_facts(self.ownership, self.embeddings, self.meta_policy.hidden)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that acting and protecting need; call it at a task's end.
-
-        Replay buffer, optimisers and random states are not in it.
-        """
-        return {
-            "task": self.task,
-            "meta_policy": self.meta_policy.state_dict(),
-            "ownership": self.ownership.state_dict(),
-            "codes": self.codes,
-            "embeddings": self.embeddings,
-            "prompter": self.prompter.state_dict(),
-            "protection": self.memory,
-            "values": self.values.state_dict(),
-        }
+        return learner_state(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.task = int(state["task"])
-        for name in ("meta_policy", "ownership", "prompter", "values"):
-            getattr(self, name).load_state_dict(state[name])
-        self.codes.copy_(state["codes"])
-        self.embeddings.copy_(state["embeddings"])
-        self.memory = {k: dict(v) for k, v in state["protection"].items()}
+        load_learner_state(self, state)

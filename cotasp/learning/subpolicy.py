@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ class SubPolicy:
             mask: in [0, 1].
             full: work on the whole network under the mask, even if compact.
         """
+        self._cut_by = mask, full
         units = mask > 0
         whole = full or not self.compact or bool(units.all())
         binary = bool(((mask == 0) | (mask == 1)).all())
@@ -109,6 +111,21 @@ class SubPolicy:
                 self._moments[key] = full
         if self.network is not self.policy:
             scatter_(self._full_weights(), self.weights(), self.axes, self._active)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cut and the optimiser's state; weights are the meta-policy's once written back."""
+        mask, full = self._cut_by
+        return {"mask": mask, "full": full, "steps": self._steps, "moments": self._moments}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Cuts as `state_dict` found it, from the meta-policy's weights; `begin_task` first."""
+        device = next(self.policy.parameters()).device
+        self._steps = int(state["steps"])
+        self._moments = {
+            key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+            for key, tensors in state["moments"].items()
+        }
+        self.cut(state["mask"].to(device, copy=True), bool(state["full"]))
 
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.policy.named_parameters()}

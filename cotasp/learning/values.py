@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from cotasp.learning.adam import adam_state, load_adam_state
 from cotasp.learning.losses import Batch, Policy, critic_loss, temperature_loss
 
 if TYPE_CHECKING:
@@ -76,16 +78,20 @@ class Values:
         torch._foreach_lerp_(list(targets), list(critics), self.settings.tau)
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks and temperature."""
+        """Networks, temperature and optimisers."""
         return {
             "critics": self.critics.state_dict(),
             "targets": self.targets.state_dict(),
             "log_temperature": self.log_temperature.detach(),
+            "critic_optimiser": adam_state(self.critic_optimiser),
+            "temperature_optimiser": adam_state(self.temperature_optimiser),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.critics.load_state_dict(state["critics"])
         self.targets.load_state_dict(state["targets"])
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
+        load_adam_state(self.critic_optimiser, state["critic_optimiser"])
+        load_adam_state(self.temperature_optimiser, state["temperature_optimiser"])
