@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from cotasp import __version__
-from cotasp.errors import CotaspError, RecipeError
+from cotasp.errors import CotaspError, RecipeError, RunStopped
 
 EPILOG = """examples:
   cotasp run recipes/smoke.yaml                      learn a toy stream, in seconds
   cotasp run recipes/cotasp_cw10.yaml --seed 3       another seed
   cotasp run recipes/cotasp_cw10.yaml dictionary.solver=fista mask.gradient=identity
+  cotasp resume runs/smoke-seed0                     go on with a run that was stopped
+  cotasp run recipes/cotasp_cw20.yaml --from runs/cotasp_cw10-seed0@10
   cotasp show recipes/smoke.yaml dictionary.lmbda=1e-2
   cotasp list solver
   cotasp evaluate runs/smoke-seed0
@@ -59,16 +61,25 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--seed", type=int, help="replaces the recipe's seed")
 
+    def run_arguments(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
+        sub.add_argument(
+            "--threads",
+            type=int,
+            default=1,
+            metavar="N",
+            help="of torch; default 1, best for runs side by side, 2 is faster for one run alone",
+        )
+
     run = command("run", _run, "Learn a recipe's stream and write a run directory.")
     recipe_arguments(run)
     run.add_argument("--out", help="run directory; default runs/<recipe>-seed<seed>")
-    run.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
+    run_arguments(run)
     run.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        metavar="N",
-        help="of torch; default 1, best for runs side by side, 2 is faster for one run alone",
+        "--from",
+        dest="source",
+        metavar="DIR@TASK",
+        help="begin after a task of another run: its name, or how many had finished",
     )
     run.add_argument(
         "--baseline",
@@ -77,6 +88,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="run directories of single-task runs, for forward transfer",
     )
+
+    resume = command("resume", _resume, "Go on with a run that was stopped, from its checkpoint.")
+    resume.add_argument("dir", metavar="DIR", help="run directory")
+    run_arguments(resume)
 
     show = command("show", _show, "Print a recipe with every default, without running it.")
     recipe_arguments(show)
@@ -131,15 +146,34 @@ def _run(arguments: argparse.Namespace) -> None:
     from cotasp.continual.loop import run
     from cotasp.continual.protocol import protocol_stamp
     from cotasp.continual.saved import baseline_auc
-    from cotasp.continual.table import summary_table
 
     baseline = baseline_auc(arguments.baseline, protocol_stamp(recipe))
-    summary = run(recipe, out, baseline=baseline, progress=not arguments.quiet)
+    run(recipe, out, baseline=baseline, source=arguments.source, progress=not arguments.quiet)
+    _print_result(out, arguments.threads)
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    _prepare_process(arguments.threads)
+    from cotasp.continual.loop import resume
+    from cotasp.continual.rundir import SUMMARY
+
+    if (Path(arguments.dir) / SUMMARY).exists():
+        print(f"{arguments.dir}: this run has ended; there is nothing to go on with")
+    resume(arguments.dir, progress=not arguments.quiet)
+    _print_result(arguments.dir, arguments.threads)
+
+
+def _print_result(out: str, threads: int) -> None:
+    from cotasp.continual.rundir import SUMMARY, TIMING, RunDirectory
+    from cotasp.continual.table import summary_table
+
+    directory = RunDirectory.open(out)
+    summary, seconds = directory.read(SUMMARY), directory.read(TIMING)["wall_seconds"]
     print(summary_table(summary))
     print(
-        f"done: {summary['steps']:,} steps in {summary['wall_seconds']:.0f} s "
-        f"({arguments.threads} thread{'s' if arguments.threads > 1 else ''}), "
-        f"P {summary['performance']:.3f}, F {summary['forgetting']:.3f}; see {out}/summary.json"
+        f"done: {summary['steps']:,} steps in {seconds:.0f} s "
+        f"({threads} thread{'s' if threads > 1 else ''}), "
+        f"P {summary['performance']:.3f}, F {summary['forgetting']:.3f}; see {out}/{SUMMARY}"
     )
 
 
@@ -197,7 +231,8 @@ def _fail(error: Exception) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code.
 
-    0: all went well; 1: a run failed; 2: a recipe or an argument cannot be used; 130: Ctrl-C.
+    0: all went well; 1: a run failed; 2: a recipe or an argument cannot be used; 130: Ctrl-C;
+    143: SIGTERM.
     """
     try:
         arguments = _arguments(argv)
@@ -209,6 +244,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.action(arguments)
         sys.stdout.flush()
+    except RunStopped as stopped:
+        print(f"cotasp: {stopped}", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("cotasp: interrupted", file=sys.stderr)
         return 130

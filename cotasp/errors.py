@@ -28,6 +28,19 @@ class RunError(CotaspError, RuntimeError):
     """Something went wrong while a run was under way.  Exit code 1."""
 
 
+class RunStopped(CotaspError):
+    """A run was asked to stop, and did where it can be continued.
+
+    Args:
+        message: where, and how to go on.
+        number: of the signal.  Exit code 128 more.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class ConvergenceWarning(UserWarning):
     """A solver stopped before its tolerance; the message says by how much."""
 

@@ -81,6 +81,9 @@ class Recipe:
         evaluation: when and how success is measured.
         logger: where metrics go besides `metrics/scalars/**/*.csv`.
         device: torch device of networks and buffer; environments stay on the CPU.
+        checkpoint_every: environment steps of a task between checkpoints; its end has one too.
+        faults: what to do when an environment fails or returns a number that is not finite:
+            `"stop"` the run, or `"skip"` the step and begin a new episode.
     """
 
     question: str = ""
@@ -97,9 +100,11 @@ class Recipe:
     evaluation: Evaluation = Evaluation()
     logger: Literal["csv", "tensorboard", "wandb"] = "csv"
     device: str = "cpu"
+    checkpoint_every: int = 20_000
+    faults: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
-        for name in ("steps_per_task", "frames_per_batch"):
+        for name in ("steps_per_task", "frames_per_batch", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**31:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "RunDirectory": "rundir",
         "evaluate_run": "saved",
         "load_run": "saved",
+        "resume": "loop",
         "run": "loop",
     },
 )

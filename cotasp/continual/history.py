@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class History:
         self.tasks = tasks
         self.average = average
         self.threshold = threshold
-        self.facts: dict[str, dict[str, float]] = {}  # by task: neurons, dictionary, losses
+        self.facts: dict[str, dict[str, float | None]] = {}  # by task: neurons, dictionary, ...
         self.trained: list[int] = []
         self.task_steps: list[int] = []
         self._success: list[list[float]] = []
@@ -37,6 +38,11 @@ class History:
         self.trained.append(trained)
         self.task_steps.append(task_steps)
         self._success.append([success.get(i, math.nan) for i in range(len(self.tasks))])
+
+    def add_facts(self, task: str, values: Mapping[str, float]) -> None:
+        """What the learner tells of a task; None stands for what is not finite."""
+        known = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self.facts.setdefault(task, {}).update(known)
 
     @property
     def success(self) -> metrics.Success:
@@ -51,6 +57,27 @@ class History:
             "task_steps": self.task_steps,
             "success": [[_plain(v) for v in row] for row in self._success],
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that has been added, without rounding; JSON-able."""
+        return {
+            "tasks": list(self.tasks),
+            "facts": self.facts,
+            "trained": list(self.trained),
+            "task_steps": list(self.task_steps),
+            "success": [[None if math.isnan(v) else v for v in row] for row in self._success],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned, of the tasks that stand where they stood."""
+        self.facts = {task: dict(facts) for task, facts in state["facts"].items()}
+        self.trained, self.task_steps = list(state["trained"]), list(state["task_steps"])
+        same = [mine == theirs for mine, theirs in zip(self.tasks, state["tasks"])]
+        self._success = [
+            [math.nan if v is None or not same[i] else v for i, v in enumerate(row[: len(same)])]
+            + [math.nan] * (len(self.tasks) - len(same))
+            for row in state["success"]
+        ]
 
     def summary(self, baseline: list[float | None]) -> dict[str, Any]:
         """P, F, FT, G and the success matrix (task x evaluation), null where there is no value.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torchrl.record.loggers import Logger
 from tqdm import tqdm
 
 from cotasp.continual.evaluation import Score
+from cotasp.errors import RunError
 from cotasp.recipe import Recipe
 
 EVERY = 1000  # environment steps between two values of a training curve
@@ -30,17 +33,42 @@ def _extra_logger(name: str, path: Path) -> list[Logger]:
     return [WandbLogger(exp_name=path.name, project="cotasp", save_dir=str(path))]
 
 
+def metrics_files(path: Path) -> list[Path]:
+    """The files of a run directory to which metrics are appended."""
+    folders = (path / "metrics", path / "tensorboard")
+    return sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def cut_metrics(path: Path, lengths: Mapping[str, int]) -> None:
+    """Takes back what was logged after `Logs.lengths` gave these; no line is lost or doubled.
+
+    Raises:
+        RunError: a file is shorter than it was.
+    """
+    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in metrics_files(path)}
+    for name, length in lengths.items():
+        if sizes.get(name, 0) < length:
+            raise RunError(f"{path / name}: expected at least {length} bytes; lines are missing")
+    for name in sizes:
+        if name in lengths:
+            os.truncate(path / name, lengths[name])
+        else:
+            (path / name).unlink()
+
+
 class Logs:
     """Writes curves through TorchRL's loggers, always as CSV, and draws the progress bar.
 
     Args:
-        path: run directory; curves go to `metrics/scalars/*.csv`, lines of `step,value`.
+        path: run directory; curves go to `metrics/scalars/**/*.csv`, lines of `step,value`.
+            Those under `timing` tell how fast it went; all others are the same for equal runs.
         recipe: of the run.
         n_tasks: tasks of the stream.
         progress: whether to draw the bar.
     """
 
     def __init__(self, path: Path, recipe: Recipe, n_tasks: int, progress: bool) -> None:
+        self.path = path
         self.recipe = recipe
         self.loggers = [
             CSVLogger("metrics", log_dir=str(path)),
@@ -54,17 +82,19 @@ class Logs:
             mininterval=1.0,
             dynamic_ncols=True,
         )
-        self.started = time.time()
+        self.last = time.time(), 0
         self.n_tasks = n_tasks
         self.offset = 0
         self.success: dict[str, float] = {}
 
-    def begin_task(self, index: int, name: str) -> None:
-        """Announces a task."""
+    def begin_task(self, index: int, name: str, steps: int) -> None:
+        """Announces a task, of which some steps may have been taken before a stop."""
         self.offset = index * self.recipe.steps_per_task
+        self.last = time.time(), self.offset + steps
+        self.bar.n = self.bar.initial = self.offset + steps
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}")
 
-    def facts(self, task: str, values: dict[str, float]) -> None:
+    def facts(self, task: str, values: Mapping[str, float | None]) -> None:
         """Logs what the learner tells of a task once it has ended."""
         at = self.offset + self.recipe.steps_per_task
         self._log({f"tasks/{task}/{k}": v for k, v in values.items()}, at)
@@ -75,8 +105,11 @@ class Logs:
         if losses and steps % EVERY < data.numel():
             values = {name: float(value) for name, value in losses.items()}
             values["reward"] = float(data["next", "reward"].mean())
-            values["steps_per_second"] = (self.offset + steps) / (time.time() - self.started)
-            self._log({f"train/{k}": v for k, v in values.items()}, self.offset + steps)
+            at = self.offset + steps
+            self._log({f"train/{k}": v for k, v in values.items()}, at)
+            now, (before, last) = time.time(), self.last
+            self._log({"timing/steps_per_second": (at - last) / (now - before)}, at)
+            self.last = now, at
 
     def evaluation(self, index: int, steps: int, scores: dict[str, Score]) -> None:
         """Logs and shows the scores of an evaluation by task name."""
@@ -90,11 +123,30 @@ class Logs:
             now = ", ".join(f"{name} {score.success:.2f}" for name, score in scores.items())
             self.bar.write(f"task {index + 1}, step {steps:>7,}: success {now}")
 
-    def _log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: Mapping[str, float | None], step: int) -> None:
+        try:
+            for logger in self.loggers:
+                for name, value in values.items():
+                    if value is not None and math.isfinite(value):
+                        logger.log_scalar(name, value, step=step)
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: cannot write metrics: {error.strerror}; when there is space again, "
+                f"`cotasp resume {self.path}` goes on from the last checkpoint"
+            ) from error
+
+    def lengths(self) -> dict[str, int]:
+        """Bytes of every metrics file, by its path in the run directory; all are on the disk."""
         for logger in self.loggers:
-            for name, value in values.items():
-                if math.isfinite(value):
-                    logger.log_scalar(name, value, step=step)
+            flush = getattr(logger.experiment, "flush", None)
+            if flush is not None:
+                flush()
+        found = {}
+        for file in metrics_files(self.path):
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+            found[file.relative_to(self.path).as_posix()] = file.stat().st_size
+        return found
 
     def close(self) -> None:
         """Ends the progress bar and closes the files."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from tensordict import TensorDictBase
-from torchrl.checkpoint import Checkpoint
-from torchrl.collectors import Collector
-
+from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
+from cotasp.continual.course import Course
 from cotasp.continual.evaluation import Evaluator
-from cotasp.continual.history import History
-from cotasp.continual.logs import Logs
 from cotasp.continual.protocol import protocol_stamp, versions
-from cotasp.continual.rundir import EVALUATIONS, SUMMARY, RunDirectory
-from cotasp.continual.seeds import derive_seed
-from cotasp.errors import RunError, at
+from cotasp.continual.randomness import seed_everything
+from cotasp.continual.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
+from cotasp.continual.stopping import StopRequest
+from cotasp.errors import RunError, RunStopped, at
 from cotasp.learning.agent import Learner, Problem
 from cotasp.recipe import Recipe, check_machine
 from cotasp.tasks.task import Task
@@ -66,120 +63,173 @@ def run(
     out: str | Path,
     *,
     baseline: Mapping[str, float] | None = None,
+    source: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
+
+    SIGTERM and SIGINT stop it at the end of a batch, where it can be continued with `resume`.
 
     Args:
         recipe: what to run.
         out: the run directory; must not exist or be empty.
         baseline: AUC of single-task runs by environment, see `cotasp.continual.saved`; without
             it, or where a task has none, there is no forward transfer.
+        source: `DIR@TASK`, a run and one of its tasks, by name or number, after which this run
+            begins; the recipes may differ in what comes next, see `cotasp.continual.branch`.
         progress: whether to draw a progress bar on standard error.
 
     Returns:
         the summary, as written to `summary.json`.
 
     Raises:
-        RecipeError: the recipe cannot be run; nothing has been written.
+        RecipeError: the recipe cannot be run, or not from there; nothing has been written.
         RunError: something went wrong on the way; what was written until then stays.
+        RunStopped: a signal asked for it.
     """
-    started = time.time()
     RunDirectory.check_free(out)
-    torch.manual_seed(recipe.seed)
+    seed_everything(recipe.seed)
     tasks = make_tasks(recipe)
+    facts = {**protocol_stamp(recipe), "versions": versions(), "baseline": dict(baseline or {})}
+    more = {}
+    if source is not None:
+        before, finished, saved = find_boundary(source)
+        check_agreement(before.recipe(), recipe, tasks, finished)
+        facts["begun_from"] = {"run": source, "content": saved.content_hash()}
+        more["fill"] = partial(copy_boundary, before.path, saved)
     learner = make_learner(recipe, tasks)
-    stamp = protocol_stamp(recipe)
-    directory = RunDirectory.create(out, recipe, {**stamp, "versions": versions()})
+    directory = RunDirectory.create(out, recipe, facts, **more)
+    with directory.locked():
+        return _continue(directory, recipe, tasks, learner, progress)
+
+
+def resume(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Continues a run that was stopped in whatever way, from its last checkpoint.
+
+    It ends with the same bits as a run that was never stopped, on the same machine with the same
+    packages; a run that has ended is left as it is.
+
+    Args:
+        path: the run directory.
+        progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        the summary, as written to `summary.json`.
+
+    Raises:
+        RunError: no run directory, another process is at work in it, no checkpoint of it can be
+            read, or what `run` raises.
+        RunStopped: a signal asked for it.
+    """
+    directory = RunDirectory.open(path)
+    with directory.locked():
+        if (directory.path / SUMMARY).exists():
+            return directory.read(SUMMARY)
+        recipe = directory.recipe()
+        _warn_of_other_versions(directory)
+        seed_everything(recipe.seed)
+        tasks = make_tasks(recipe)
+        return _continue(directory, recipe, tasks, make_learner(recipe, tasks), progress)
+
+
+def _warn_of_other_versions(directory: RunDirectory) -> None:
+    then, now = directory.read(STAMP).get("versions", {}), versions()
+    changed = [f"{k} {then[k]} -> {now.get(k)}" for k in then if then[k] != now.get(k)]
+    if changed:
+        warnings.warn(
+            f"{directory.path}: begun with other versions ({', '.join(changed)}): the run goes on, "
+            f"but perhaps not bit for bit as it would have done",
+            stacklevel=3,
+        )
+
+
+def _continue(
+    directory: RunDirectory,
+    recipe: Recipe,
+    tasks: tuple[Task, ...],
+    learner: Learner,
+    progress: bool,
+) -> dict[str, Any]:
+    """Goes through the tasks that are left, from the last checkpoint if there is one."""
+    course = Course(directory, recipe, tasks, learner, progress)
     evaluator = Evaluator(tasks, recipe.evaluation, recipe.seed)
-    history = History(
-        [task.name for task in tasks], recipe.averaged_evaluations, recipe.evaluation.threshold
-    )
-    logs = Logs(directory.path, recipe, len(tasks), progress)
     try:
-        for index, task in enumerate(tasks):
-            logs.begin_task(index, task.name)
-            facts = learner.start_task(index)
-            for steps, data, losses in _train(recipe, index, task, learner):
-                logs.step(steps, data, losses)
-                if steps % recipe.evaluation.every == 0 and steps < recipe.steps_per_task:
-                    _evaluate(recipe, learner, evaluator, history, logs, index, steps)
-            history.facts[task.name] = {**facts, **learner.end_task()}
-            logs.facts(task.name, history.facts[task.name])
-            Checkpoint(learner=learner).save(directory.checkpoint(index + 1))
-            _evaluate(recipe, learner, evaluator, history, logs, index, recipe.steps_per_task)
-            directory.write(EVALUATIONS, history.to_json())
+        with StopRequest() as stop:
+            while course.finished < len(tasks):
+                _train(course, evaluator, stop)
+                course.end_task()
+                _evaluate(course, evaluator, course.finished - 1, recipe.steps_per_task)
+                directory.write(EVALUATIONS, course.history.to_json())
+                course.save()
+                _heed(stop, course)
+        return _summarise(course)
+    except OSError as error:
+        raise RunError(
+            f"{directory.path}: cannot be written to: {error.strerror}; when that is mended, "
+            f"`cotasp resume {directory.path}` goes on from the last checkpoint"
+        ) from error
     finally:
-        logs.close()
+        course.close()
         evaluator.close()
+
+
+def _train(course: Course, evaluator: Evaluator, stop: StopRequest) -> None:
+    """Collects and learns, to the last step of the task in training."""
+    recipe, collection = course.recipe, course.begin_task()
+    while collection.steps < recipe.steps_per_task:
+        data = collection.collect(recipe.frames_per_batch)
+        steps = collection.steps
+        try:
+            losses = course.learner.learn(data)
+        except RunError as error:
+            raise RunError(f"task {collection.task!r}, step {steps}: {error}") from error
+        course.logs.step(steps, data, losses)
+        if steps == recipe.steps_per_task:
+            return
+        if steps % recipe.evaluation.every == 0:
+            _evaluate(course, evaluator, course.finished, steps)
+        if steps % recipe.checkpoint_every < recipe.frames_per_batch:
+            course.save()
+        _heed(stop, course)
+
+
+def _heed(stop: StopRequest, course: Course) -> None:
+    """Ends the run here if it was asked to, unless there is nothing left to do."""
+    if stop.signal is None or course.finished == len(course.tasks):
+        return
+    course.save()
+    raise RunStopped(
+        f"stopped by {stop.signal.name} {course.place}; "
+        f"go on with `cotasp resume {course.directory.path}`",
+        stop.signal,
+    )
+
+
+def _summarise(course: Course) -> dict[str, Any]:
+    """Writes `summary.json`, and beside it how long it took."""
+    directory, recipe = course.directory, course.recipe
+    baseline = directory.read(STAMP).get("baseline", {})
     summary = {
-        **history.summary([(baseline or {}).get(task.env) for task in tasks]),
-        **learner.summary(),
-        "protocol": stamp,
+        **course.history.summary([baseline.get(task.env) for task in course.tasks]),
+        **course.learner.summary(),
+        "protocol": protocol_stamp(recipe),
         "seed": recipe.seed,
-        "steps": recipe.steps_per_task * len(tasks),
+        "steps": recipe.steps_per_task * len(course.tasks),
+        "simulator_faults": course.faults,
         "versions": versions(),
-        "wall_seconds": round(time.time() - started, 1),
     }
+    directory.write(TIMING, {"wall_seconds": round(course.seconds, 1)})
     directory.write(SUMMARY, summary)
     return summary
 
 
-def _train(
-    recipe: Recipe, index: int, task: Task, learner: Learner
-) -> Iterator[tuple[int, TensorDictBase, dict[str, Any]]]:
-    """Collects and learns; yields steps taken, the data collected and the losses."""
-    env = task.make_env(seed=derive_seed(recipe.seed, "training", index))
-    collector = Collector(
-        env,
-        learner.behaviour(),
-        frames_per_batch=recipe.frames_per_batch,
-        total_frames=recipe.steps_per_task,
-        trust_policy=True,
-        track_traj_ids=False,
-        auto_register_policy_transforms=False,
-    )
-    steps = 0
-    try:
-        for data in collector:
-            steps += data.numel()
-            _check_finite(data, task.name, steps)
-            try:
-                losses = learner.learn(data)
-            except RunError as error:
-                raise RunError(f"task {task.name!r}, step {steps}: {error}") from error
-            yield steps, data, losses
-    finally:
-        collector.shutdown()
-
-
-def _check_finite(data: TensorDictBase, task: str, steps: int) -> None:
-    # a reset's observation is next to nothing, so the roots are looked at too, but last
-    for place, key in (("next", "observation"), ("next", "reward"), ("root", "observation")):
-        finite = torch.isfinite(data[key] if place == "root" else data[place, key])
-        if not finite.all():
-            frame = int((~finite).reshape(data.numel(), -1).any(-1).nonzero()[0])
-            step = steps - data.numel() + frame + 1
-            raise RunError(
-                f"task {task!r}, step {step}: the environment returned a {key} that is not "
-                f"finite; the run stops before it learns from it"
-            )
-
-
-def _evaluate(
-    recipe: Recipe,
-    learner: Learner,
-    evaluator: Evaluator,
-    history: History,
-    logs: Logs,
-    index: int,
-    steps: int,
-) -> None:
+def _evaluate(course: Course, evaluator: Evaluator, index: int, steps: int) -> None:
     """Evaluates the tasks that the schedule asks for."""
+    recipe, history = course.recipe, course.history
     per_task = recipe.evaluations_per_task
     remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluation.every)
     everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else [index]
-    scores = {i: evaluator(i, learner.policy(i)) for i in chosen}
+    scores = {i: evaluator(i, course.learner.policy(i)) for i in chosen}
     history.add(index, steps, {i: score.success for i, score in scores.items()})
-    logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})
+    course.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})

@@ -1,10 +1,14 @@
-"""The run directory: recipe, stamp, metrics, checkpoints, summary."""
+"""The run directory: recipe, stamp, metrics, checkpoints, summary, and whose turn it is."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,8 @@ RECIPE = "recipe.yaml"
 STAMP = "protocol.json"
 SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
+TIMING = "timing.json"  # how long it took; all else is the same for equal runs
+LOCK = ".lock"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -46,26 +52,58 @@ class RunDirectory:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: str | Path, recipe: Recipe, facts: dict[str, Any]) -> RunDirectory:
+    def create(
+        cls,
+        path: str | Path,
+        recipe: Recipe,
+        facts: dict[str, Any],
+        fill: Callable[[Path], None] = lambda making: None,
+    ) -> RunDirectory:
         """A new run directory holding the resolved recipe and the protocol stamp.
+
+        It appears with all that it begins with, or not at all.
 
         Args:
             facts: written to `protocol.json`.
+            fill: puts into the directory what else the run begins with.
 
         Raises:
             RunError: the directory exists and is not empty, or cannot be made.
         """
         cls.check_free(path)
-        run = cls(path)
+        path = Path(path)
+        making = path.parent / f".{path.name}.{os.getpid()}"
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            write_text(run.path / RECIPE, dump(recipe))
-            write_json(run.path / STAMP, facts)
+            making.mkdir(parents=True)
+            write_text(making / RECIPE, dump(recipe))
+            write_json(making / STAMP, facts)
+            fill(making)
+            os.rename(making, path)
         except OSError as error:
-            raise RunError(
-                f"{run.path}: cannot make the run directory: {error.strerror}"
-            ) from error
-        return run
+            shutil.rmtree(making, ignore_errors=True)
+            raise RunError(f"{path}: cannot make the run directory: {error.strerror}") from error
+        return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from working on this run, for as long as this one lives.
+
+        Raises:
+            RunError: another process is at work here.
+        """
+        with open(self.path / LOCK, "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise RunError(
+                    f"{self.path}: process {file.read().strip() or 'unknown'} is at work on this "
+                    f"run; wait for it or stop it"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
 
     @staticmethod
     def check_free(path: str | Path) -> None:
@@ -112,12 +150,3 @@ class RunDirectory:
     def write(self, name: str, value: Any) -> None:
         """Writes a JSON file of the run, whole or not at all."""
         write_json(self.path / name, value)
-
-    def checkpoint(self, finished: int) -> Path:
-        """Where the checkpoint after `finished` tasks stands."""
-        return self.path / "checkpoints" / f"task_{finished:02d}"
-
-    def checkpoints(self) -> list[Path]:
-        """Checkpoints at task boundaries, in order."""
-        found = (self.path / "checkpoints").glob("task_*")
-        return sorted(found, key=lambda path: int(path.name.removeprefix("task_")))

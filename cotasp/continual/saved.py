@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torchrl.checkpoint import Checkpoint
-
+from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.evaluation import Evaluator, Score
 from cotasp.continual.loop import make_learner, make_tasks
 from cotasp.continual.protocol import COMPARABLE
@@ -27,15 +26,15 @@ def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
     """
     directory = RunDirectory.open(path)
     recipe = directory.recipe()
-    checkpoints = directory.checkpoints()
-    if not checkpoints:
-        raise RunError(f"{directory.path}: no checkpoint; one is written when a task ends")
+    saved = Checkpoints(directory.path).newest()
+    if saved is None:
+        raise RunError(f"{directory.path}: no checkpoint yet; wait for one, or run it again")
     tasks = make_tasks(recipe)
     learner = make_learner(recipe, tasks)
     try:
-        Checkpoint(learner=learner).load(checkpoints[-1])
-    except Exception as error:  # torchrl, tensordict and json each raise their own
-        raise RunError(f"{checkpoints[-1]}: cannot be loaded: {error}") from error
+        learner.load_state_dict(saved.state()["learner"])
+    except Exception as error:  # torch, tensordict and the components raise their own
+        raise RunError(f"{saved.path}: cannot be loaded: {error}") from error
     return recipe, tasks, learner
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import make_learner, run
 from cotasp.continual.protocol import protocol_stamp
@@ -52,7 +53,7 @@ class TestRunDirectory:
         stamp = json.loads((out / "protocol.json").read_text())
         assert stamp["hash"] == summary["protocol"]["hash"]
         assert stamp["versions"]["torch"].startswith(torch.__version__.split("+")[0])
-        assert [p.name for p in sorted((out / "checkpoints").iterdir())] == ["task_01", "task_02"]
+        assert [p.name for p in Checkpoints(out).paths()] == ["task_01", "task_02"]
         scalars = out / "metrics" / "scalars"
         curve = (scalars / "evaluation" / "right" / "success.csv").read_text().split()
         assert [line.split(",")[0] for line in curve] == ["50", "100", "150", "200"]

@@ -1,0 +1,113 @@
+"""New runs that begin where another had finished some of its tasks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cotasp.continual.checkpoint import Checkpoint
+from cotasp.continual.checkpoints import Checkpoints
+from cotasp.continual.rundir import RunDirectory
+from cotasp.continual.snapshot import Damaged
+from cotasp.errors import RecipeError, RunError
+from cotasp.recipe import Recipe, to_node
+from cotasp.tasks.task import Task
+
+# what may change after a finished task; all else must agree, or what was learned means nothing
+FREE = (
+    "question",
+    "protection",
+    "agent",
+    "dictionary.solver",
+    "dictionary.update",
+    "logger",
+    "device",
+    "checkpoint_every",
+    "faults",
+)
+BOUND = ("agent.name", "agent.critic", "agent.buffer_size")  # in spite of `FREE`
+_WORLD = ("environment", "simulator", "reward_version", "horizon", "success_return")
+
+
+def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
+    """The run, the number of finished tasks and the checkpoint that `DIR@TASK` means.
+
+    Args:
+        source: TASK is the name of the last finished task, or how many have finished.
+
+    Raises:
+        RecipeError: it is not of that form, or the run has no such task.
+        RunError: no run, or no whole checkpoint there.
+    """
+    path, at, task = source.rpartition("@")
+    if not (at and path and task):
+        raise RecipeError(f"--from {source}: expected DIR@TASK, e.g. runs/smoke-seed0@2")
+    directory = RunDirectory.open(path)
+    names = [task.name for task in directory.recipe().stream.make_tasks()]
+    number = int(task) if task.isdecimal() else names.index(task) + 1 if task in names else 0
+    if not 1 <= number <= len(names):
+        raise RecipeError(
+            f"--from {source}: expected a number of finished tasks, 1 to {len(names)}, or the name "
+            f"of the last of them: {', '.join(names)}"
+        )
+    found = Checkpoints(directory.path).path / f"task_{number:02d}"
+    if not found.is_dir():
+        raise RunError(f"--from {source}: {found} is not there; has that task ended?")
+    try:
+        saved = Checkpoint.open(found)
+        saved.verify()
+    except Damaged as error:
+        raise RunError(f"--from {source}: {found}: damaged: {error}") from error
+    return directory, number, saved
+
+
+def check_agreement(source: Recipe, recipe: Recipe, tasks: tuple[Task, ...], finished: int) -> None:
+    """Raises RecipeError, naming the keys, when a recipe cannot go on from a source's tasks."""
+    there, here = dict(_flat(to_node(source))), dict(_flat(to_node(recipe)))
+    there |= {f"stream {key}": source.stream.protocol().get(key) for key in _WORLD}
+    here |= {f"stream {key}": recipe.stream.protocol().get(key) for key in _WORLD}
+    before = source.stream.make_tasks()[:finished]
+    for i, task in enumerate(before):
+        there[f"task {i + 1}"] = f"{task.env}, {task.text!r}"
+        here[f"task {i + 1}"] = f"{tasks[i].env}, {tasks[i].text!r}" if i < len(tasks) else None
+    differ = [
+        f"{key}: {there.get(key)} there, {here.get(key)} here"
+        for key in {**there, **here}
+        if _must_agree(key) and there.get(key) != here.get(key)
+    ]
+    if differ:
+        raise RecipeError(
+            f"recipe: cannot go on from that run, for these differ: {'; '.join(differ)}"
+        )
+    if len(tasks) == finished:
+        raise RecipeError(f"recipe.stream: expected a task after the {finished} finished ones")
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _must_agree(key: str) -> bool:
+    def within(names: tuple[str, ...]) -> bool:
+        return any(key == name or key.startswith(f"{name}.") for name in names)
+
+    return within(BOUND) or not within((*FREE, "stream"))
+
+
+def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:
+    """Gives a new run directory the checkpoint of another, and the metrics up to there."""
+    for name in saved.manifest["metrics"]:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+    new = Checkpoints(target).path
+    for files in saved.rows().values():
+        for entry in files:
+            (new / "rows" / entry["file"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(saved.rows_path(entry), new / "rows" / entry["file"])
+    shutil.copytree(saved.path, new / saved.path.name)

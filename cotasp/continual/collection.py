@@ -1,0 +1,131 @@
+"""Collecting a task's transitions from an environment that can be left and returned to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torchrl.envs import EnvBase
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from cotasp.errors import RunError
+
+ISOLATED = 100  # faults of one task that can still be called so
+
+
+class Collection:
+    """Steps an environment with a policy that explores, batch after batch.
+
+    What TorchRL's `Collector` does for one environment, with a state that can be saved in the
+    middle of an episode.
+
+    Args:
+        env: of the task; closed by `close`.
+        policy: `observation` to `action`.
+        task: its name, for messages.
+        faults: what to do when the environment raises an error or returns a number that is not
+            finite: `"stop"` raises, `"skip"` drops the step and begins a new episode.
+    """
+
+    def __init__(
+        self,
+        env: EnvBase,
+        policy: TensorDictModuleBase,
+        task: str,
+        faults: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        self.env = env
+        self.policy = policy
+        self.task = task
+        self.on_fault = faults
+        self.steps = 0
+        self.faults = 0
+        self._now: TensorDictBase | None = None  # what the next action answers to
+
+    def collect(self, steps: int) -> TensorDictBase:
+        """The next transitions, [steps].
+
+        Raises:
+            RunError: a fault of the environment, or too many of them.
+        """
+        frames: list[TensorDictBase] = []
+        with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
+            if self._now is None:
+                self._now = self._begin()
+            while len(frames) < steps:
+                frame = self._step(self._now)
+                if frame is not None:
+                    frames.append(frame)
+                    self.steps += 1
+        return torch.stack(frames, -1)
+
+    def _begin(self) -> TensorDictBase:
+        now = self.env.reset()
+        _check(now, "reset")
+        return now
+
+    def _step(self, now: TensorDictBase) -> TensorDictBase | None:
+        """One step; None where it was a fault that is skipped."""
+        asked = self.policy(now)
+        try:
+            frame, following = self.env.step_and_maybe_reset(asked)
+            _check(frame["next"], "step")
+            _check(following, "reset")
+        except Exception as error:  # a simulator raises whatever it likes
+            return self._fault(error)
+        self._now = following
+        return frame
+
+    def _fault(self, error: Exception) -> None:
+        what = str(error) if isinstance(error, RunError) else f"the environment failed: {error!r}"
+        place = f"task {self.task!r}, step {self.steps + 1}"
+        if self.on_fault == "stop":
+            raise RunError(f"{place}: {what}; the run stops before it learns from it") from error
+        self.faults += 1
+        if self.faults > ISOLATED:
+            raise RunError(f"{place}: {what}; {self.faults} faults are no isolated ones") from error
+        self._now = self._begin()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the environment stands, the episode under way included."""
+        return {
+            "steps": self.steps,
+            "faults": self.faults,
+            "env": dict(self.env.state_dict()),
+            "now": None if self._now is None else self._now.exclude("action").to_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned.
+
+        An environment that cannot be brought back begins a new episode, with a warning.
+        """
+        self.steps, self.faults = int(state["steps"]), int(state["faults"])
+        if state["now"] is None:
+            return
+        try:
+            if not state["env"]:
+                raise RunError(f"{type(self.env).__name__} has no state_dict")
+            self.env.load_state_dict(state["env"])
+            self._now = TensorDict(state["now"], batch_size=self.env.batch_size)
+        except RunError as error:
+            warnings.warn(
+                f"task {self.task!r}: {error}; a new episode begins, so that the run goes on, but "
+                f"not bit for bit as it would have done",
+                stacklevel=2,
+            )
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close(raise_if_closed=False)
+
+
+def _check(data: TensorDictBase, call: str) -> None:
+    for key in ("observation", "reward"):
+        value = data.get(key, None)
+        if value is not None and not bool(torch.isfinite(value).all()):
+            raise RunError(f"the environment returned a {key} that is not finite from its {call}")

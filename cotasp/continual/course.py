@@ -1,0 +1,154 @@
+"""A run under way: what it consists of, how far it is, and how that is saved and restored."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+from cotasp.continual.checkpoint import Checkpoint
+from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
+from cotasp.continual.collection import Collection
+from cotasp.continual.history import History
+from cotasp.continual.logs import Logs, cut_metrics
+from cotasp.continual.randomness import random_state, set_random_state
+from cotasp.continual.rundir import RunDirectory
+from cotasp.continual.seeds import derive_seed
+from cotasp.errors import RunError
+from cotasp.learning.agent import Learner
+from cotasp.recipe import Recipe
+from cotasp.tasks.task import Task
+
+
+class Course:
+    """Everything about a run that changes as it goes on.
+
+    Args:
+        directory: of the run, locked.
+        recipe: of the run.
+        tasks: of its stream.
+        learner: at the beginning of the stream.
+        progress: whether to draw a progress bar.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        recipe: Recipe,
+        tasks: tuple[Task, ...],
+        learner: Learner,
+        progress: bool,
+    ) -> None:
+        self.directory = directory
+        self.recipe = recipe
+        self.tasks = tasks
+        self.learner = learner
+        self.history = History(
+            [task.name for task in tasks], recipe.averaged_evaluations, recipe.evaluation.threshold
+        )
+        self.checkpoints = Checkpoints(directory.path)
+        self.finished = 0  # tasks
+        self.faults = 0  # in finished tasks
+        self.collection: Collection | None = None  # of the task in training
+        self._started, self._seconds_before = time.time(), 0.0
+        saved = self.checkpoints.newest()
+        self._saved_at: str | None = None if saved is None else saved.path.name
+        if saved is not None:
+            self._restore(saved)
+        cut_metrics(directory.path, {} if saved is None else saved.manifest["metrics"])
+        self.checkpoints.continue_from(saved)
+        self.logs = Logs(directory.path, recipe, len(tasks), progress)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run, without that between a stop and its continuation."""
+        return self._seconds_before + time.time() - self._started
+
+    @property
+    def place(self) -> str:
+        """Where the run is, for messages."""
+        if self.collection is None:
+            return f"after task {self.finished} of {len(self.tasks)}"
+        name = self.tasks[self.finished].name
+        return f"in task {name!r} after {self.collection.steps:,} steps"
+
+    def begin_task(self) -> Collection:
+        """Starts the next task, or goes on with the one that was in training."""
+        task = self.tasks[self.finished]
+        if self.collection is None:
+            self.history.add_facts(task.name, self.learner.start_task(self.finished))
+            self.collection = self._collection()
+        self.logs.begin_task(self.finished, task.name, self.collection.steps)
+        return self.collection
+
+    def _collection(self) -> Collection:
+        task = self.tasks[self.finished]
+        env = task.make_env(seed=derive_seed(self.recipe.seed, "training", self.finished))
+        return Collection(env, self.learner.behaviour(), task.name, self.recipe.faults)
+
+    def end_task(self) -> None:
+        """Finishes the task in training."""
+        name = self.tasks[self.finished].name
+        self.history.add_facts(name, self.learner.end_task())
+        self.logs.facts(name, self.history.facts[name])
+        self.faults += self.collection.faults
+        self.collection.close()
+        self.collection = None
+        self.finished += 1
+
+    def save(self) -> None:
+        """Writes a checkpoint, unless this very state is saved; warns if there is no room.
+
+        Raises:
+            RunError: a number in the state is not finite.
+        """
+        within = self.collection is not None
+        name = checkpoint_name(
+            self.finished if within else self.finished - 1,
+            self.collection.steps if within else None,
+        )
+        if name == self._saved_at:
+            return
+        beside = {"wall_seconds": self.seconds, "metrics": self.logs.lengths()}
+        try:
+            self.checkpoints.save(name, self._state(), beside)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint {self.place}: {error.strerror or error}; the run goes on, and the "
+                f"last checkpoint stays: {self._saved_at or 'none so far'}",
+                stacklevel=2,
+            )
+        except RunError as error:
+            raise RunError(f"{self.place}: {error}") from error
+        else:
+            self._saved_at = name
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "finished": self.finished,
+            "faults": self.faults,
+            "learner": self.learner.state_dict(),
+            "collection": None if self.collection is None else self.collection.state_dict(),
+            "history": self.history.state_dict(),
+            "random": random_state(),
+        }
+
+    def _restore(self, saved: Checkpoint) -> None:
+        state = saved.state()
+        self._seconds_before = float(saved.manifest["wall_seconds"])
+        try:
+            self.finished, self.faults = int(state["finished"]), int(state["faults"])
+            self.learner.load_state_dict(state["learner"])
+            self.history.load_state_dict(state["history"])
+            if state["collection"] is not None:
+                self.collection = self._collection()
+                self.collection.load_state_dict(state["collection"])
+            set_random_state(state["random"])
+        except Exception as error:  # torch, tensordict and the components raise their own
+            raise RunError(f"{saved.path}: cannot be loaded: {error}") from error
+
+    def close(self) -> None:
+        """Closes environment and files."""
+        if self.collection is not None:
+            self.collection.close()
+        self.logs.close()

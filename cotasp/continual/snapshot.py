@@ -1,0 +1,156 @@
+"""A nested state as files: tensors as safetensors, all else as JSON, each with its checksum.
+
+Reading parses numbers, never code: no pickle is opened, whatever the files are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cotasp.learning.rows import Rows
+
+_MARK = "$"  # of what stands in the JSON for a tensor or a table
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class Damaged(Exception):
+    """A file is not what was written."""
+
+
+def pack(node: Any, place: str = "") -> tuple[Any, dict[str, Tensor], dict[str, Rows]]:
+    """A nested state as JSON, and the tensors and tables by their place in it.
+
+    Raises:
+        TypeError: a value of another kind, or a key that is no word.
+    """
+    tensors: dict[str, Tensor] = {}
+    tables: dict[str, Rows] = {}
+
+    def visit(node: Any, place: str) -> Any:
+        if isinstance(node, (Tensor, Rows)) and (place in tensors or place in tables):
+            raise TypeError(f"{place}: two parts of a state have this place")
+        if isinstance(node, Tensor):
+            tensors[place] = node.detach()
+            return {_MARK: "tensor"}
+        if isinstance(node, Rows):
+            tables[place] = node
+            return {_MARK: "rows", "name": node.name, "start": node.start, "stop": node.stop}
+        if isinstance(node, Mapping):
+            for key in node:
+                if not isinstance(key, str) or key.startswith(_MARK):
+                    raise TypeError(f"{place}: a state cannot have the key {key!r}")
+            return {key: visit(value, f"{place}/{key}") for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [visit(value, f"{place}/{i}") for i, value in enumerate(node)]
+        if isinstance(node, _SCALARS):
+            return node
+        raise TypeError(f"{place}: a state cannot hold a {type(node).__name__}")
+
+    return visit(node, place), tensors, tables
+
+
+def unpack(node: Any, tensors: Mapping[str, Tensor], table: Callable[[str, int, int], Rows]) -> Any:
+    """The nested state that `pack` took apart; `table` makes one from its name and ends."""
+
+    def visit(node: Any, place: str) -> Any:
+        if isinstance(node, list):
+            return [visit(value, f"{place}/{i}") for i, value in enumerate(node)]
+        if not isinstance(node, dict):
+            return node
+        if node.get(_MARK) == "tensor":
+            return tensors[place]
+        if node.get(_MARK) == "rows":
+            return table(node["name"], node["start"], node["stop"])
+        return {key: visit(value, f"{place}/{key}") for key, value in node.items()}
+
+    return visit(node, "")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Writes a safetensors file; returns its size and checksum."""
+    # copies: safetensors refuses tensors that share memory, and views of larger ones
+    own = {
+        k: t.to("cpu", copy=True, memory_format=torch.contiguous_format) for k, t in tensors.items()
+    }
+    return write_bytes(path, safetensors.torch.save(own))
+
+
+def read_tensors(path: Path, expected: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a file that `write_tensors` wrote.
+
+    Raises:
+        Damaged: another size or checksum, or no safetensors.
+    """
+    content = read_bytes(path, expected)
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # safetensors raises errors of its own
+        raise Damaged(f"{path.name} is no safetensors file: {error}") from error
+
+
+def write_json_file(path: Path, value: Any) -> dict[str, Any]:
+    """Writes JSON; returns the file's size and checksum."""
+    return write_bytes(path, to_json(value))
+
+
+def read_json_file(path: Path, expected: Mapping[str, Any] | None = None) -> Any:
+    """The value of a JSON file; `expected` as for `read_tensors`.
+
+    Raises:
+        Damaged: another size or checksum, or no JSON.
+    """
+    content = read_bytes(path, expected)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path.name} is no JSON: {error}") from error
+
+
+def to_json(value: Any) -> bytes:
+    """JSON bytes, the same for equal values in equal order."""
+    return json.dumps(value, allow_nan=False).encode()
+
+
+def write_bytes(path: Path, content: bytes) -> dict[str, Any]:
+    """Writes a new file down to the disk; returns its size and checksum."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def read_bytes(path: Path, expected: Mapping[str, Any] | None) -> bytes:
+    """A file's content.
+
+    Raises:
+        Damaged: missing, unreadable, or of another size or checksum than expected.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"{path.name} cannot be read: {error.strerror}") from error
+    if expected is not None:
+        if len(content) != expected["bytes"]:
+            raise Damaged(f"{path.name} has {len(content)} bytes, not {expected['bytes']}")
+        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise Damaged(f"{path.name} is not what was written: its checksum differs")
+    return content
+
+
+def sync_directory(path: Path) -> None:
+    """Makes names that were given in a directory survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
