@@ -86,6 +86,7 @@ class Logs:
         self.n_tasks = n_tasks
         self.offset = 0
         self.success: dict[str, float] = {}
+        self._synced: dict[str, int] = {}  # sizes of files that are on the disk
 
     def begin_task(self, index: int, name: str, steps: int) -> None:
         """Announces a task, of which some steps may have been taken before a stop."""
@@ -143,9 +144,12 @@ class Logs:
                 flush()
         found = {}
         for file in metrics_files(self.path):
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
-            found[file.relative_to(self.path).as_posix()] = file.stat().st_size
+            name, size = file.relative_to(self.path).as_posix(), file.stat().st_size
+            if self._synced.get(name) != size:
+                with open(file, "rb") as opened:
+                    os.fsync(opened.fileno())
+            found[name] = size
+        self._synced = found
         return found
 
     def close(self) -> None:

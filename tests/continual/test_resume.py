@@ -1,0 +1,266 @@
+"""A run that was stopped, in whatever way, ends as one that was not: every bit of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from cotasp.__main__ import main
+from cotasp.continual.checkpoints import Checkpoints
+from cotasp.continual.loop import resume, run
+from cotasp.continual.rundir import RunDirectory
+from cotasp.continual.saved import evaluate_run, load_run
+from cotasp.errors import RecipeError, RunError, RunStopped
+from cotasp.recipe import dump
+from tests.continual.runs import contents, send, tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    run(tiny(), out, progress=False)
+    return out
+
+
+def stopped(out: Path, at: int, *overrides: str) -> Path:
+    """A run that a signal stopped in the batch of that step of training."""
+    with pytest.MonkeyPatch.context() as patch:
+        send(patch, signal.SIGTERM, at)
+        with pytest.raises(RunStopped, match=r"stopped by SIGTERM .*`cotasp resume "):
+            run(tiny(*overrides), out, progress=False)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("at", "place"),
+    [(3, "task_01_step_000000010"), (53, "task_01_step_000000060"), (95, "task_01"), (171, None)],
+)
+def test_stopped_by_a_signal(at, place, undisturbed, tmp_path):
+    out = stopped(tmp_path / "run", at)
+    assert place in (None, Checkpoints(out).paths()[-1].name)
+    assert not (out / "summary.json").exists()
+    assert resume(out, progress=False) == json.loads((out / "summary.json").read_text())
+    assert contents(out) == contents(undisturbed)
+
+
+def test_stopped_again_and_again(undisturbed, tmp_path):
+    out = stopped(tmp_path / "run", 8)
+    for _ in range(30):
+        with pytest.MonkeyPatch.context() as patch:
+            send(patch, signal.SIGINT, 25)
+            try:
+                resume(out, progress=False)
+                break
+            except RunStopped:
+                pass
+    assert contents(out) == contents(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "mask={name: sigmoid, threshold: 1e-2}",
+        "protection={name: ewc, weight: 10, samples: 4}",
+        "protection=none",
+        "agent.execution=dense",
+        "agent.reset_critic=false",
+        "logger=tensorboard",
+        "stream={name: gymnasium, tasks: [{env: Pendulum-v1, text: a}], horizon: 7}",
+    ],
+)
+def test_every_choice(override, tmp_path):
+    run(tiny(override), tmp_path / "undisturbed", progress=False)
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        from cotasp.continual.collection import Collection
+
+        collect, count = Collection.collect, []
+
+        def counted(self, steps):
+            count.append(1)
+            if len(count) == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return collect(self, steps)
+
+        patch.setattr(Collection, "collect", counted)
+        with pytest.raises(RunStopped):
+            run(tiny(override), out, progress=False)
+    resume(out, progress=False)
+    assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+def test_signals_are_python_s_own_again_afterwards(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    stopped(tmp_path / "run", 3)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
+    send(monkeypatch, signal.SIGINT, 3, 5)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny(), tmp_path / "run", progress=False)
+
+
+def test_exit_codes_and_last_lines(undisturbed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(dump(tiny()))
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with pytest.MonkeyPatch.context() as patch:
+            send(patch, number, 15)
+            out = f"run{code}"
+            assert main(["run", "tiny.yaml", "--quiet", "--out", out]) == code
+        assert capsys.readouterr().err == (
+            f"cotasp: stopped by {number.name} in task 'right' after 20 steps; go on with "
+            f"`cotasp resume {out}`\n"
+        )
+        assert main(["resume", out, "--quiet"]) == 0
+        assert "done: 200 steps" in capsys.readouterr().out
+        assert contents(Path(out)) == contents(undisturbed)
+        assert main(["resume", out, "--quiet"]) == 0
+        assert capsys.readouterr().out.startswith(f"{out}: this run has ended; ")
+
+
+@pytest.mark.slow
+def test_killed_for_real():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "kill.py", "--kills", "3"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 kills over" in done.stdout
+
+
+def test_nothing_was_saved_before_the_kill(undisturbed, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        send(patch, signal.SIGINT, 33, 34)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny("checkpoint_every=100"), tmp_path / "run", progress=False)
+    assert not Checkpoints(tmp_path / "run").paths()
+    resume(tmp_path / "run", progress=False)
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+def test_a_finished_run_is_left_as_it_is(undisturbed):
+    before = {
+        p: p.read_bytes() for p in undisturbed.rglob("*") if p.name != ".lock" and p.is_file()
+    }
+    summary = resume(undisturbed, progress=False)
+    assert summary == json.loads((undisturbed / "summary.json").read_text())
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_the_last_two_checkpoints_and_all_boundaries_are_kept(tmp_path):
+    out = stopped(tmp_path / "run", 185)
+    names = [path.name for path in Checkpoints(out).paths()]
+    assert names == ["task_01", "task_02_step_000000080", "task_02_step_000000090"]
+    rows = sorted(p.relative_to(out).as_posix() for p in (out / "checkpoints/rows").rglob("*.*"))
+    assert [row.rpartition("/")[2][:19] for row in rows] == [
+        *(f"{i:09d}-{i + 20:09d}" for i in (20, 40, 60, 80)),  # the buffer holds 70: 30 to 100
+        *(f"{i:09d}-{i + 20:09d}" for i in (0, 20, 40, 60)),
+        "000000080-000000090",
+    ]
+
+
+def test_a_run_in_the_middle_of_a_task_can_be_evaluated(tmp_path):
+    out = stopped(tmp_path / "run", 155)
+    _, _, learner = load_run(out)
+    assert learner.in_training
+    assert set(evaluate_run(out)) == {"right", "left"}
+
+
+def test_two_processes_on_one_run(tmp_path):
+    out = stopped(tmp_path / "run", 15)
+    refused = pytest.raises(RunError, match=rf"run: process {os.getpid()} is at work on this run")
+    with RunDirectory.open(out).locked(), refused:
+        resume(out, progress=False)
+    resume(out, progress=False)
+
+
+def test_other_versions_are_told(tmp_path):
+    out = stopped(tmp_path / "run", 15)
+    stamp = json.loads((out / "protocol.json").read_text())
+    stamp["versions"]["torch"] = "1.0"
+    (out / "protocol.json").write_text(json.dumps(stamp))
+    with pytest.warns(UserWarning, match=r"begun with other versions \(torch 1.0 -> "):
+        resume(out, progress=False)
+
+
+def test_an_environment_that_cannot_be_brought_back_begins_a_new_episode(tmp_path, monkeypatch):
+    from cotasp.tasks.point import PointEnv
+
+    out = stopped(tmp_path / "run", 15)
+    monkeypatch.setattr(PointEnv, "state_dict", lambda self: {})
+    again = stopped(tmp_path / "again", 15)
+    with warnings.catch_warnings():
+        resume(out, progress=False)
+    with pytest.warns(UserWarning, match="PointEnv has no state_dict; a new episode begins"):
+        resume(again, progress=False)
+
+
+class TestBranching:
+    def test_the_same_recipe_ends_the_same(self, undisturbed, tmp_path):
+        for i, source in enumerate((f"{undisturbed}@1", f"{undisturbed}@right")):
+            run(tiny(), tmp_path / str(i), source=source, progress=False)
+            assert contents(tmp_path / str(i)) == contents(undisturbed)
+        stamp = json.loads((tmp_path / "0" / "protocol.json").read_text())
+        boundary = Checkpoints(undisturbed).paths()[0]
+        assert stamp["begun_from"]["run"] == f"{undisturbed}@1"
+        assert len(stamp["begun_from"]["content"]) == 64
+        assert boundary.name == "task_01"
+
+    def test_what_comes_next_may_be_another_thing(self, undisturbed, tmp_path):
+        recipe = tiny("stream.goals=[right, top, left]", "protection=none", "agent.tau=0.1")
+        summary = run(recipe, tmp_path / "run", source=f"{undisturbed}@1", progress=False)
+        assert summary["tasks"] == ["right", "top", "left"]
+        first = json.loads((undisturbed / "summary.json").read_text())
+        assert summary["task_facts"]["right"] == first["task_facts"]["right"]
+        longer = tiny("stream.goals=[right, left, top]")
+        summary = run(longer, tmp_path / "longer", source=f"{undisturbed}@2", progress=False)
+        assert summary["own_success"][:2] == first["own_success"]
+        assert summary["evaluations"]["trained"] == [0, 0, 1, 1, 2, 2]
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (["actor.hidden=[24, 21]"], r"actor.hidden: \[24, 20\] there, \[24, 21\] here"),
+            (["seed=1"], "seed: 0 there, 1 here"),
+            (["agent.critic.hidden=[9]"], r"agent.critic.hidden: \[8, 8\] there, \[9\] here"),
+            (["stream.goals=[top, left]"], "task 1: right, .* there, top, "),
+            (["stream.horizon=9"], "stream horizon: 7 there, 9 here"),
+            (["encoder=onehot", "dictionary.lmbda=0.1"], "encoder.name.*; dictionary.lmbda"),
+            (["stream.goals=[right]"], "expected a task after the 1 finished"),
+        ],
+    )
+    def test_what_must_agree_is_named(self, overrides, message, undisturbed, tmp_path):
+        with pytest.raises(RecipeError, match=message):
+            run(tiny(*overrides), tmp_path / "run", source=f"{undisturbed}@1", progress=False)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("task", "error", "message"),
+        [
+            ("", RecipeError, "expected DIR@TASK"),
+            ("3", RecipeError, "1 to 2, or the name of the last of them: right, left"),
+            ("up", RecipeError, "1 to 2"),
+        ],
+    )
+    def test_a_task_that_is_not_there(self, task, error, message, undisturbed, tmp_path):
+        with pytest.raises(error, match=message):
+            run(tiny(), tmp_path / "run", source=f"{undisturbed}@{task}", progress=False)
+
+    def test_a_task_that_has_not_ended(self, tmp_path):
+        out = stopped(tmp_path / "source", 50)
+        with pytest.raises(RunError, match=r"task_01 is not there; has that task ended\?"):
+            run(tiny(), tmp_path / "run", source=f"{out}@1", progress=False)
+        assert main(["run", str(ROOT / "recipes/smoke.yaml"), "--from", "nowhere"]) == 2
