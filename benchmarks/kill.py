@@ -42,9 +42,9 @@ agent: {critic: {hidden: [32, 32]}, batch_size: 32, distillation_updates: 20, th
 STREAMS = {
     "point": """
 stream: {name: point, goals: [right, left, top], horizon: 23}
-steps_per_task: 700
+steps_per_task: 400
 checkpoint_every: 60
-evaluation: {every: 200, episodes: 3, average: 2}
+evaluation: {every: 100, episodes: 3, average: 2}
 """,
     "metaworld": """
 stream: {name: metaworld, tasks: [drawer-close-v3, push-v3, hammer-v3], horizon: 150}
@@ -53,7 +53,7 @@ checkpoint_every: 100
 evaluation: {every: 300, episodes: 2, average: 1}
 """,
 }
-AGENT = ["agent.warmup_steps=100", "agent.buffer_size=400"]
+AGENT = ["agent.warmup_steps=100", "agent.buffer_size=300"]
 
 
 def contents(path: Path) -> dict[str, str | bytes]:
@@ -91,7 +91,7 @@ def until_it_ends(recipe: Recipe, path: Path, seconds: float, kills: int) -> int
     while True:
         process = start(recipe, path)
         if hit < kills:
-            time.sleep(random.uniform(0, seconds))
+            time.sleep(random.uniform(0, seconds / 2))
             os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         if os.WIFSIGNALED(status):
@@ -121,7 +121,7 @@ def main() -> int:
     kills = runs = different = 0
     while kills < options.kills:
         path = folder / f"killed-{runs}"
-        kills += until_it_ends(recipe, path, seconds, kills=min(3, options.kills - kills))
+        kills += until_it_ends(recipe, path, seconds, kills=min(6, options.kills - kills))
         runs += 1
         found = contents(path)
         names = [k for k in {**expected, **found} if expected.get(k) != found.get(k)]

@@ -15,7 +15,6 @@ from torch import Tensor
 from cotasp.continual.snapshot import (
     Damaged,
     pack,
-    read_bytes,
     read_json_file,
     read_tensors,
     to_json,
@@ -84,13 +83,12 @@ class Checkpoint:
         """Reads everything once.
 
         Raises:
-            Damaged: a file is not what was written.
+            Damaged: a file is not what was written, or nothing that could be read.
         """
-        for name, expected in self.manifest["files"].items():
-            read_bytes(self.path / name, expected)
+        self.state()
         for files in self.manifest["rows"].values():
             for entry in files:
-                read_bytes(self.rows_path(entry), entry)
+                read_tensors(self.rows_path(entry), entry)
 
     def state(self) -> Any:
         """The state that was saved; rows are read when they are asked for.

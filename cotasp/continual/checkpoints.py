@@ -15,10 +15,10 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cotasp import __version__
 from cotasp.continual.checkpoint import MANIFEST, SCHEMA_VERSION, STATE, TENSORS, Checkpoint, seal
 from cotasp.continual.snapshot import (
     Damaged,
@@ -115,7 +115,11 @@ class Checkpoints:
                 STATE: write_json_file(temporary / STATE, tree),
                 TENSORS: write_tensors(temporary / TENSORS, tensors),
             }
-            manifest = {"schema_version": SCHEMA_VERSION, "cotasp": __version__, "files": files}
+            manifest = {
+                "schema_version": SCHEMA_VERSION,
+                "cotasp": version("cotasp"),
+                "files": files,
+            }
             manifest |= {"rows": rows, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **beside}
             write_json_file(temporary / MANIFEST, seal(manifest))
             sync_directory(temporary)

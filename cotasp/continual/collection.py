@@ -103,10 +103,16 @@ class Collection:
         """Restores what `state_dict` returned.
 
         An environment that cannot be brought back begins a new episode, with a warning.
+
+        Raises:
+            ValueError: the state is of another environment.
         """
         self.steps, self.faults = int(state["steps"]), int(state["faults"])
         if state["now"] is None:
             return
+        for key, spec in (*self.env.observation_spec.items(), *self.env.done_spec.items()):
+            if not spec.is_in(state["now"][key]):
+                raise ValueError(f"{key}: expected what the environment's spec says")
         try:
             if not state["env"]:
                 raise RunError(f"{type(self.env).__name__} has no state_dict")

@@ -53,7 +53,7 @@ class Evaluator:
         """The score of a policy on task number `task`.
 
         Raises:
-            RunError: a reward is not finite.
+            RunError: a reward or an observation is not finite.
         """
         name = self.tasks[task].env
         seed = derive_seed(self.seed, "evaluation", name)
@@ -73,6 +73,9 @@ class Evaluator:
     def _score(self, data, name: str) -> Score:
         done = data["done"].squeeze(-1)  # [episodes, steps]
         alive = (done.cumsum(-1) - done.long()) == 0  # up to and with an episode's last step
+        observed = data.get("observation", None)
+        if observed is not None and not torch.isfinite(observed[alive]).all():
+            raise RunError(f"evaluation of task {name!r}: an observation is not finite")
         reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
         if not torch.isfinite(reward).all():
             raise RunError(f"evaluation of task {name!r}: a reward is not finite")

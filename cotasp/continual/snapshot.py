@@ -16,13 +16,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from cotasp.errors import RunError
 from cotasp.learning.rows import Rows
 
 _MARK = "$"  # of what stands in the JSON for a tensor or a table
 _SCALARS = (str, int, float, bool, type(None))
 
 
-class Damaged(Exception):
+class Damaged(RunError):
     """A file is not what was written."""
 
 

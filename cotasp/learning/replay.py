@@ -11,6 +11,7 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from cotasp.errors import RunError
+from cotasp.learning.adam import check_shapes
 from cotasp.learning.losses import Batch
 from cotasp.learning.rows import Rows
 
@@ -33,6 +34,8 @@ class Replay:
     def __init__(self, settings: SAC, problem: Problem, task: int) -> None:
         self.task = task
         self.capacity = settings.buffer_size
+        observation, action = (problem.observation_dim,), (problem.action_dim,)
+        self.row = dict(zip(Batch._fields, (observation, action, (), observation, ())))  # shapes
         self.added = 0  # transitions, those since overwritten included
         self.batch_size = settings.batch_size
         self.reward_scale = settings.reward_scale
@@ -75,13 +78,14 @@ class Replay:
 
     def _transitions(self, first: int, last: int) -> dict[str, Tensor]:
         places = torch.arange(first, last) % self.capacity
-        return dict(self.buffer.storage[places].items())
+        rows = self.buffer.storage[places]
+        return {key: rows[key] for key in Batch._fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Fills an empty buffer with what `state_dict` returned, every row in its old place.
 
         Raises:
-            RunError: the rows come from a buffer of another capacity.
+            RunError: the rows are of other sizes, or come from a buffer of another capacity.
         """
         rows: Rows = state["transitions"]
         if rows.stop - rows.start != min(rows.stop, self.capacity):
@@ -101,5 +105,7 @@ class Replay:
 
     def _read(self, rows: Rows, first: int, last: int) -> None:
         for begin in range(first, last, _PIECE):
-            end = min(begin + _PIECE, last)
-            self._append(TensorDict(rows.read(begin, end), batch_size=[end - begin]))
+            n = min(_PIECE, last - begin)
+            columns = rows.read(begin, begin + n)
+            check_shapes(f"buffer {rows.name}", columns, {k: (n, *s) for k, s in self.row.items()})
+            self._append(TensorDict(columns, batch_size=[n]))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cotasp.errors import RunError
-from cotasp.learning.adam import adam_state, load_adam_state
+from cotasp.learning.adam import adam_state, check_shapes, load_adam_state
 from cotasp.learning.replay import Replay
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def _load_tasks(learner: SACLearner, state: Mapping[str, Any]) -> None:
 def _load_training(learner: SACLearner, state: Mapping[str, Any]) -> None:
     learner.steps, learner.updates = int(state["steps"]), int(state["updates"])
     learner.phase = str(state["phase"])
+    check_shapes("task", {"code": state["code"]}, {"code": learner.codes.shape[1:]})
     learner.code = nn.Parameter(state["code"].to(learner.device, copy=True))
     learner.new_code_optimiser()
     load_adam_state(learner.code_optimiser, state["code_optimiser"])

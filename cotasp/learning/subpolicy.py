@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cotasp.learning.adam import MOMENTS, check_shapes
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.subnetwork import active_units, gather, membership, scatter_, unit_axes
 
@@ -103,7 +104,7 @@ class SubPolicy:
         """Copies weights and Adam moments into the meta-policy's shape."""
         names = [name for name, _ in self.network.named_parameters()]
         states = [self.optimiser.state.get(p, {}) for p in self.network.parameters()]
-        for key in ("exp_avg", "exp_avg_sq"):
+        for key in MOMENTS:
             values = {n: s[key] for n, s in zip(names, states) if key in s}
             if values:
                 full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
@@ -118,8 +119,16 @@ class SubPolicy:
         return {"mask": mask, "full": full, "steps": self._steps, "moments": self._moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Cuts as `state_dict` found it, from the meta-policy's weights; `begin_task` first."""
+        """Cuts as `state_dict` found it, from the meta-policy's weights; `begin_task` first.
+
+        Raises:
+            RunError: the state is of another network.
+        """
         device = next(self.policy.parameters()).device
+        check_shapes("mask", {"mask": state["mask"]}, {"mask": [sum(self.policy.hidden)]})
+        shapes = {name: weight.shape for name, weight in self._full_weights().items()}
+        for key, tensors in state["moments"].items():
+            check_shapes(f"moments {key}", tensors, shapes)
         self._steps = int(state["steps"])
         self._moments = {
             key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
