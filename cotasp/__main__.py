@@ -12,6 +12,7 @@ from typing import Any
 from cotasp import __version__
 from cotasp.errors import CotaspError, RecipeError, RunStopped
 
+LONGEST = 1000  # characters of an error that are shown
 EPILOG = """examples:
   cotasp run recipes/smoke.yaml                      learn a toy stream, in seconds
   cotasp run recipes/cotasp_cw10.yaml --seed 3       another seed
@@ -224,7 +225,9 @@ def _fail(error: Exception) -> int:
     """Prints an error in one line; returns its exit code."""
     known = isinstance(error, CotaspError)
     message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
-    print(f"cotasp: error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    shown = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+    print(f"cotasp: error: {shown}", file=sys.stderr)
     return 2 if isinstance(error, RecipeError) else 1
 
 

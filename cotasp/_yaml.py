@@ -8,6 +8,7 @@ import yaml
 
 from cotasp.errors import RecipeError
 
+LONGEST = 100_000  # characters; PyYAML needs a second for so many
 _RESOLVED = ("null", "bool", "int", "float")
 
 
@@ -54,6 +55,8 @@ def parse(text: str, where: str) -> Any:
     Raises:
         RecipeError: no YAML, or more of it than is allowed here; the message names the line.
     """
+    if len(text) > LONGEST:
+        raise RecipeError(f"{where}: expected at most {LONGEST} characters; this is no recipe")
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: no tags, no objects
     except RecipeError as error:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from cotasp._yaml import parse, write
+from cotasp._yaml import LONGEST, parse, write
 from cotasp.errors import RecipeError
 from cotasp.learning.agent import Agent, Method
 from cotasp.learning.protections import Freeze, Protection
@@ -57,6 +57,8 @@ class Evaluation:
         for name in ("every", "episodes", "average"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.episodes > 10_000:  # they run side by side
+            raise RecipeError(f"episodes: expected at most 10000, got {self.episodes}")
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def merge(base: Any, over: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
     except FileNotFoundError as error:
         close = nearest(path.name, (other.name for other in path.parent.glob("*.y*ml")))
         remedy = f"did you mean {path.parent / close}?" if close else "check the path"

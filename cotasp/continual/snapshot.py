@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from cotasp.errors import RunError
@@ -78,11 +77,15 @@ def unpack(node: Any, tensors: Mapping[str, Tensor], table: Callable[[str, int, 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Writes a safetensors file; returns its size and checksum."""
-    # copies: safetensors refuses tensors that share memory, and views of larger ones
-    own = {
-        k: t.to("cpu", copy=True, memory_format=torch.contiguous_format) for k, t in tensors.items()
-    }
+    own = {place: _own(tensor) for place, tensor in tensors.items()}
     return write_bytes(path, safetensors.torch.save(own))
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU and in memory of its own, all that safetensors takes."""
+    tensor = tensor.cpu().contiguous()
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if whole else tensor.clone()
 
 
 def read_tensors(path: Path, expected: Mapping[str, Any]) -> dict[str, Tensor]:

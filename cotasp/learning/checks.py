@@ -62,6 +62,9 @@ def check_parameters(parameters: Iterable[tuple[str, Tensor]], update: int) -> N
 def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     """The name of the first tensor that holds NaN or infinity; None: there is none."""
     for name, tensor in tensors:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point():
+            continue
+        # a sum is far cheaper, but may overflow where every number is finite
+        if not torch.isfinite(tensor.sum()) and not bool(torch.isfinite(tensor).all()):
             return name
     return None

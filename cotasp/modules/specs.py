@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from cotasp.modules.policy import MetaPolicy
 
 Activation = Literal["leaky_relu", "relu", "tanh", "gelu"]
+_MOST_LAYERS, _WIDEST = 64, 65_536  # beyond, a slip of the pen fills the memory
 
 
 def _check_widths(owner: str, hidden: tuple[int, ...]) -> None:
-    if not hidden or min(hidden) < 1:
+    if not 1 <= len(hidden) <= _MOST_LAYERS or min(hidden) < 1:
         raise RecipeError(
-            f"{owner}.hidden: expected at least one width, each at least 1, got {list(hidden)}"
+            f"{owner}.hidden: expected at least one width, each at least 1, and at most "
+            f"{_MOST_LAYERS} of them, got {str(list(hidden))[:60]}"
         )
+    if max(hidden) > _WIDEST:
+        raise RecipeError(f"{owner}.hidden: expected at most {_WIDEST}, got {max(hidden)}")
 
 
 @dataclass(frozen=True)

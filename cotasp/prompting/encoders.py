@@ -227,8 +227,8 @@ def _distinct(items: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_dim(encoder: OneHot | TfIdf | RandomEncoder) -> None:
-    if encoder.dim < 1:
+    if not 1 <= encoder.dim <= 65_536:
         raise RecipeError(
-            f"{type(encoder).__name__}.dim: expected an integer >= 1, got {encoder.dim}; "
+            f"{type(encoder).__name__}.dim: expected an integer in [1, 65536], got {encoder.dim}; "
             f"the default is {MINILM_DIM}"
         )

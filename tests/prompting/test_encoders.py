@@ -216,9 +216,12 @@ def test_random_directions_stay_what_they_were():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: OneHot(dim=0), r"OneHot\.dim: expected an integer >= 1, got 0"),
-        (lambda: TfIdf(dim=-1), r"TfIdf\.dim: expected an integer >= 1, got -1"),
-        (lambda: RandomEncoder(dim=0), r"RandomEncoder\.dim: expected an integer >= 1, got 0"),
+        (lambda: OneHot(dim=0), r"OneHot\.dim: expected an integer in \[1, 65536\], got 0"),
+        (lambda: TfIdf(dim=-1), r"TfIdf\.dim: expected an integer in \[1, 65536\], got -1"),
+        (
+            lambda: RandomEncoder(dim=0),
+            r"RandomEncoder\.dim: expected an integer in \[1, 65536\], got 0",
+        ),
         (lambda: RandomEncoder(seed=-1), r"RandomEncoder\.seed: expected an integer >= 0"),
         (lambda: SBERT(model=" "), r"SBERT\.model: expected a model name or a folder"),
         (lambda: OneHot(vocabulary=("",)), "as text 0"),
