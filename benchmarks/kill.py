@@ -53,6 +53,7 @@ checkpoint_every: 100
 evaluation: {every: 300, episodes: 2, average: 1}
 """,
 }
+PER_RUN = {"point": 6, "metaworld": 2}  # kills at most
 AGENT = ["agent.warmup_steps=100", "agent.buffer_size=300"]
 
 
@@ -121,7 +122,7 @@ def main() -> int:
     kills = runs = different = 0
     while kills < options.kills:
         path = folder / f"killed-{runs}"
-        kills += until_it_ends(recipe, path, seconds, kills=min(6, options.kills - kills))
+        kills += until_it_ends(recipe, path, seconds, kills=min(PER_RUN[options.stream], options.kills - kills))
         runs += 1
         found = contents(path)
         names = [k for k in {**expected, **found} if expected.get(k) != found.get(k)]
