@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -23,12 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")
 
 import torch
+from _machine import machine
 from tensordict import TensorDict
 
 from cotasp import loads
 from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
 from cotasp.continual.loop import make_learner
-from cotasp.continual.protocol import versions
 from cotasp.continual.snapshot import pack
 from cotasp.learning.agent import Learner
 
@@ -116,8 +115,7 @@ def main() -> None:
     arguments.add_argument("--json", metavar="FILE")
     options = arguments.parse_args()
     torch.set_num_threads(1)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"{machine}, {versions()}")
+    facts = machine("safetensors")
     rows = []
     for held in [EVERY] if options.quick else options.transitions:
         folder = Path(tempfile.mkdtemp(prefix="cotasp-checkpoint-"))
@@ -125,8 +123,8 @@ def main() -> None:
         shutil.rmtree(folder)
         print(json.dumps(rows[-1]), flush=True)
     if options.json:
-        found = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions()}
-        Path(options.json).write_text(json.dumps({**found, "rows": rows}, indent=2) + "\n")
+        found = {"machine": facts, "rows": rows}
+        Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

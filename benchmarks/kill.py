@@ -26,10 +26,10 @@ os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 import torch
+from _machine import machine
 
 from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
-from cotasp.continual.protocol import versions
 from cotasp.recipe import Recipe, loads
 
 SMALL = """
@@ -112,6 +112,7 @@ def main() -> int:
     arguments.add_argument("--json", metavar="FILE")
     options = arguments.parse_args()
     torch.set_num_threads(1)
+    facts = machine()
     random.seed(options.seed)
     recipe = loads(SMALL + STREAMS[options.stream], AGENT)
     folder = Path(tempfile.mkdtemp(prefix="cotasp-kill-"))
@@ -122,7 +123,9 @@ def main() -> int:
     kills = runs = different = 0
     while kills < options.kills:
         path = folder / f"killed-{runs}"
-        kills += until_it_ends(recipe, path, seconds, kills=min(PER_RUN[options.stream], options.kills - kills))
+        kills += until_it_ends(
+            recipe, path, seconds, kills=min(PER_RUN[options.stream], options.kills - kills)
+        )
         runs += 1
         found = contents(path)
         names = [k for k in {**expected, **found} if expected.get(k) != found.get(k)]
@@ -137,7 +140,7 @@ def main() -> int:
     )
     if options.json:
         row = {"stream": options.stream, "kills": kills, "runs": runs, "different": different}
-        Path(options.json).write_text(json.dumps({**row, "versions": versions()}, indent=2) + "\n")
+        Path(options.json).write_text(json.dumps({"machine": facts, **row}, indent=2) + "\n")
     if not different:
         shutil.rmtree(folder)
     return int(different > 0)

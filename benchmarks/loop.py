@@ -1,4 +1,4 @@
-"""What a step of the loop costs beyond the simulator: policy, collector, buffer.
+"""What a step of the loop costs beyond the simulator: policy, collection, buffer.
 
     python benchmarks/loop.py [--steps 2000] [--json FILE]
 
@@ -19,9 +19,9 @@ os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")
 
 import torch
 from _machine import machine
-from torchrl.collectors import Collector
 
 from cotasp import loads
+from cotasp.continual.collection import Collection
 from cotasp.continual.loop import make_learner
 from cotasp.tasks.metaworld import MetaWorldSimulator
 
@@ -40,21 +40,14 @@ def collect(task: str, steps: int) -> tuple[float, torch.Tensor]:
     tasks = recipe.stream.make_tasks()
     learner = make_learner(recipe, tasks)
     learner.start_task(0)
-    collector = Collector(
-        tasks[0].make_env(seed=1),
-        learner.behaviour(),
-        frames_per_batch=recipe.frames_per_batch,
-        total_frames=steps,
-        trust_policy=True,
-        track_traj_ids=False,
-        auto_register_policy_transforms=False,
-    )
+    collection = Collection(tasks[0].make_env(seed=1), learner.behaviour(), task)
     actions, started = [], time.perf_counter()
-    for data in collector:
+    while collection.steps < steps:
+        data = collection.collect(recipe.frames_per_batch)
         learner.learn(data)
         actions.append(data["action"])
     seconds = time.perf_counter() - started
-    collector.shutdown()
+    collection.close()
     return seconds / steps, torch.cat(actions)
 
 
