@@ -84,7 +84,8 @@ def measure(transitions_held: int, updates: int, folder: Path) -> dict[str, Any]
         for _ in range(EVERY // 1000):
             made.learn(transitions(1000))
         began = time.perf_counter()
-        checkpoints.save(checkpoint_name(0, held), {"learner": made.state_dict()}, {})
+        state = {"learner": made.state_dict()}
+        checkpoints.save(checkpoint_name(0, held), state, {"metrics": {}, "wall_seconds": 0})
         seconds.append(time.perf_counter() - began)
     newest = checkpoints.paths()[-1]
     used = [*newest.iterdir(), *(folder / "checkpoints" / "rows").rglob("*.safetensors")]

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "extract": "modules",
         "load": "recipe",
         "loads": "recipe",
+        "resume": "continual",
         "run": "continual",
         "sparse_encode": "dictionaries",
     },

@@ -26,6 +26,7 @@ from cotasp.learning.rows import Rows
 SCHEMA_VERSION = 1  # counts up when an older cotasp could not read what is written
 MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 _ROWS_FILE = re.compile(r"\w+/\d+-\d+\.safetensors")
+_METRICS_FILE = re.compile(r"(metrics|tensorboard)/(?!(.*/)?\.\.(/|:))[^:]*:\d+")
 _PIECE = 65_536  # rows hashed at once
 
 
@@ -66,8 +67,14 @@ class Checkpoint:
         rest = {key: value for key, value in manifest.items() if key != "checksum"}
         if seal(rest) != manifest or version != SCHEMA_VERSION:
             raise Damaged(f"{MANIFEST} is not what was written: its checksum differs")
-        files = [f["file"] for files in manifest["rows"].values() for f in files]
-        if not all(_ROWS_FILE.fullmatch(file) for file in files):
+        try:
+            rows = [f["file"] for files in manifest["rows"].values() for f in files]
+            metrics = [f"{name}:{length + 0}" for name, length in manifest["metrics"].items()]
+            float(manifest["wall_seconds"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise Damaged(f"{MANIFEST} does not have the form of one: {error!r}") from error
+        inside = all(map(_ROWS_FILE.fullmatch, rows)) and all(map(_METRICS_FILE.fullmatch, metrics))
+        if not inside:
             raise Damaged(f"{MANIFEST} names files outside of its directory")
         return cls(path, manifest)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cotasp.continual.checkpoint import Checkpoint
@@ -18,6 +20,15 @@ from cotasp.errors import RunError
 from cotasp.learning.agent import Learner
 from cotasp.recipe import Recipe
 from cotasp.tasks.task import Task
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Puts the place before the message of a RunError raised inside."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"{place}: {error}") from error
 
 
 class Course:
@@ -76,7 +87,9 @@ class Course:
         """Starts the next task, or goes on with the one that was in training."""
         task = self.tasks[self.finished]
         if self.collection is None:
-            self.history.add_facts(task.name, self.learner.start_task(self.finished))
+            with _told(f"task {task.name!r}, at its beginning"):
+                facts = self.learner.start_task(self.finished)
+            self.history.add_facts(task.name, facts)
             self.collection = self._collection()
         self.logs.begin_task(self.finished, task.name, self.collection.steps)
         return self.collection
@@ -89,7 +102,9 @@ class Course:
     def end_task(self) -> None:
         """Finishes the task in training."""
         name = self.tasks[self.finished].name
-        self.history.add_facts(name, self.learner.end_task())
+        with _told(f"task {name!r}, at its end"):
+            facts = self.learner.end_task()
+        self.history.add_facts(name, facts)
         self.logs.facts(name, self.history.facts[name])
         self.faults += self.collection.faults
         self.collection.close()
@@ -111,15 +126,14 @@ class Course:
             return
         beside = {"wall_seconds": self.seconds, "metrics": self.logs.lengths()}
         try:
-            self.checkpoints.save(name, self._state(), beside)
+            with _told(self.place):
+                self.checkpoints.save(name, self._state(), beside)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint {self.place}: {error.strerror or error}; the run goes on, and the "
                 f"last checkpoint stays: {self._saved_at or 'none so far'}",
                 stacklevel=2,
             )
-        except RunError as error:
-            raise RunError(f"{self.place}: {error}") from error
         else:
             self._saved_at = name
 

@@ -91,8 +91,10 @@ class Logs:
     def begin_task(self, index: int, name: str, steps: int) -> None:
         """Announces a task, of which some steps may have been taken before a stop."""
         self.offset = index * self.recipe.steps_per_task
-        self.last = time.time(), self.offset + steps
-        self.bar.n = self.bar.initial = self.offset + steps
+        done = self.offset + steps
+        self.last = time.time(), done
+        if self.bar.n < done:  # before the stop
+            self.bar.n = self.bar.initial = done
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}")
 
     def facts(self, task: str, values: Mapping[str, float | None]) -> None:
@@ -109,7 +111,7 @@ class Logs:
             at = self.offset + steps
             self._log({f"train/{k}": v for k, v in values.items()}, at)
             now, (before, last) = time.time(), self.last
-            self._log({"timing/steps_per_second": (at - last) / (now - before)}, at)
+            self._log({"timing/steps_per_second": (at - last) / max(now - before, 1e-9)}, at)
             self.last = now, at
 
     def evaluation(self, index: int, steps: int, scores: dict[str, Score]) -> None:

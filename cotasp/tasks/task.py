@@ -33,6 +33,8 @@ class Task:
         `reward` float32 [*, 1], and the flags `done`, `terminated`, `truncated`, `success`,
         bool [*, 1].  `success` speaks of the last step alone and is False after a reset; a time
         limit sets `truncated` and never `terminated`, so its value is to be bootstrapped.
+        Its `state_dict()` brings it back to any step, the random state included: without, a run
+        that is resumed begins a new episode, with a warning.
 
         Args:
             num_envs: batch size `[num_envs]`; None is a single environment, batch size `[]`.

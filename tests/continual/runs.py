@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from cotasp.continual.checkpoints import Checkpoints
+from cotasp.continual.loop import run
+from cotasp.errors import RunStopped
 from cotasp.recipe import Recipe, loads
 from cotasp.tasks.point import PointEnv
 
@@ -65,3 +67,12 @@ def send(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, *at: int) -> N
             os.kill(os.getpid(), number)
 
     training_steps(monkeypatch, then)
+
+
+def stopped(out: Path, at: int, *overrides: str) -> Path:
+    """A run that a signal stopped in the batch of that step of training."""
+    with pytest.MonkeyPatch.context() as patch:
+        send(patch, signal.SIGTERM, at)
+        with pytest.raises(RunStopped, match=r"stopped by SIGTERM .*`cotasp resume "):
+            run(tiny(*overrides), out, progress=False)
+    return out

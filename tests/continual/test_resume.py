@@ -19,25 +19,9 @@ from cotasp.continual.rundir import RunDirectory
 from cotasp.continual.saved import evaluate_run, load_run
 from cotasp.errors import RecipeError, RunError, RunStopped
 from cotasp.recipe import dump
-from tests.continual.runs import contents, send, tiny
+from tests.continual.runs import contents, send, stopped, tiny
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "run"
-    run(tiny(), out, progress=False)
-    return out
-
-
-def stopped(out: Path, at: int, *overrides: str) -> Path:
-    """A run that a signal stopped in the batch of that step of training."""
-    with pytest.MonkeyPatch.context() as patch:
-        send(patch, signal.SIGTERM, at)
-        with pytest.raises(RunStopped, match=r"stopped by SIGTERM .*`cotasp resume "):
-            run(tiny(*overrides), out, progress=False)
-    return out
 
 
 @pytest.mark.parametrize(

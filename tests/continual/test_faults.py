@@ -1,0 +1,201 @@
+"""Disks that are full, and numbers that are not finite: what a run does then, and after."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import resource
+
+import pytest
+import torch
+
+from cotasp.continual import snapshot
+from cotasp.continual.checkpoints import Checkpoints
+from cotasp.continual.loop import resume, run
+from cotasp.errors import RunError
+from cotasp.tasks.point import PointEnv
+from tests.continual.runs import contents, tiny, training_steps
+
+# -- full disks -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_a_write_that_fails_costs_one_checkpoint(nth, undisturbed, tmp_path, monkeypatch):
+    write, calls = snapshot.write_bytes, []
+
+    def fails(path, content):
+        calls.append(path)
+        if len(calls) == nth:
+            path.write_bytes(content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    monkeypatch.setattr(snapshot, "write_bytes", fails)
+    with pytest.warns(UserWarning, match=r"no checkpoint .*No space left.*the run goes on"):
+        run(tiny(), tmp_path / "run", progress=False)
+    assert contents(tmp_path / "run") == contents(undisturbed)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+
+
+def test_a_limit_on_file_sizes(out, undisturbed):
+    """The real thing: the system refuses every file above 20 kB, then no longer."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = {path.name for path in Checkpoints(out).paths()}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+    try:
+        with pytest.warns(UserWarning, match="File too large"):
+            summary = resume(out, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert summary == json.loads((undisturbed / "summary.json").read_text())
+    assert {path.name for path in Checkpoints(out).paths()} == before
+    (out / "summary.json").unlink()
+    resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
+
+
+def test_no_room_for_metrics_ends_the_run_where_it_can_be_continued(out, undisturbed, monkeypatch):
+    from torchrl.record import CSVLogger
+
+    def fails(self, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CSVLogger, "log_scalar", fails)
+        with pytest.raises(RunError, match=r"cannot write metrics: No space left .*cotasp resume"):
+            resume(out, progress=False)
+    resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
+
+
+def test_no_room_for_the_results_ends_it_likewise(out, undisturbed, monkeypatch):
+    from cotasp.continual import rundir
+
+    def fails(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rundir, "write_text", fails)
+        with pytest.raises(RunError, match=r"cannot be written to: No space left .*cotasp resume"):
+            resume(out, progress=False)
+    resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
+
+
+# -- numbers that are not finite ----------------------------------------------------------------
+
+
+def spoilt_at(monkeypatch, key: str, value: float, *steps: int) -> None:
+    def then(step, data):
+        if step in steps:
+            data[key] = torch.full_like(data[key], value)
+
+    training_steps(monkeypatch, then)
+
+
+@pytest.mark.parametrize("key", ["reward", "observation"])
+def test_the_checkpoint_from_before_stays(key, undisturbed, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        spoilt_at(patch, key, math.nan, 47)
+        message = rf"task 'right', step 47: .*{key} that is not finite"
+        with pytest.raises(RunError, match=message):
+            run(tiny(), tmp_path / "run", progress=False)
+    assert Checkpoints(tmp_path / "run").paths()[-1].name == "task_01_step_000000040"
+    resume(tmp_path / "run", progress=False)
+    assert contents(tmp_path / "run") == contents(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "where", ["sub.network", "values.critics", "code", "values.log_temperature"]
+)
+def test_a_parameter_that_is_not_finite_stops_the_run(where, tmp_path, monkeypatch):
+    from cotasp.learning import sac_learner
+
+    learn = sac_learner.SACLearner.learn
+
+    def spoils(self, data):
+        losses = learn(self, data)
+        if self.steps == 50:
+            target = self
+            for name in where.split("."):
+                target = getattr(target, name)
+            parameter = target if isinstance(target, torch.Tensor) else next(target.parameters())
+            parameter.data.view(-1)[0] = math.nan
+        return losses
+
+    monkeypatch.setattr(sac_learner.SACLearner, "learn", spoils)
+    with pytest.raises(RunError, match=r"task 'right'.* (is nan at|is not finite)"):
+        run(tiny("evaluation.every=100"), tmp_path / "run", progress=False)
+    assert Checkpoints(tmp_path / "run").paths()[-1].name == "task_01_step_000000040"
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
+    from cotasp.dictionaries.dictionary import Dictionary
+
+    record = Dictionary.record
+
+    def spoils(self, *pair, **more):
+        record(self, *pair, **more)
+        self.A.fill_(math.inf)
+
+    monkeypatch.setattr(Dictionary, "record", spoils)
+    with pytest.raises(RunError, match=r"after task 1 of 2: learner/prompter/.*A is not finite"):
+        run(tiny("dictionary.update=frozen"), tmp_path / "run", progress=False)
+    assert Checkpoints(tmp_path / "run").paths()[-1].name == "task_01_step_000000080"
+
+
+def test_isolated_faults_can_be_skipped(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        spoilt_at(patch, "reward", math.inf, 13, 44, 120)
+        summary = run(tiny("faults=skip"), tmp_path / "run", progress=False)
+    assert summary["simulator_faults"] == 3
+    assert summary["steps"] == 200
+
+
+def test_an_environment_that_raises_is_a_fault_too(tmp_path, monkeypatch):
+    def then(step, data):
+        if step in (13, 14):
+            raise ArithmeticError("unstable")
+
+    message = r"task 'right', step 13: the environment failed: ArithmeticError\('unstable'\)"
+    training_steps(monkeypatch, then)
+    with pytest.raises(RunError, match=message):
+        run(tiny(), tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    training_steps(monkeypatch, then)
+    assert run(tiny("faults=skip"), tmp_path / "on", progress=False)["simulator_faults"] == 2
+
+
+def test_faults_that_are_not_isolated_stop_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("cotasp.continual.collection.ISOLATED", 5)
+    spoilt_at(monkeypatch, "observation", math.nan, *range(30, 60))
+    with pytest.raises(RunError, match=r"step 30: .*6 faults are no isolated ones"):
+        run(tiny("faults=skip"), tmp_path / "run", progress=False)
+
+
+def test_a_reset_that_is_not_finite_stops_the_run_in_any_case(tmp_path, monkeypatch):
+    reset = PointEnv._reset
+
+    def broken(self, *_):
+        out = reset(self, *_)
+        return out.set("observation", out["observation"] * math.nan)
+
+    monkeypatch.setattr(PointEnv, "_reset", broken)
+    with pytest.raises(RunError, match="observation that is not finite from its reset"):
+        run(tiny("faults=skip"), tmp_path / "run", progress=False)
+
+
+def test_evaluation_finds_it_too(tmp_path, monkeypatch):
+    step = PointEnv._step
+
+    def broken(self, tensordict):
+        out = step(self, tensordict)
+        if self.batch_size:
+            out["observation"] = out["observation"] * math.nan
+        return out
+
+    monkeypatch.setattr(PointEnv, "_step", broken)
+    with pytest.raises(RunError, match=r"evaluation of task 'right': an observation is not finite"):
+        run(tiny(), tmp_path / "run", progress=False)
