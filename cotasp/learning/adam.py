@@ -1,41 +1,79 @@
-"""What Adam remembers, as nested mappings of tensors."""
+"""Adam on gradients that are handed over, and what it remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from cotasp.errors import RunError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-Moments = Mapping[str, Mapping[str, Tensor]]  # by number of the parameter
 
 
-def adam_state(optimiser: torch.optim.Adam) -> dict[str, dict[str, Tensor]]:
-    """Step and moments of every parameter that has taken one."""
-    state = optimiser.state_dict()["state"]
-    return {str(number): dict(values) for number, values in state.items()}
+class Adam:
+    """PyTorch's fused Adam without what `torch.optim.Optimizer` does around a step.
 
+    At the sizes of a sub-network that costs as much as the step itself.
 
-def load_adam_state(optimiser: torch.optim.Adam, state: Moments) -> None:
-    """Takes back what `adam_state` gave, as copies; the rates stay the optimiser's own.
-
-    Raises:
-        RunError: of other parameters.  Fused Adam would read beyond moments that are too short.
+    Args:
+        parameters: changed in place by `step`.
+        learning_rate: > 0.
     """
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    copies = {}
-    for number, values in state.items():
-        check_shapes(
-            f"optimiser {number}",
-            values,
-            {"step": torch.Size()} | dict.fromkeys(MOMENTS, parameters[int(number)].shape),
+
+    def __init__(self, parameters: Iterable[Tensor], learning_rate: float) -> None:
+        self.parameters = [parameter.detach() for parameter in parameters]
+        self.learning_rate = learning_rate
+        self.moments = {key: [torch.zeros_like(p) for p in self.parameters] for key in MOMENTS}
+        self.count_from(0)
+
+    def count_from(self, steps: int) -> None:
+        """Sets the number of steps taken."""
+        self.steps = steps
+        self._counters = [
+            torch.tensor(float(steps), device=p.device) for p in self.parameters
+        ]  # fused kernels count for themselves, per parameter
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step down the gradients, given in the order of the parameters."""
+        self.steps += 1
+        adam(
+            self.parameters,
+            [*gradients],
+            *self.moments.values(),
+            [],
+            self._counters,
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
         )
-        copies[int(number)] = {key: value.clone() for key, value in values.items()}
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": copies, "param_groups": groups})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps taken, and the moments by number of the parameter."""
+        moments = {k: {str(i): t for i, t in enumerate(v)} for k, v in self.moments.items()}
+        return {"steps": self.steps, **moments}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back, as copies, what `state_dict` gave.
+
+        Raises:
+            RunError: of other parameters.  The kernel would read beyond moments that are too short.
+        """
+        shapes = {str(i): parameter.shape for i, parameter in enumerate(self.parameters)}
+        for key, mine in self.moments.items():
+            check_shapes(f"optimiser {key}", state[key], shapes)
+            for i, moment in enumerate(mine):
+                moment.copy_(state[key][str(i)])
+        self.count_from(int(state["steps"]))
 
 
 def check_shapes(

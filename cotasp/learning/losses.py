@@ -73,9 +73,9 @@ def actor_loss(
     return (temperature * log_prob - value).mean(), log_prob.detach()
 
 
-def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
-    """-log alpha * mean [log pi(a|s) + target entropy]."""
-    return -log_temperature * (log_prob + target_entropy).mean()
+def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
+    """d/d(log alpha) of -log alpha * mean [log pi(a|s) + target entropy]."""
+    return -(log_prob.mean() + target_entropy)
 
 
 def distillation_loss(policy: Policy, observation: Tensor) -> Tensor:

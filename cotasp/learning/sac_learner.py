@@ -11,6 +11,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from cotasp.learning.acting import ActingPolicy
+from cotasp.learning.adam import Adam
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.allocation import allocation_facts
 from cotasp.learning.checks import (
@@ -104,7 +105,7 @@ class SACLearner:
 
     def new_code_optimiser(self) -> None:
         """Forgets the moments of the code."""
-        self.code_optimiser = torch.optim.Adam([self.code], lr=self.settings.code_learning_rate)
+        self.code_optimiser = Adam([self.code], self.settings.code_learning_rate)
 
     @property
     def in_training(self) -> bool:
@@ -213,9 +214,8 @@ class SACLearner:
 
         loss, log_prob = actor_loss(self.values.critics, policy, observation, temperature, noise)
         if mask.requires_grad:
-            (self.code.grad,) = torch.autograd.grad(loss, [self.code])
             before = self.code.detach().clone()
-            self.code_optimiser.step()
+            self.code_optimiser.step(torch.autograd.grad(loss, [self.code]))
             self._keep_a_unit_per_layer(before)
         return loss, log_prob
 

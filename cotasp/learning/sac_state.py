@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cotasp.errors import RunError
-from cotasp.learning.adam import adam_state, check_shapes, load_adam_state
+from cotasp.learning.adam import check_shapes
 from cotasp.learning.replay import Replay
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _training(learner: SACLearner) -> dict[str, Any]:
         "updates": learner.updates,
         "phase": learner.phase,
         "code": learner.code.detach(),
-        "code_optimiser": adam_state(learner.code_optimiser),
+        "code_optimiser": learner.code_optimiser.state_dict(),
         "sub": learner.sub.state_dict(),
     }
 
@@ -106,7 +106,7 @@ def _load_training(learner: SACLearner, state: Mapping[str, Any]) -> None:
     check_shapes("task", {"code": state["code"]}, {"code": learner.codes.shape[1:]})
     learner.code = nn.Parameter(state["code"].to(learner.device, copy=True))
     learner.new_code_optimiser()
-    load_adam_state(learner.code_optimiser, state["code_optimiser"])
+    learner.code_optimiser.load_state_dict(state["code_optimiser"])
     learner.guard = learner.protection.guard(learner.meta_policy, learner.ownership)
     learner.sub.begin_task(learner.guard, learner.memory)
     learner.sub.load_state_dict(state["sub"])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cotasp.learning.adam import MOMENTS, check_shapes
+from cotasp.learning.adam import Adam, check_shapes
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.subnetwork import active_units, gather, membership, scatter_, unit_axes
 
@@ -73,14 +73,14 @@ class SubPolicy:
             k: gather(tensors, self.axes, self._active) if not whole else tensors
             for k, tensors in self._full_memory.items()
         }
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=self.learning_rate, fused=True
-        )
+        self._weights = dict(self.network.named_parameters())
+        self.optimiser = Adam(self._weights.values(), self.learning_rate)
+        self.optimiser.count_from(self._steps)
         self._restore_moments(units)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters of the network in training, by name."""
-        return dict(self.network.named_parameters())
+        return self._weights
 
     def select(self, mask: Tensor) -> Tensor:
         """The entries of a mask [sum(hidden)] that belong to the network in training."""
@@ -92,24 +92,20 @@ class SubPolicy:
 
     def step(self, loss: Tensor) -> None:
         """One guarded Adam step down a loss (Eq. 4 of CoTASP where the guard is `freeze`'s)."""
-        weights = self.weights()
-        grads = torch.autograd.grad(loss, list(weights.values()))
-        for (name, weight), grad in zip(weights.items(), grads):
-            fixed = self._fixed.get(name)
-            weight.grad = grad if fixed is None else grad.masked_fill(fixed, 0.0)
-        self.optimiser.step()
+        gradients = torch.autograd.grad(loss, list(self._weights.values()))
+        guarded = (
+            gradient.masked_fill(self._fixed[name], 0.0) if name in self._fixed else gradient
+            for name, gradient in zip(self._weights, gradients)
+        )
+        self.optimiser.step(list(guarded))
         self._steps += 1
 
     def write_back(self) -> None:
         """Copies weights and Adam moments into the meta-policy's shape."""
-        names = [name for name, _ in self.network.named_parameters()]
-        states = [self.optimiser.state.get(p, {}) for p in self.network.parameters()]
-        for key in MOMENTS:
-            values = {n: s[key] for n, s in zip(names, states) if key in s}
-            if values:
-                full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
-                scatter_(full, values, self.axes, self._active)
-                self._moments[key] = full
+        for key, moments in self.optimiser.moments.items():
+            full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
+            scatter_(full, dict(zip(self._weights, moments)), self.axes, self._active)
+            self._moments[key] = full
         if self.network is not self.policy:
             scatter_(self._full_weights(), self.weights(), self.axes, self._active)
 
@@ -152,13 +148,9 @@ class SubPolicy:
         return {name: ~mine for name, mine in allowed.items() if not mine.all()}
 
     def _restore_moments(self, units: Tensor) -> None:
-        if not self._moments:
-            return
         members = membership(self.policy, units)
-        for name, parameter in self.network.named_parameters():
-            state = {
-                key: gather({name: full[name] * members[name]}, self.axes, self._active)[name]
-                for key, full in self._moments.items()
-            }
-            step = torch.tensor(float(self._steps), device=parameter.device)
-            self.optimiser.state[parameter] = {"step": step, **state}
+        for key, full in self._moments.items():
+            inside = {name: moment * members[name] for name, moment in full.items()}
+            mine = gather(inside, self.axes, self._active)
+            for name, moment in zip(self._weights, self.optimiser.moments[key]):
+                moment.copy_(mine[name])

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cotasp.learning.adam import adam_state, load_adam_state
-from cotasp.learning.losses import Batch, Policy, critic_loss, temperature_loss
+from cotasp.learning.adam import Adam
+from cotasp.learning.losses import Batch, Policy, critic_loss, temperature_gradient
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
@@ -31,8 +31,10 @@ class Values:
         self.critics = settings.critic.build(*sizes).to(problem.device)
         self.targets = settings.critic.build(*sizes).to(problem.device).requires_grad_(False)
         self.targets.load_state_dict(self.critics.state_dict())
+        self._weights = list(self.critics.parameters())
+        self._target_weights = list(self.targets.parameters())
         initial = math.log(settings.initial_temperature)
-        self.log_temperature = nn.Parameter(torch.tensor(initial, device=problem.device))
+        self.log_temperature = torch.tensor(initial, device=problem.device)
         entropy = settings.target_entropy
         self.target_entropy = -problem.action_dim / 2 if entropy is None else entropy
         self.new_optimisers()
@@ -40,13 +42,13 @@ class Values:
     def new_optimisers(self) -> None:
         """Forgets the optimisers' moments."""
         rate = self.settings.learning_rate
-        self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=rate, fused=True)
-        self.temperature_optimiser = torch.optim.Adam([self.log_temperature], lr=rate)
+        self.critic_optimiser = Adam(self._weights, rate)
+        self.temperature_optimiser = Adam([self.log_temperature], rate)
 
     @property
     def temperature(self) -> Tensor:
         """alpha, scalar, without gradient."""
-        return self.log_temperature.detach().exp()
+        return self.log_temperature.exp()
 
     def step_critics(self, policy: Policy, batch: Batch, noise: Tensor) -> Tensor:
         """One step of the critics; returns their loss."""
@@ -59,39 +61,33 @@ class Values:
             self.settings.gamma,
             noise,
         )
-        self.critic_optimiser.zero_grad()
-        loss.backward()
-        self.critic_optimiser.step()
+        self.critic_optimiser.step(torch.autograd.grad(loss, self._weights))
         return loss.detach()
 
     def step_temperature(self, log_prob: Tensor) -> None:
         """One step of the temperature towards the target entropy."""
-        loss = temperature_loss(self.log_temperature, log_prob, self.target_entropy)
-        self.temperature_optimiser.zero_grad()
-        loss.backward()
-        self.temperature_optimiser.step()
+        gradient = temperature_gradient(log_prob, self.target_entropy)
+        self.temperature_optimiser.step([gradient])
 
     @torch.no_grad()
     def follow(self) -> None:
         """Moves the targets a step of size tau towards the critics."""
-        critics, targets = self.critics.parameters(), self.targets.parameters()
-        torch._foreach_lerp_(list(targets), list(critics), self.settings.tau)
+        torch._foreach_lerp_(self._target_weights, self._weights, self.settings.tau)
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, temperature and optimisers."""
         return {
             "critics": self.critics.state_dict(),
             "targets": self.targets.state_dict(),
-            "log_temperature": self.log_temperature.detach(),
-            "critic_optimiser": adam_state(self.critic_optimiser),
-            "temperature_optimiser": adam_state(self.temperature_optimiser),
+            "log_temperature": self.log_temperature,
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "temperature_optimiser": self.temperature_optimiser.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.critics.load_state_dict(state["critics"])
         self.targets.load_state_dict(state["targets"])
-        with torch.no_grad():
-            self.log_temperature.copy_(state["log_temperature"])
-        load_adam_state(self.critic_optimiser, state["critic_optimiser"])
-        load_adam_state(self.temperature_optimiser, state["temperature_optimiser"])
+        self.log_temperature.copy_(state["log_temperature"])
+        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        self.temperature_optimiser.load_state_dict(state["temperature_optimiser"])
