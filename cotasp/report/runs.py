@@ -199,8 +199,8 @@ def _check_summary(path: Path, summary: Any) -> None:
     count = len(summary["success"][0])
     if any(len(evaluations.get(key, ())) != count for key in ("trained", "task_steps")):
         raise damaged("the evaluations do not fit the success rates")
-    values = [v for key in _NEEDED[2:] for v in summary[key]] + sum(summary["success"], [])
-    if any(not isinstance(v, (int, float, type(None))) for v in values):
+    rows = [*(summary[key] for key in _NEEDED[2:]), *summary["success"]]
+    if any(not isinstance(v, (int, float, type(None))) for row in rows for v in row):
         raise damaged("a success rate is no number")
 
 
