@@ -88,7 +88,8 @@ def result_table(study: Study) -> Table:
     columns = ["variant", "seeds"]
     for metric in METRICS:
         columns += [SYMBOLS[metric], f"{SYMBOLS[metric]} IQM"]
-    columns += ["reached"] + ["P(better)"] * study.baseline
+    columns.append("reached")
+    columns[3:3] = ["P(better)"] * study.baseline
     rows = []
     for variant in study.variants:
         row = [Cell(variant.name), number(len(variant.runs), 0)]
@@ -98,7 +99,7 @@ def result_table(study: Study) -> Table:
                 row.append(interval(estimate(scores, statistic), digits))
         row.append(Cell(f"{variant.reached():.0%}", variant.reached()))
         if study.baseline:
-            row.append(_better(variant, study.variants[0]))
+            row.insert(3, _better(variant, study.variants[0]))
         rows.append(tuple(row))
     notes = [seeds_note(study), *metric_notes(study, METRICS)]
     notes.append(

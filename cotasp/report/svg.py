@@ -9,7 +9,7 @@ from html import escape
 from cotasp.report.charts import Chart, Heat, Series
 
 WIDTH, HEIGHT = 440, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 42
+RIGHT, TOP, BOTTOM = 12, 12, 42
 MARKS = 8  # shapes and colours
 
 
@@ -55,12 +55,14 @@ class _Axes:
         else:
             self.x0, self.x1 = _padded(xs)
         self.y0, self.y1 = chart.y_range or _padded(ys)
+        widest = max((len(f"{v:g}") for v in ticks(self.y0, self.y1)), default=1)
+        self.left = 32 + 6 * max(3, widest)
         self.bottom = BOTTOM + (34 if _slanted(chart) else 0)
         self.height = HEIGHT + self.bottom - BOTTOM
 
     def x(self, value: float) -> float:
         span = self.x1 - self.x0 or 1.0
-        return LEFT + (value - self.x0) / span * (WIDTH - LEFT - RIGHT)
+        return self.left + (value - self.x0) / span * (WIDTH - self.left - RIGHT)
 
     def y(self, value: float) -> float:
         span = self.y1 - self.y0 or 1.0
@@ -136,9 +138,9 @@ def _grid(chart: Chart, axes: _Axes) -> str:
     for value in ticks(axes.y0, axes.y1):
         y = axes.y(value)
         parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="grid" x1="{axes.left}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(_text(LEFT - 7, y + 4, f"{value:g}", 'text-anchor="end"'))
+        parts.append(_text(axes.left - 7, y + 4, f"{value:g}", 'text-anchor="end"'))
     if chart.categories:
         slanted = _slanted(chart)
         for i, name in enumerate(chart.categories):
@@ -156,7 +158,7 @@ def _grid(chart: Chart, axes: _Axes) -> str:
     else:
         for value in ticks(axes.x0, axes.x1):
             parts.append(_text(axes.x(value), base + 17, f"{value:g}", 'text-anchor="middle"'))
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (axes.left + WIDTH - RIGHT) / 2
     if chart.x_label:
         parts.append(
             _text(middle, axes.height - 6, chart.x_label, 'class="label" text-anchor="middle"')
@@ -165,7 +167,9 @@ def _grid(chart: Chart, axes: _Axes) -> str:
         y = (TOP + base) / 2
         turn = f'class="label" text-anchor="middle" transform="rotate(-90 13 {y:.1f})"'
         parts.append(_text(13, y, chart.y_label, turn))
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
+    parts.append(
+        f'<line class="axis" x1="{axes.left}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>'
+    )
     return "".join(parts)
 
 
@@ -202,7 +206,7 @@ def _strips(chart: Chart, axes: _Axes) -> str:
     xs = sorted(at)
     parts = []
     for i, x in enumerate(xs):
-        left = axes.x((xs[i - 1] + x) / 2) if i else LEFT
+        left = axes.x((xs[i - 1] + x) / 2) if i else axes.left
         right = axes.x((xs[i + 1] + x) / 2) if i + 1 < len(xs) else WIDTH - RIGHT
         tip = "\n".join([f"{shown(x)} {chart.x_label}", *at[x]])
         parts.append(
@@ -224,7 +228,7 @@ def _dots(chart: Chart, series: Series, kind: int, count: int, axes: _Axes) -> s
     place = [s.name for s in chart.series].index(series.name)
     shift = 0.0
     if chart.categories and not chart.joined:
-        room = (WIDTH - LEFT - RIGHT) / len(chart.categories)
+        room = (WIDTH - axes.left - RIGHT) / len(chart.categories)
         shift = (place - (count - 1) / 2) * min(16.0, 0.8 * room / count)
     parts = []
     if chart.categories and chart.joined:

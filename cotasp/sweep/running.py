@@ -1,0 +1,173 @@
+"""Runs a sweep: what is missing, side by side, to a table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cotasp._yaml import parse
+from cotasp.errors import RunError
+from cotasp.recipe import Recipe, dump
+from cotasp.report.runs import RECIPE, SUMMARY, SWEEP
+from cotasp.sweep.launchers import Launcher
+from cotasp.sweep.plan import Plan
+from cotasp.sweep.trial import Job, reason
+
+RETRIES = 5  # of a trial whose worker is killed
+_EVERY = 1.0  # s between looks at the trials' progress
+
+
+@dataclass
+class Outcome:
+    """How a trial ended.
+
+    Args:
+        state: `there` before, `done`, `failed` or `killed`.
+        seconds: that it took, waiting in a queue included.
+        reason: why it failed, or nothing.
+    """
+
+    state: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def prepare(plan: Plan, out: Path) -> tuple[list[Job], dict[str, Outcome]]:
+    """Writes `sweep.json` and the trials' recipes; says which are missing and which are there.
+
+    Raises:
+        RecipeError: the plan cannot be run; nothing has been written.
+        RunError: a directory holds another recipe's run, or cannot be written.
+    """
+    trials = plan.resolved()
+    for name, recipe in trials.items():
+        _check_same(out / name, recipe)
+    jobs, there = [], {}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / SWEEP).write_text(json.dumps(plan.facts(), indent=2) + "\n", encoding="utf-8")
+        for name, recipe in trials.items():
+            job = make_job(out, name, recipe)
+            if job.finished:
+                there[name] = Outcome("there")
+                continue
+            Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
+            Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
+            jobs.append(job)
+    except OSError as error:
+        raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
+    return jobs, there
+
+
+def make_job(out: Path, name: str, recipe: Recipe) -> Job:
+    """A trial's job; its recipe and log lie beside its run directory."""
+    path = str((out / name).resolve())
+    steps = recipe.steps_per_task * len(recipe.stream.make_tasks())
+    return Job(name, f"{path}.yaml", path, f"{path}.log", steps)
+
+
+def _check_same(path: Path, recipe: Recipe) -> None:
+    """Raises RunError when the directory holds a run of another recipe."""
+    if not (path / RECIPE).is_file():
+        return
+    held = parse((path / RECIPE).read_text(encoding="utf-8"), str(path / RECIPE))
+    if held != parse(dump(recipe), "recipe"):
+        raise RunError(f"{path}: holds a run of another recipe; choose another --out, or remove it")
+
+
+def run_sweep(
+    plan: Plan,
+    out: str | Path,
+    launcher: Launcher,
+    *,
+    retries: int = RETRIES,
+    progress: bool = True,
+) -> dict[str, Outcome]:
+    """Runs the trials that are missing; a failure stops no other.
+
+    Args:
+        plan: what to run.
+        out: directory of the sweep; trials that have ended there are kept.
+        launcher: where trials run.
+        retries: how often a trial whose worker is killed is tried again.
+        progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        each trial's outcome, in order.
+    """
+    jobs, outcomes = prepare(plan, Path(out))
+    order = list(plan.resolved())
+    if jobs:
+        pool = launcher.open()
+        try:
+            outcomes |= _run(pool, jobs, outcomes, retries, progress)
+        finally:
+            pool.close()
+    return {name: outcomes[name] for name in order}
+
+
+def _run(
+    pool: Any, jobs: list[Job], there: Mapping[str, Outcome], retries: int, progress: bool
+) -> dict[str, Outcome]:
+    """Submits, waits, retries, and shows how far all trials are."""
+    started = {job: time.monotonic() for job in jobs}
+    left = dict.fromkeys(jobs, retries)
+    outcomes: dict[str, Outcome] = {}
+    for job in jobs:
+        pool.submit(job)
+    with tqdm(
+        total=sum(job.steps for job in jobs),
+        disable=not progress,
+        unit="step",
+        unit_scale=True,
+        dynamic_ncols=True,
+        desc=f"{len(jobs)} trials",
+    ) as bar:
+        while len(outcomes) < len(jobs):
+            for job, code in pool.ended(_EVERY):
+                if code < 0 and left[job] > 0 and not job.finished:
+                    left[job] -= 1
+                    bar.write(f"{job.name}: killed; tried again")
+                    pool.submit(job)
+                    continue
+                seconds = time.monotonic() - started[job]
+                outcomes[job.name] = _outcome(job, code, seconds)
+                if outcomes[job.name].state != "done":
+                    bar.write(f"{job.name}: {outcomes[job.name].reason}")
+            bar.n = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
+            failed = sum(o.state != "done" for o in outcomes.values())
+            bar.set_postfix_str(
+                f"{len(outcomes) - failed + len(there)} done"
+                + (f", {failed} failed" if failed else "")
+            )
+    return outcomes
+
+
+def _outcome(job: Job, code: int, seconds: float) -> Outcome:
+    if code == 0 and job.finished:
+        return Outcome("done", seconds)
+    if code < 0:
+        return Outcome("killed", seconds, f"killed by signal {-code}; see {job.log}")
+    return Outcome("failed", seconds, f"{reason(job)}; see {job.log}")
+
+
+def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
+    """One line per trial: how it ended, P and F, or why it failed."""
+    width = max(len("trial"), *map(len, outcomes))
+    lines = [f"{'trial':<{width}}  state   seconds     P     F"]
+    for name, outcome in outcomes.items():
+        row = f"{name:<{width}}  {outcome.state:<6}  {outcome.seconds:>7.0f}"
+        if outcome.reason:
+            lines.append(f"{row}  {outcome.reason}")
+            continue
+        summary = json.loads((Path(out) / name / SUMMARY).read_text(encoding="utf-8"))
+        values = (summary.get("performance"), summary.get("forgetting"))
+        cells = ("    -" if value is None else f"{value:5.2f}" for value in values)
+        lines.append(f"{row} {' '.join(cells)}")
+    return "\n".join(lines)

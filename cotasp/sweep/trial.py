@@ -1,0 +1,107 @@
+"""One trial: a run in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a launcher places.
+
+    Args:
+        name: of the trial.
+        recipe: its recipe file, every default written out.
+        out: its run directory.
+        log: what it prints goes there.
+        steps: environment steps it takes.
+    """
+
+    name: str
+    recipe: str
+    out: str
+    log: str
+    steps: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended."""
+        return (Path(self.out) / "summary.json").is_file()
+
+    def progress(self) -> int:
+        """Environment steps that it has taken, as far as its metrics tell."""
+        if self.finished:
+            return self.steps
+        try:
+            with open(Path(self.out) / "metrics/scalars/train/reward.csv", "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 200))
+                return int(float(file.read().splitlines()[-1].partition(b",")[0]))
+        except (OSError, ValueError, IndexError):
+            return 0
+
+
+def command(job: Job) -> list[str]:
+    """The command that runs the trial, or continues it where it can be continued.
+
+    What is there of an unfinished run without checkpoint is removed.
+    """
+    cotasp = [sys.executable, "-m", "cotasp"]
+    out = Path(job.out)
+    if out.exists() and any(out.iterdir()):
+        if _can_resume() and any(out.glob("checkpoints/*")):
+            return [*cotasp, "resume", job.out]
+        shutil.rmtree(out)
+    return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
+
+
+def _can_resume() -> bool:
+    """Whether this version of the command line can continue a run."""
+    from cotasp.__main__ import parser
+
+    return any("resume" in (action.choices or ()) for action in parser()._subparsers._actions)
+
+
+def start(job: Job) -> subprocess.Popen:
+    """Starts the trial with one thread; what it prints is appended to its log."""
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    argv = command(job)
+    with open(job.log, "ab") as log:
+        log.write(f"$ {' '.join(argv)}\n".encode())
+        log.flush()
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+def _die_with_parent() -> None:
+    """A worker that is killed takes its trial along; else two would write to one directory."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def execute(job: Job) -> int:
+    """Runs the trial to its end; its exit code, negative: killed by that signal."""
+    return 0 if job.finished else start(job).wait()
+
+
+def reason(job: Job) -> str:
+    """Why a trial failed: the last line of its log."""
+    try:
+        lines = Path(job.log).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "no log"
+    said = [line.strip() for line in lines if line.strip() and not line.startswith("$ ")]
+    return said[-1].removeprefix("cotasp: error: ") if said else "it printed nothing"
