@@ -13,11 +13,12 @@ from tensordict import TensorDictBase
 from torchrl.checkpoint import Checkpoint
 from torchrl.collectors import Collector
 
+from cotasp.continual.cost import cost
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.history import History
 from cotasp.continual.logs import Logs
 from cotasp.continual.protocol import protocol_stamp, versions
-from cotasp.continual.rundir import EVALUATIONS, SUMMARY, RunDirectory
+from cotasp.continual.rundir import EVALUATIONS, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError, at
 from cotasp.learning.agent import Learner, Problem
@@ -121,6 +122,7 @@ def run(
         "versions": versions(),
         "wall_seconds": round(time.time() - started, 1),
     }
+    directory.write(TIMING, cost(time.time() - started))
     directory.write(SUMMARY, summary)
     return summary
 

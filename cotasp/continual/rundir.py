@@ -15,6 +15,7 @@ RECIPE = "recipe.yaml"
 STAMP = "protocol.json"
 SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
+TIMING = "timing.json"  # what it cost; all else is the same for equal runs
 
 
 def write_json(path: Path, value: Any) -> None:

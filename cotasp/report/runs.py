@@ -15,8 +15,8 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.errors import CotaspError, RunError
 
-RECIPE, SUMMARY, COST, SWEEP = "recipe.yaml", "summary.json", "cost.json", "sweep.json"
-INCIDENTAL = ("question", "seed", "logger", "device")  # recipe keys that make no other variant
+RECIPE, SUMMARY, TIMING, SWEEP = "recipe.yaml", "summary.json", "timing.json", "sweep.json"
+INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
 _NEEDED = ("tasks", "success", "final_success", "own_success", "steps_to_threshold")
 
 
@@ -26,7 +26,7 @@ class Run:
 
     Args:
         path: its directory.
-        recipe: as in its recipe.yaml, every default written out.
+        recipe: as in its `recipe.yaml`, every default written out.
         summary: its summary.json.
         cost: wall time, updates and memory; empty where the run did not note them.
     """
@@ -102,7 +102,7 @@ def _digest(node: Any) -> str:
 def _walk(top: Path) -> Iterator[tuple[Path, str]]:
     """Run directories and sweeps below a directory, which may be one itself."""
     for folder, below, files in os.walk(top):
-        below.sort()
+        below[:] = sorted(name for name in below if not name.startswith("."))
         if SWEEP in files:
             yield Path(folder), SWEEP
         if RECIPE in files or SUMMARY in files:
@@ -156,7 +156,7 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
         )
     summary = _json(path / SUMMARY)
     _check_summary(path / SUMMARY, summary)
-    cost = _json(path / COST) if (path / COST).is_file() else {}
+    cost = _json(path / TIMING) if (path / TIMING).is_file() else {}
     if "wall_seconds" in summary:
         cost = {"wall_seconds": summary["wall_seconds"], **cost}
     numbers = {k: v for k, v in cost.items() if isinstance(v, (int, float)) and math.isfinite(v)}

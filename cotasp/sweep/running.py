@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def _run(
     ) as bar:
         while len(outcomes) < len(jobs):
             for job, code in pool.ended(_EVERY):
-                if code < 0 and left[job] > 0 and not job.finished:
+                if _killed(code) and left[job] > 0 and not job.finished:
                     left[job] -= 1
                     bar.write(f"{job.name}: killed; tried again")
                     pool.submit(job)
@@ -149,11 +150,16 @@ def _run(
     return outcomes
 
 
+def _killed(code: int) -> bool:
+    """Whether an exit code tells of a signal, caught (128 more than its number) or not."""
+    return code < 0 or code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
 def _outcome(job: Job, code: int, seconds: float) -> Outcome:
     if code == 0 and job.finished:
         return Outcome("done", seconds)
-    if code < 0:
-        return Outcome("killed", seconds, f"killed by signal {-code}; see {job.log}")
+    if _killed(code):
+        return Outcome("killed", seconds, f"killed too often; see {job.log}")
     return Outcome("failed", seconds, f"{reason(job)}; see {job.log}")
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -57,17 +58,15 @@ def command(job: Job) -> list[str]:
     cotasp = [sys.executable, "-m", "cotasp"]
     out = Path(job.out)
     if out.exists() and any(out.iterdir()):
-        if _can_resume() and any(out.glob("checkpoints/*")):
+        if _can_resume() and any(out.glob("checkpoints/task_*")):
             return [*cotasp, "resume", job.out]
         shutil.rmtree(out)
     return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
 
 
 def _can_resume() -> bool:
-    """Whether this version of the command line can continue a run."""
-    from cotasp.__main__ import parser
-
-    return any("resume" in (action.choices or ()) for action in parser()._subparsers._actions)
+    """Whether this version can continue a run from its checkpoints."""
+    return find_spec("cotasp.continual.checkpoints") is not None
 
 
 def start(job: Job) -> subprocess.Popen:

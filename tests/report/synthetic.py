@@ -88,7 +88,7 @@ def make_run(
     (path / "recipe.yaml").write_text(written(recipe).replace("seed: 0\n", f"seed: {seed}\n"))
     (path / "summary.json").write_text(json.dumps(summary))
     cost = {"wall_seconds": 100.0 + seed, "peak_memory_bytes": 5e8}
-    (path / "cost.json").write_text(json.dumps(cost))
+    (path / "timing.json").write_text(json.dumps(cost))
     return path
 
 
