@@ -47,4 +47,4 @@ for (const figure of document.querySelectorAll("figure > svg")) {
     show(marks[(marks.indexOf(current) + step + marks.length) % marks.length]);
   });
 }
-addEventListener("scroll", () => show(null), { passive: true });
+addEventListener("scroll", () => current && show(current), { passive: true });
