@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from cotasp._yaml import parse
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe, dump
-from cotasp.report.runs import RECIPE, SUMMARY, SWEEP
+from cotasp.report.runs import RECIPE, SUMMARY, SWEEP, TIMING
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, reason
@@ -30,12 +29,10 @@ class Outcome:
 
     Args:
         state: `there` before, `done`, `failed` or `killed`.
-        seconds: that it took, waiting in a queue included.
         reason: why it failed, or nothing.
     """
 
     state: str
-    seconds: float = 0.0
     reason: str = ""
 
 
@@ -117,7 +114,6 @@ def _run(
     pool: Any, jobs: list[Job], there: Mapping[str, Outcome], retries: int, progress: bool
 ) -> dict[str, Outcome]:
     """Submits, waits, retries, and shows how far all trials are."""
-    started = {job: time.monotonic() for job in jobs}
     left = dict.fromkeys(jobs, retries)
     outcomes: dict[str, Outcome] = {}
     for job in jobs:
@@ -137,8 +133,7 @@ def _run(
                     bar.write(f"{job.name}: killed; tried again")
                     pool.submit(job)
                     continue
-                seconds = time.monotonic() - started[job]
-                outcomes[job.name] = _outcome(job, code, seconds)
+                outcomes[job.name] = _outcome(job, code)
                 if outcomes[job.name].state != "done":
                     bar.write(f"{job.name}: {outcomes[job.name].reason}")
             bar.n = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
@@ -155,25 +150,35 @@ def _killed(code: int) -> bool:
     return code < 0 or code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
-def _outcome(job: Job, code: int, seconds: float) -> Outcome:
+def _outcome(job: Job, code: int) -> Outcome:
     if code == 0 and job.finished:
-        return Outcome("done", seconds)
+        return Outcome("done")
     if _killed(code):
-        return Outcome("killed", seconds, f"killed too often; see {job.log}")
-    return Outcome("failed", seconds, f"{reason(job)}; see {job.log}")
+        return Outcome("killed", f"killed too often; see {job.log}")
+    return Outcome("failed", f"{reason(job)}; see {job.log}")
 
 
 def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
-    """One line per trial: how it ended, P and F, or why it failed."""
+    """One line per trial: how it ended, P, F and the time it took, or why it failed."""
     width = max(len("trial"), *map(len, outcomes))
-    lines = [f"{'trial':<{width}}  state   seconds     P     F"]
+    lines = [f"{'trial':<{width}}  state       P     F  seconds"]
     for name, outcome in outcomes.items():
-        row = f"{name:<{width}}  {outcome.state:<6}  {outcome.seconds:>7.0f}"
+        row = f"{name:<{width}}  {outcome.state:<6}"
         if outcome.reason:
             lines.append(f"{row}  {outcome.reason}")
             continue
-        summary = json.loads((Path(out) / name / SUMMARY).read_text(encoding="utf-8"))
-        values = (summary.get("performance"), summary.get("forgetting"))
-        cells = ("    -" if value is None else f"{value:5.2f}" for value in values)
-        lines.append(f"{row} {' '.join(cells)}")
+        summary, timing = (_values(Path(out) / name / file) for file in (SUMMARY, TIMING))
+        p, f, seconds = (
+            "-" if value is None else f"{value:.{digits}f}"
+            for value, digits in (
+                (summary.get("performance"), 2),
+                (summary.get("forgetting"), 2),
+                (timing.get("wall_seconds"), 0),
+            )
+        )
+        lines.append(f"{row}  {p:>5} {f:>5}  {seconds:>7}")
     return "\n".join(lines)
+
+
+def _values(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
