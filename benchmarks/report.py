@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
+
+from _machine import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -73,9 +74,7 @@ def main() -> None:
         f"{found['peak_memory_bytes'] / 2**20:.0f} MiB, page {found['html_bytes'] / 1e6:.2f} MB"
     )
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"date": date.today().isoformat(), **found}, indent=2) + "\n"
-        )
+        arguments.json.write_text(json.dumps({**machine(), **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

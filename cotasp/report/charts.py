@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -260,20 +260,23 @@ def dictionaries(study: Study) -> Figure:
 
 
 def similarities(study: Study) -> Figure:
-    """Overlap of masks beside similarity of texts."""
-    charts: list[Heat] = []
+    """Similarity of texts, then overlap of each variant's masks."""
+    texts, masks = [], []
     for variant in drawn(study):
-        for key, what in (("mask_overlap", "masks"), ("text_similarity", "texts")):
+        for key, charts in (("text_similarity", texts), ("mask_overlap", masks)):
             found = [_matrix(run.summary.get(key), len(variant.tasks)) for run in variant.runs]
             there = [matrix for matrix in found if matrix is not None]
             if there:
-                values = np.mean(there, 0).tolist()
-                charts.append(Heat(f"{variant.name}: {what}", variant.tasks, values))
+                values = np.mean(there, 0).round(6).tolist()
+                what = "texts" if charts is texts else "masks"
+                charts.append(Heat(f"{what}, {variant.name}", variant.tasks, values))
+    if texts and all(t.values == texts[0].values and t.labels == texts[0].labels for t in texts):
+        texts = [replace(texts[0], title="texts")]  # one encoder: no need to repeat them
     text = (
-        "Left: Jaccard index of two tasks' masks, mean over seeds. Right: cosine of their texts' "
-        "embeddings. Where the purpose of text prompts is met, the two look alike." + _note(study)
+        "Texts: cosine of two tasks' embeddings. Masks: Jaccard index of two tasks' masks, mean "
+        "over seeds. Where text prompts do what they are for, both look alike." + _note(study)
     )
-    return Figure("similarity", "Do similar texts share neurons?", text, charts)
+    return Figure("similarity", "Do similar texts share neurons?", text, [*texts, *masks])
 
 
 def _matrix(value, size: int) -> np.ndarray | None:

@@ -42,8 +42,6 @@ def report(arguments: argparse.Namespace) -> None:
     study = make_study(found, baseline=arguments.baseline, mix_protocols=arguments.mix_protocols)
     tables = write_report(study, out, figures=arguments.figures)
     print(next(table for table in tables if table.name == "results").markdown())
-    for problem in study.problems:
-        print(f"note: {problem}")
     runs = sum(len(variant.runs) for variant in study.variants)
     print(f"done: {runs} runs, {len(study.variants)} variants; see {out}/{PAGE}")
 

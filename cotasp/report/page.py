@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from cotasp import __version__
 from cotasp.report.charts import Chart, Figure, Heat, drawn
+from cotasp.report.heat import draw_heat
 from cotasp.report.study import Study
 from cotasp.report.svg import draw, marker, shown
 from cotasp.report.tables import Table
@@ -94,24 +95,27 @@ def _versions(study: Study) -> str:
 
 def _table(table: Table) -> str:
     """A table whose columns can be sorted."""
+    words = [
+        any(row[i].text[:1].isalpha() for row in table.rows) for i in range(len(table.columns))
+    ]
+    kinds = [' class="word"' * is_word for is_word in words]
     head = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{escape(c)}</button></th>'
-        for c in table.columns
+        f'<th scope="col" aria-sort="none"{kind}><button type="button">{escape(c)}</button></th>'
+        for c, kind in zip(table.columns, kinds)
     )
     rows = []
     for row in table.rows:
         cells = [f'<th scope="row">{escape(row[0].text)}</th>']
-        for cell in row[1:]:
+        for cell, kind in zip(row[1:], kinds[1:]):
             value = "" if cell.value is None else f' data-value="{cell.value:.6g}"'
             text, bracket, ends = cell.text.partition(" [")
             small = f"<small> {escape(bracket.strip() + ends)}</small>" if bracket else ""
-            cells.append(f"<td{value}>{escape(text)}{small}</td>")
+            cells.append(f"<td{kind}{value}>{escape(text)}{small}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    words = ' class="words"' if table.name == "recipes" else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
-        f"<table{words}><caption>{escape(table.caption)}</caption>"
+        f"<table><caption>{escape(table.caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f'<ul class="notes">{notes}</ul>'
     )
@@ -122,7 +126,7 @@ def _figure(figure: Figure, names: Sequence[str]) -> str:
     legend = "" if heat else _legend(names)
     charts = "".join(
         f"<figure>{f'<h3>{escape(chart.title)}</h3>' if chart.title else ''}"
-        f"{draw(chart, names, _alternative(figure, chart))}</figure>"
+        f"{_drawing(figure, chart, names)}</figure>"
         for chart in figure.charts
     )
     kind = " pairs" if heat else " wide" if len(figure.charts) == 1 else ""
@@ -130,6 +134,11 @@ def _figure(figure: Figure, names: Sequence[str]) -> str:
         f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>{legend}"
         f'<div class="charts{kind}">{charts}</div>'
     )
+
+
+def _drawing(figure: Figure, chart: Chart | Heat, names: Sequence[str]) -> str:
+    label = _alternative(figure, chart)
+    return draw_heat(chart, label) if isinstance(chart, Heat) else draw(chart, names, label)
 
 
 def _legend(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -264,4 +265,4 @@ def _spread(values: Sequence[float], digits: int) -> Cell:
 def all_tables(study: Study) -> list[Table]:
     """Every table of a report, in order."""
     made = (difference_table, result_table, task_table, dictionary_table, cost_table)
-    return [make(study) for make in made]
+    return [replace(make(study), missing=study.problems) for make in made]

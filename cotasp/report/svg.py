@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from cotasp.report.charts import Chart, Heat, Series
+from cotasp.report.charts import Chart, Series
 
 WIDTH, HEIGHT = 440, 270
 RIGHT, TOP, BOTTOM = 12, 12, 42
@@ -96,7 +96,7 @@ def marker(kind: int, x: float, y: float) -> str:
     return f'<polygon points="{path}"/>'
 
 
-def draw(chart: Chart | Heat, names: Sequence[str], label: str) -> str:
+def draw(chart: Chart, names: Sequence[str], label: str) -> str:
     """An `<svg>` of a chart.
 
     Args:
@@ -104,8 +104,6 @@ def draw(chart: Chart | Heat, names: Sequence[str], label: str) -> str:
         names: variants in the order of their colours.
         label: what a screen reader says of it.
     """
-    if isinstance(chart, Heat):
-        return _heat(chart, label)
     axes = _Axes(chart)
     body = [_grid(chart, axes)]
     for left, right in chart.bands:
@@ -117,17 +115,19 @@ def draw(chart: Chart | Heat, names: Sequence[str], label: str) -> str:
     body += [paint(chart, s, names.index(s.name), len(chart.series), axes) for s in chart.series]
     if paint is _lines:
         body.append(_strips(chart, axes))
-    return _svg(WIDTH, axes.height, label, body)
+    return frame(WIDTH, axes.height, label, body)
 
 
-def _svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
+def frame(width: float, height: float, label: str, body: Sequence[str]) -> str:
+    """An `<svg>` that says what it shows and takes the focus."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" tabindex="0" '
         f'aria-label="{escape(label)}">{"".join(body)}</svg>'
     )
 
 
-def _text(x: float, y: float, text: str, more: str = "") -> str:
+def text_at(x: float, y: float, text: str, more: str = "") -> str:
+    """A line of text; `more`: further attributes."""
     return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(text)}</text>'
 
 
@@ -140,7 +140,7 @@ def _grid(chart: Chart, axes: _Axes) -> str:
         parts.append(
             f'<line class="grid" x1="{axes.left}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(_text(axes.left - 7, y + 4, f"{value:g}", 'text-anchor="end"'))
+        parts.append(text_at(axes.left - 7, y + 4, f"{value:g}", 'text-anchor="end"'))
     if chart.categories:
         slanted = _slanted(chart)
         for i, name in enumerate(chart.categories):
@@ -148,7 +148,7 @@ def _grid(chart: Chart, axes: _Axes) -> str:
             short = name if len(name) <= 18 else f"{name[:17]}…"
             turn = f'transform="rotate(-32 {x:.1f} {base + 14})" text-anchor="end"'
             parts.append(
-                _text(
+                text_at(
                     x,
                     base + 14 + 3 * (not slanted),
                     short,
@@ -157,16 +157,16 @@ def _grid(chart: Chart, axes: _Axes) -> str:
             )
     else:
         for value in ticks(axes.x0, axes.x1):
-            parts.append(_text(axes.x(value), base + 17, f"{value:g}", 'text-anchor="middle"'))
+            parts.append(text_at(axes.x(value), base + 17, f"{value:g}", 'text-anchor="middle"'))
     middle = (axes.left + WIDTH - RIGHT) / 2
     if chart.x_label:
         parts.append(
-            _text(middle, axes.height - 6, chart.x_label, 'class="label" text-anchor="middle"')
+            text_at(middle, axes.height - 6, chart.x_label, 'class="label" text-anchor="middle"')
         )
     if chart.y_label:
         y = (TOP + base) / 2
         turn = f'class="label" text-anchor="middle" transform="rotate(-90 13 {y:.1f})"'
-        parts.append(_text(13, y, chart.y_label, turn))
+        parts.append(text_at(13, y, chart.y_label, turn))
     parts.append(
         f'<line class="axis" x1="{axes.left}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>'
     )
@@ -264,39 +264,3 @@ def _dot(chart: Chart, series: Series, kind: int, i: int, shift: float, axes: _A
         bars.append(f'<line class="bar" {where}/>')
     shape = "".join([*bars, marker(kind, x, y)])
     return f'<g class="mark" data-tip="{escape(chr(10).join(tip))}">{shape}</g>'
-
-
-def _heat(chart: Heat, label: str) -> str:
-    """A matrix; opacity is the value, so that it reads in light and dark."""
-    count = len(chart.labels)
-    left, size = 110, 300 / max(1, count)
-    parts = []
-    for i, name in enumerate(chart.labels):
-        short = name if len(name) <= 17 else f"{name[:16]}…"
-        middle = (i + 0.5) * size
-        parts.append(_text(left - 6, 8 + middle + 4, short, 'text-anchor="end"'))
-        x, y = left + middle, 8 + 300 + 12
-        parts.append(
-            _text(x, y, short, f'text-anchor="end" transform="rotate(-40 {x:.1f} {y:.1f})"')
-        )
-    for i, row in enumerate(chart.values):
-        for j, value in enumerate(row):
-            known = math.isfinite(value)
-            tip = f"{chart.labels[i]} × {chart.labels[j]}: {f'{value:.2f}' if known else '-'}"  # noqa: RUF001
-            parts.append(
-                f'<rect class="cell" x="{left + j * size:.1f}" y="{8 + i * size:.1f}" '
-                f'width="{size - 1:.1f}" height="{size - 1:.1f}" '
-                f'fill-opacity="{min(1.0, max(0.0, value)) if known else 0:.2f}" '
-                f'data-tip="{escape(tip)}"/>'
-            )
-            if known and count <= 10:
-                strong = " strong" if value > 0.55 else ""
-                parts.append(
-                    _text(
-                        left + (j + 0.5) * size,
-                        8 + (i + 0.5) * size + 4,
-                        f"{value:.2f}".removeprefix("0") if value < 1 else "1",
-                        f'class="number{strong}" text-anchor="middle"',
-                    )
-                )
-    return _svg(left + 310, 8 + 300 + 90, label, parts)

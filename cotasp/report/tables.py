@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cotasp.report.statistics import Estimate
 
@@ -31,14 +31,21 @@ class Table:
         caption: one sentence.
         columns: headings.
         rows: one cell per column; the first names the row.
-        notes: formulas, protocol, seeds, what is missing.
+        notes: formulas, protocol, seeds.
+        missing: what is missing or left out; the page has it at its top, files in each table.
     """
 
     name: str
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Notes, and what is missing."""
+        return (*self.notes, *(f"Missing or left out: {what}" for what in self.missing))
 
     def markdown(self) -> str:
         """GitHub's tables, columns aligned."""
@@ -50,13 +57,13 @@ class Table:
         ]
         rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
         lines.insert(1, "| " + " | ".join(rule) + " |")
-        notes = "".join(f"- {note}\n" for note in self.notes)
+        notes = "".join(f"- {note}\n" for note in self.remarks)
         return f"**{self.caption}**\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
     def csv(self) -> str:
         """Headings and rows; caption and notes as comments above them."""
         out = io.StringIO()
-        out.writelines(f"# {line}\n" for line in (self.caption, *self.notes))
+        out.writelines(f"# {line}\n" for line in (self.caption, *self.remarks))
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.columns)
         writer.writerows([cell.text for cell in row] for row in self.rows)
@@ -66,7 +73,7 @@ class Table:
         """A `table` with booktabs rules, notes below."""
         body = [" & ".join(map(_tex, self.columns)) + r" \\", r"\midrule"]
         body += [" & ".join(_tex(c.text) for c in row) + r" \\" for row in self.rows]
-        notes = r"\\".join(f"\\footnotesize {_tex(note)}" for note in self.notes)
+        notes = r"\\".join(f"\\footnotesize {_tex(note)}" for note in self.remarks)
         return "\n".join(
             [
                 "% needs \\usepackage{booktabs}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,8 +72,11 @@ def make_job(out: Path, name: str, recipe: Recipe) -> Job:
 
 
 def _check_same(path: Path, recipe: Recipe) -> None:
-    """Raises RunError when the directory holds a run of another recipe."""
+    """Raises RunError when the directory holds a run of another recipe, or no run."""
     if not (path / RECIPE).is_file():
+        # a run killed as it began leaves nothing but temporary files, whose names begin with a dot
+        if path.exists() and any(not name.startswith(".") for name in os.listdir(path)):
+            raise RunError(f"{path}: holds something that is no run; choose another --out")
         return
     held = parse((path / RECIPE).read_text(encoding="utf-8"), str(path / RECIPE))
     if held != parse(dump(recipe), "recipe"):

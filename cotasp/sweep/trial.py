@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -82,13 +83,13 @@ def start(job: Job) -> subprocess.Popen:
             stdout=log,
             stderr=log,
             env=environment,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=None if _LIBC is None else _die_with_parent,
         )
 
 
 def _die_with_parent() -> None:
     """A worker that is killed takes its trial along; else two would write to one directory."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def execute(job: Job) -> int:

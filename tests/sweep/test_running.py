@@ -89,6 +89,15 @@ def test_another_recipe_is_not_taken_for_what_is_there(plan, undisturbed):
         run_sweep(other, undisturbed, Local(), progress=False)
 
 
+def test_what_is_no_run_is_never_removed(plan, tmp_path):
+    other = tmp_path / "dictionary.update=online" / "seed0"
+    other.mkdir(parents=True)
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="holds something that is no run"):
+        run_sweep(plan, tmp_path, Local(), progress=False)
+    assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
+
+
 def test_a_trial_that_fails_stops_no_other(recipe, undisturbed, tmp_path):
     axes = {"what": {"good": ["dictionary.update=online"], "bad": ["dictionary.lmbda=50"]}}
     plan = Plan(recipe=recipe, axes=axes)
