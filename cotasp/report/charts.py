@@ -261,7 +261,8 @@ def dictionaries(study: Study) -> Figure:
 
 def similarities(study: Study) -> Figure:
     """Similarity of texts, then overlap of each variant's masks."""
-    texts, masks = [], []
+    texts: list[Heat] = []
+    masks: list[Heat] = []
     for variant in drawn(study):
         for key, charts in (("text_similarity", texts), ("mask_overlap", masks)):
             found = [_matrix(run.summary.get(key), len(variant.tasks)) for run in variant.runs]

@@ -49,8 +49,8 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub's tables, columns aligned."""
-        cells = [self.columns, *(tuple(c.text for c in row) for row in self.rows)]
-        cells = [[text.replace("|", "\\|") for text in row] for row in cells]
+        texts = [self.columns, *(tuple(c.text for c in row) for row in self.rows)]
+        cells = [[text.replace("|", "\\|") for text in row] for row in texts]
         widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(self.columns))]
         lines = [
             "| " + " | ".join(text.ljust(w) for text, w in zip(row, widths)) + " |" for row in cells

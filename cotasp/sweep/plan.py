@@ -128,20 +128,22 @@ def single_tasks(recipe: Recipe) -> dict[str, Recipe]:
     Raises:
         RecipeError: the stream is not one whose tasks can be listed.
     """
+    from cotasp.tasks.entries import TaskEntry
     from cotasp.tasks.streams import MetaWorld
 
-    stream = recipe.stream
+    stream: Any = recipe.stream
     found: dict[str, Recipe] = {}
     for index, task in enumerate(stream.make_tasks()):
         if task.env in found:
             continue
         if hasattr(stream, "goals"):
-            alone: Any = replace(stream, goals=(stream.goals[index],))
+            alone = replace(stream, goals=(stream.goals[index],))
         elif hasattr(stream, "tasks"):
             alone = replace(stream, tasks=(stream.tasks[index],))
         elif hasattr(stream, "reward_version"):  # the fixed streams of Meta-World tasks
-            entry = {"env": task.env, "text": task.text}
-            alone = MetaWorld((entry,), stream.horizon, stream.reward_version)
+            alone = MetaWorld(
+                (TaskEntry(task.env, task.text),), stream.horizon, stream.reward_version
+            )
         else:
             raise RecipeError(
                 "sweep: baselines: the stream's tasks cannot be taken one by one; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import time
 from collections import deque
@@ -84,9 +85,9 @@ class RayPool:
         self.ray = ray
         self.ours = not ray.is_initialized()
         if self.ours:
-            size = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
+            size: Any = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
             try:
-                ray.init(address=address, logging_level="ERROR", log_to_driver=False, **size)
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **size)
             except Exception as error:  # Ray raises its own, and those of what it connects with
                 raise RecipeError(f"launcher ray: {address}: cannot be reached: {error}") from error
         # a killed worker is our caller's business, which retries from the checkpoint
