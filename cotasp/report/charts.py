@@ -283,9 +283,9 @@ def similarities(study: Study) -> Figure:
 def _matrix(value, size: int) -> np.ndarray | None:
     try:
         matrix = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return matrix if matrix.shape == (size, size) else None
+    return matrix if matrix.shape == (size, size) and np.isfinite(matrix).all() else None
 
 
 def all_figures(study: Study) -> list[Figure]:

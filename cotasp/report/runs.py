@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,10 @@ from typing import Any
 
 from cotasp._yaml import parse
 from cotasp.errors import CotaspError, RunError
+from cotasp.report.check import damage
 
 RECIPE, SUMMARY, TIMING, SWEEP = "recipe.yaml", "summary.json", "timing.json", "sweep.json"
 INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
-_NEEDED = ("tasks", "success", "final_success", "own_success", "steps_to_threshold")
 
 
 @dataclass(frozen=True)
@@ -155,11 +154,14 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
             f"{path}: not finished, no {SUMMARY}; left out until `cotasp resume` has ended it"
         )
     summary = _json(path / SUMMARY)
-    _check_summary(path / SUMMARY, summary)
-    cost = _json(path / TIMING) if (path / TIMING).is_file() else {}
-    if "wall_seconds" in summary:
-        cost = {"wall_seconds": summary["wall_seconds"], **cost}
-    numbers = {k: v for k, v in cost.items() if isinstance(v, (int, float)) and math.isfinite(v)}
+    wrong = damage(summary)
+    if wrong is not None:
+        raise RunError(f"{path / SUMMARY}: damaged: {wrong}; left out")
+    timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
+    if not isinstance(timing, dict):
+        raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
+    cost = {"wall_seconds": summary.get("wall_seconds"), **timing}
+    numbers = {k: float(v) for k, v in cost.items() if type(v) in (int, float) and 0 <= v < 1e300}
     return Run(path, recipe, summary, numbers)
 
 
@@ -177,37 +179,12 @@ def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]
     return known[text]
 
 
-def _check_summary(path: Path, summary: Any) -> None:
-    """Raises RunError where a table would stumble over it later."""
-
-    def damaged(what: str) -> RunError:
-        return RunError(f"{path}: damaged: {what}; left out")
-
-    if not isinstance(summary, dict):
-        raise damaged("expected a mapping")
-    protocol = summary.get("protocol")
-    if not isinstance(protocol, dict) or not isinstance(protocol.get("hash"), str):
-        raise damaged("the protocol stamp is missing")
-    missing = [key for key in _NEEDED if not isinstance(summary.get(key), list)]
-    if missing or not isinstance(summary.get("seed"), int):
-        raise damaged(f"{', '.join(missing) or 'seed'} is missing")
-    if len({len(summary[key]) for key in _NEEDED}) != 1 or not summary["tasks"]:
-        raise damaged("its lists do not have one entry per task")
-    evaluations = summary.get("evaluations")
-    if not isinstance(evaluations, dict) or len({*map(len, summary["success"])}) != 1:
-        raise damaged("the evaluations are missing or of different lengths")
-    count = len(summary["success"][0])
-    if any(len(evaluations.get(key, ())) != count for key in ("trained", "task_steps")):
-        raise damaged("the evaluations do not fit the success rates")
-    rows = [*(summary[key] for key in _NEEDED[2:]), *summary["success"]]
-    if any(not isinstance(v, (int, float, type(None))) for row in rows for v in row):
-        raise damaged("a success rate is no number")
-
-
 def _read_sweep(path: Path) -> Sweep:
     node = _json(path / SWEEP)
     try:
         trials = {str(k): {str(s): str(d) for s, d in v.items()} for k, v in node["trials"].items()}
-        return Sweep(path, str(node.get("question", "")), node.get("baseline"), trials)
+        baseline = node.get("baseline")
+        named = None if baseline is None else str(baseline)
+        return Sweep(path, str(node.get("question", "")), named, trials)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path / SWEEP}: damaged: no trials in it") from error

@@ -50,6 +50,9 @@ class Plan:
         for name, axis in self.axes.items():
             if not axis:
                 raise RecipeError(f"sweep: axis {name!r} names nothing; give it values")
+        overrides = [o for axis in self.axes.values() for made in axis.values() for o in made]
+        if "seed" in map(_key, [*overrides, *self.overrides]):
+            raise RecipeError("sweep: seed: every variant has the same seeds; name them by --seeds")
         _check_apart(self.axes)
 
     def variants(self) -> dict[str, list[str]]:

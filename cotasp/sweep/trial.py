@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from cotasp.errors import RunError
+
+PATIENCE = 10.0  # s
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -72,20 +77,42 @@ def _can_resume() -> bool:
 
 
 def start(job: Job) -> subprocess.Popen:
-    """Starts the trial with one thread; what it prints is appended to its log."""
+    """Starts the trial with one thread; what it prints is appended to its log.
+
+    The process holds a lock on its log as long as it lives, so that no other begins meanwhile.
+
+    Raises:
+        RunError: another process is at work on this trial.
+    """
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    argv = command(job)
     with open(job.log, "ab") as log:
+        _lock(log, job)
+        argv = command(job)
         log.write(f"$ {' '.join(argv)}\n".encode())
         log.flush()
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=log,  # which hands the lock on
             stderr=log,
             env=environment,
             preexec_fn=None if _LIBC is None else _die_with_parent,
         )
+
+
+def _lock(log: IO[bytes], job: Job) -> None:
+    """Waits for a killed process's helpers to be gone, but not for a process at work."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise RunError(
+                    f"{job.out}: another process is at work on this trial; wait for it or stop it"
+                ) from error
+            time.sleep(0.05)
 
 
 def _die_with_parent() -> None:

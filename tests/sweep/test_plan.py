@@ -54,6 +54,7 @@ def test_directories_are_safe_and_apart(name):
         (["dictionary.update=onlin"], "unknown update 'onlin'. Did you mean 'online'?"),
         (["dictionary.update=online", "dictionary.update.forgetting=0.5"], "contradict"),
         (["agent.gamma=0.9,0.90"], "are the same recipe"),
+        (["seed=1,2"], "name them by --seeds"),
         (["mask=step,dense", "mask.gradient=identity,clipped"], "both set mask"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cotasp.errors import RecipeError, RunError
+from cotasp.sweep import trial
 from cotasp.sweep.launchers import Local, Ray, Slurm
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import outcome_table, run_sweep
@@ -139,6 +141,17 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
     assert summaries(tmp_path) == summaries(undisturbed)
     logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
     assert logs.count("$ ") == 4 + kills
+
+
+def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", 0.2)
+    name = next(iter(plan.resolved()))
+    (tmp_path / name).parent.mkdir(parents=True)
+    with open(tmp_path / f"{name}.log", "ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="another process is at work on this trial"):
+            run_sweep(plan, tmp_path, Local(workers=1), progress=False)
+    assert not (tmp_path / name).exists()
 
 
 @linux
