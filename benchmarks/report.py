@@ -48,13 +48,14 @@ def measure(variants: int, seeds: int, tasks: int, evaluations: int) -> dict[str
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
             "runs": variants * seeds,
             "tasks": tasks,
             "evaluations_per_task": evaluations,
             "seconds": round(seconds, 2),
-            "peak_memory_bytes": peak,
+            "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+            "peak_memory_bytes": usage.ru_maxrss * 1024,
             "html_bytes": (out / "index.html").stat().st_size,
         }
 
@@ -70,7 +71,8 @@ def main() -> None:
     arguments = parser.parse_args()
     found = measure(arguments.variants, arguments.seeds, arguments.tasks, arguments.evaluations)
     print(
-        f"{found['runs']} runs: {found['seconds']:.1f} s, "
+        f"{found['runs']} runs: {found['seconds']:.1f} s ({found['processor_seconds']:.1f} s of "
+        f"processor time), "
         f"{found['peak_memory_bytes'] / 2**20:.0f} MiB, page {found['html_bytes'] / 1e6:.2f} MB"
     )
     if arguments.json:
