@@ -218,6 +218,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     node = read_node(path)
+    if "axes" in node:
+        raise RecipeError(f"{path}: a sweep, not a recipe; run it with `cotasp sweep {path}`")
     if "base" in node:
         node = merge(_base(path, node.pop("base")), node)
     return from_node(node, overrides)

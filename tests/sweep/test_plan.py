@@ -118,6 +118,11 @@ def test_every_shipped_sweep_can_be_run(path):
     assert len(made.seeds) >= 3
 
 
+def test_a_sweep_is_not_taken_for_a_recipe():
+    with pytest.raises(RecipeError, match=r"a sweep, not a recipe; run it with `cotasp sweep"):
+        load(SWEEPS[0])
+
+
 def test_a_sweep_file_is_checked_by_key(tmp_path):
     for body, message in (
         ("recipe: r.yaml\naxis: {}\n", "unknown key 'axis'. Did you mean 'axes'?"),
