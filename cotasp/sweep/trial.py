@@ -66,7 +66,7 @@ def command(job: Job) -> list[str]:
     out = Path(job.out)
     if out.exists() and any(out.iterdir()):
         if _can_resume() and any(out.glob("checkpoints/task_*")):
-            return [*cotasp, "resume", job.out]
+            return [*cotasp, "resume", job.out, "--quiet"]
         shutil.rmtree(out)
     return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
 
