@@ -22,6 +22,8 @@ EPILOG = """examples:
   cotasp show recipes/smoke.yaml dictionary.lmbda=1e-2
   cotasp list solver
   cotasp evaluate runs/smoke-seed0
+  cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored --seeds 5
+  cotasp report runs/smoke-sweep
 """
 
 
@@ -104,6 +106,12 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("dir", metavar="DIR", help="run directory")
     evaluate.add_argument("--episodes", type=int, help="episodes per task")
     evaluate.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")
+
+    from cotasp.report import command as report
+    from cotasp.sweep import command as sweep
+
+    sweep.add_arguments(command("sweep", sweep.sweep, "Run a recipe's variants with many seeds."))
+    report.add_arguments(command("report", report.report, "Compare runs: tables and a page."))
     return top
 
 

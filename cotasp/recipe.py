@@ -163,7 +163,12 @@ def merge(base: Any, over: Any) -> Any:
     return {**base, **{k: merge(base[k], v) if k in base else v for k, v in over.items()}}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_node(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        RecipeError: no such file, or it holds something else.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(LONGEST + 1)
@@ -190,7 +195,7 @@ def _base(path: Path, name: Any) -> dict[str, Any]:
         raise RecipeError(f"{path}: base: expected the name of a recipe, got {name!r}")
     base = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     try:
-        node = _read(base)
+        node = read_node(base)
     except RecipeError as error:
         raise RecipeError(f"{path}: base: {error}") from error
     if "base" in node:
@@ -220,7 +225,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: anything wrong, named by path, with a suggestion.
     """
     path = Path(path)
-    node = _read(path)
+    node = read_node(path)
+    if "axes" in node:
+        raise RecipeError(f"{path}: a sweep, not a recipe; run it with `cotasp sweep {path}`")
     if "base" in node:
         node = merge(_base(path, node.pop("base")), node)
     return from_node(node, overrides)

@@ -207,6 +207,7 @@ _UPDATES = "cotasp.dictionaries.updates"
 _MASKS = "cotasp.modules.masks"
 _PROTECTIONS = "cotasp.learning.protections"
 _STREAMS = "cotasp.tasks.streams"
+_LAUNCHERS = "cotasp.sweep.launchers"
 
 KINDS: dict[str, Registry] = {
     registry.kind: registry
@@ -277,6 +278,15 @@ KINDS: dict[str, Registry] = {
             },
         ),
         Registry("agent", "cotasp.learning.agent:Agent", {"sac": "cotasp.learning.sac:SAC"}),
+        Registry(
+            "launcher",
+            f"{_LAUNCHERS}:Launcher",
+            {
+                "local": f"{_LAUNCHERS}:Local",
+                "ray": f"{_LAUNCHERS}:Ray",
+                "slurm": f"{_LAUNCHERS}:Slurm",
+            },
+        ),
     )
 }
 

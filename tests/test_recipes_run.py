@@ -8,9 +8,11 @@ import pytest
 
 from cotasp.continual.loop import run
 from cotasp.recipe import load
+from cotasp.sweep import load_sweep
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+SWEEPS = sorted((ROOT / "recipes" / "ablations").glob("*.yaml"))
 BRIEF = [
     "stream={name: point, goals: [right, left], horizon: 10}",
     "steps_per_task=30",
@@ -25,17 +27,35 @@ BRIEF = [
 ]
 
 
+def trials() -> dict[str, tuple[Path, list[str]]]:
+    """Every recipe, and every variant of every sweep that is a recipe of its own."""
+    found = {path.name: (path, []) for path in RECIPES}
+    known = [load(path) for path in RECIPES]
+    for path in SWEEPS:
+        plan = load_sweep(path)
+        variants = plan.variants()
+        for name, recipe in plan.recipes().items():
+            if recipe not in known:
+                known.append(recipe)
+                found[f"{path.name}-{name}"] = (plan.recipe, variants[name])
+    return found
+
+
+TRIALS = trials()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
-def test_recipe_runs(path, tmp_path):
-    recipe = load(path)
+@pytest.mark.parametrize("name", TRIALS)
+def test_recipe_runs(name, tmp_path):
+    path, overrides = TRIALS[name]
+    recipe = load(path, overrides)
     brief = list(BRIEF)
     # what a recipe switches off stays off
     brief += ["agent.code_updates=2"] * (recipe.agent.code_updates > 0)
     brief += ["agent.distillation_updates=2"] * (recipe.agent.distillation_updates > 0)
     if getattr(recipe.encoder, "model", "all-MiniLM-L6-v2") != "all-MiniLM-L6-v2":
         brief.append("encoder=random")  # its model is on the hub only
-    summary = run(load(path, brief), tmp_path / "run", progress=False)
+    summary = run(load(path, [*overrides, *brief]), tmp_path / "run", progress=False)
     assert len(summary["success"]) == 2
     assert summary["forward_transfer"] is None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
+from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.protocol import protocol_stamp, versions
@@ -218,7 +219,7 @@ def _summarise(course: Course) -> dict[str, Any]:
         "simulator_faults": course.faults,
         "versions": versions(),
     }
-    directory.write(TIMING, {"wall_seconds": round(course.seconds, 1)})
+    directory.write(TIMING, cost(course.seconds))
     directory.write(SUMMARY, summary)
     return summary
 

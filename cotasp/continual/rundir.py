@@ -19,7 +19,7 @@ RECIPE = "recipe.yaml"
 STAMP = "protocol.json"
 SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
-TIMING = "timing.json"  # how long it took; all else is the same for equal runs
+TIMING = "timing.json"  # what it cost; all else is the same for equal runs
 LOCK = ".lock"
 
 

@@ -260,9 +260,10 @@ class SACLearner:
         self.memory = self.protection.remember(self.meta_policy, mask, states, self.memory)
         report = self.prompter.end_task(self.embeddings[self.task], self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)
-        return {f"dictionary/{name}": value for name, value in report.items()} | {
+        facts = {f"dictionary/{name}": value for name, value in report.items()} | {
             f"owned/layer{i}": float(units.float().mean()) for i, units in enumerate(owned, 1)
         }
+        return facts | {"updates": float(self.updates)}
 
     def policy(self, task: int) -> TensorDictModule:
         if self.in_training:

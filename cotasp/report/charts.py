@@ -1,0 +1,299 @@
+"""What the figures show, as data: drawn as SVG in the page and by matplotlib into files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cotasp.report.results import fact_scores
+from cotasp.report.statistics import Estimate, estimate, interquartile_mean, mean
+from cotasp.report.study import METRICS, SYMBOLS, Study, Variant
+
+DRAWN = 8  # variants in one figure: as many as there are colours that all eyes can tell apart
+POINTS = 120  # of one curve
+
+
+@dataclass(frozen=True)
+class Series:
+    """One variant's values.
+
+    Args:
+        name: of the variant.
+        x: positions; of a category, its number.
+        y: values, None where there is none.
+        low, high: ends of intervals, as `y`.
+        x_low, x_high: the same across, empty where there are none.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    low: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+    x_low: Sequence[float | None] = ()
+    x_high: Sequence[float | None] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One pair of axes.
+
+    Args:
+        title: above it.
+        x_label, y_label: of the axes, with units.
+        series: what is drawn; its name decides colour and marker.
+        categories: names of the places on the x axis; empty for a numeric one.
+        joined: whether points are joined by a line.
+        y_range: least and greatest value shown, or None.
+        bands: shaded spans of x.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    categories: Sequence[str] = ()
+    joined: bool = True
+    y_range: tuple[float, float] | None = None
+    bands: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A square matrix of values in [0, 1], NaN where there is none.
+
+    Args:
+        title: above it.
+        labels: of rows and columns.
+        values: row by row.
+    """
+
+    title: str
+    labels: Sequence[str]
+    values: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts under one heading.
+
+    Args:
+        name: of its files.
+        title: heading.
+        text: what it shows, and what it cannot show.
+        charts: side by side, of one kind.
+    """
+
+    name: str
+    title: str
+    text: str
+    charts: Sequence[Chart | Heat]
+
+
+def drawn(study: Study) -> tuple[Variant, ...]:
+    """The variants that figures show: all, or the baseline and the best by P."""
+    if len(study.variants) <= DRAWN:
+        return study.variants
+    first = study.variants[: study.baseline]
+    rest = sorted(
+        study.variants[len(first) :], key=lambda v: -float(np.nanmean(v.scores("performance")))
+    )
+    kept = {id(v) for v in (*first, *rest[: DRAWN - len(first)])}
+    return tuple(v for v in study.variants if id(v) in kept)
+
+
+def _note(study: Study) -> str:
+    if len(study.variants) <= DRAWN:
+        return ""
+    chosen = "the baseline and the best by P" if study.baseline else "the best by P"
+    return f" Of {len(study.variants)} variants {DRAWN} are drawn, {chosen}; tables have all."
+
+
+def _series(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
+    return Series(
+        name, x, [f.value for f in found], [f.low for f in found], [f.high for f in found]
+    )
+
+
+def aggregates(study: Study) -> Figure:
+    """P, F, FT and G: mean and interquartile mean, with intervals."""
+    charts = []
+    for metric in METRICS:
+        series = []
+        for variant in drawn(study):
+            scores = variant.scores(metric)
+            both = [estimate(scores, statistic) for statistic in (mean, interquartile_mean)]
+            series.append(_series(variant.name, [0, 1], both))
+        if any(v is not None for s in series for v in s.y):
+            unit = "million steps" if metric == METRICS[3] else ""
+            title = f"{SYMBOLS[metric]}: {metric.replace('_', ' ')}"
+            charts.append(Chart(title, "", unit, series, ("mean", "IQM"), joined=False))
+    text = (
+        "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, stratified "
+        "bootstrap over seeds; a point without a bar has one seed."
+    )
+    return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
+
+
+def success_curves(study: Study) -> Figure:
+    """Success of each task along the stream."""
+    chosen = drawn(study)
+    tasks = list(dict.fromkeys(task for v in chosen for task in v.tasks))
+    charts = []
+    for task in tasks:
+        series, bands = [], []
+        for variant in chosen:
+            if task not in variant.tasks:
+                continue
+            index, budget = variant.tasks.index(task), variant.budget
+            bands = [(index * budget, (index + 1) * budget)]
+            series.append(_curve(variant, index))
+        charts.append(Chart(task, "million steps", "success", series, y_range=(0, 1), bands=bands))
+    text = (
+        "Mean over seeds; the shaded span is the task's own training, bands are 95 % intervals. "
+        "Where a task was not evaluated its curve has no point."
+    )
+    return Figure("success", "Success of each task along the stream", text + _note(study), charts)
+
+
+def _curve(variant: Variant, index: int) -> Series:
+    """A task's success over the stream, mean over seeds."""
+    runs = [r for r in variant.runs if _times(r) == _times(variant.runs[0])]
+    values = np.array(
+        [[np.nan if v is None else v for v in r.summary["success"][index]] for r in runs]
+    )
+    x = np.array(_times(variant.runs[0])) / 1e6
+    there = ~np.isnan(values).all(0)
+    x, values = x[there], values[:, there]
+    step = max(1, math.ceil(len(x) / POINTS))
+    kept = sorted({*range(0, len(x), step), *([len(x) - 1] if len(x) else [])})
+    found = [estimate(values[:, i : i + 1], mean, 1000) for i in kept]
+    return _series(variant.name, [float(x[i]) for i in kept], found)
+
+
+def _times(run) -> list[int]:
+    """Steps of the whole stream at each evaluation."""
+    budget = run.stamp.get("steps_per_task", 0)
+    evaluations = run.summary["evaluations"]
+    pairs = zip(evaluations["trained"], evaluations["task_steps"])
+    return [trained * budget + steps for trained, steps in pairs]
+
+
+def plane(study: Study) -> Figure:
+    """Plasticity against stability."""
+    series = []
+    for variant in drawn(study):
+        own, lost = (estimate(variant.scores(m), mean) for m in ("own", "forgetting"))
+        if own.value is None or lost.value is None:
+            continue
+        series.append(
+            Series(
+                variant.name,
+                [own.value],
+                [-lost.value],
+                [None if lost.high is None else -lost.high],
+                [None if lost.low is None else -lost.low],
+                [own.low],
+                [own.high],
+            )
+        )
+    chart = Chart(
+        "",
+        "plasticity: success when its training ends",
+        "stability: \N{MINUS SIGN}F",
+        series,
+        joined=False,
+    )
+    text = (
+        "Right: tasks are learned; up: they are kept. Bars are 95 % intervals over seeds."
+        + _note(study)
+    )
+    return Figure("plane", "Plasticity and stability", text, [chart])
+
+
+def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Chart:
+    """One value per task and variant."""
+    chosen = drawn(study)
+    tasks = list(dict.fromkeys(task for v in chosen for task in v.tasks))
+    series = []
+    for variant in chosen:
+        scores = values(variant)
+        found = [estimate(scores[:, i : i + 1], mean) for i in range(len(variant.tasks))]
+        series.append(_series(variant.name, [tasks.index(t) for t in variant.tasks], found))
+    series = [s for s in series if any(v is not None for v in s.y)]
+    return Chart(title, "", label, series, tasks, joined)
+
+
+def threshold(study: Study) -> Figure:
+    """Steps to threshold of each task."""
+    chart = _by_task(
+        study, "", "million steps", lambda v: v.scores("steps_to_threshold"), joined=False
+    )
+    text = (
+        "Steps of a task's own training until its success first reaches the threshold; a seed "
+        "that never gets there counts with the whole budget. Lower is better." + _note(study)
+    )
+    return Figure("threshold", "Steps to threshold", text, [chart])
+
+
+def dictionaries(study: Study) -> Figure:
+    """Change and recall of the dictionaries, capacity in use."""
+    names = {
+        "change": "change of the atoms",
+        "recall": "recall from text",
+        "owned": "neurons in use",
+    }
+    charts = [
+        _by_task(study, title, "", lambda v, name=name: fact_scores(v, name), joined=True)
+        for name, title in names.items()
+    ]
+    text = (
+        "After each task, mean over layers and seeds. Recall: overlap (Jaccard) of the masks that "
+        "the texts alone give back with those the tasks were trained with; 1 is perfect. Methods "
+        "without dictionaries or ownership are not drawn." + _note(study)
+    )
+    kept = [chart for chart in charts if chart.series]
+    return Figure("dictionaries", "Dictionaries and capacity, task by task", text, kept)
+
+
+def similarities(study: Study) -> Figure:
+    """Similarity of texts, then overlap of each variant's masks."""
+    texts: list[Heat] = []
+    masks: list[Heat] = []
+    for variant in drawn(study):
+        for key, charts in (("text_similarity", texts), ("mask_overlap", masks)):
+            found = [_matrix(run.summary.get(key), len(variant.tasks)) for run in variant.runs]
+            there = [matrix for matrix in found if matrix is not None]
+            if there:
+                values = np.mean(there, 0).round(6).tolist()
+                what = "texts" if charts is texts else "masks"
+                charts.append(Heat(f"{what}, {variant.name}", variant.tasks, values))
+    if texts and all(t.values == texts[0].values and t.labels == texts[0].labels for t in texts):
+        texts = [replace(texts[0], title="texts")]  # one encoder: no need to repeat them
+    text = (
+        "Texts: cosine of two tasks' embeddings. Masks: Jaccard index of two tasks' masks, mean "
+        "over seeds. Where text prompts do what they are for, both look alike." + _note(study)
+    )
+    return Figure("similarity", "Do similar texts share neurons?", text, [*texts, *masks])
+
+
+def _matrix(value, size: int) -> np.ndarray | None:
+    try:
+        matrix = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return matrix if matrix.shape == (size, size) and np.isfinite(matrix).all() else None
+
+
+def all_figures(study: Study) -> list[Figure]:
+    """Every figure that there are values for, in order."""
+    makers = (aggregates, success_curves, plane, threshold, similarities, dictionaries)
+    figures = [make(study) for make in makers]
+    return [figure for figure in figures if any(_has_values(c) for c in figure.charts)]
+
+
+def _has_values(chart: Chart | Heat) -> bool:
+    return isinstance(chart, Heat) or any(v is not None for s in chart.series for v in s.y)

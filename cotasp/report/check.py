@@ -1,0 +1,93 @@
+"""What a summary must hold for tables and figures to be made of it.
+
+Summaries are files, and files come from strangers and full disks: all that is read later is
+checked here once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+PER_TASK = ("final_success", "own_success", "steps_to_threshold")
+
+
+def damage(summary: Any) -> str | None:
+    """What is wrong with a summary, in a few words; None: nothing.
+
+    >>> damage([])
+    'expected a mapping'
+    """
+    if not isinstance(summary, Mapping):
+        return "expected a mapping"
+    protocol, tasks = summary.get("protocol"), summary.get("tasks")
+    if not isinstance(protocol, Mapping) or not isinstance(protocol.get("hash"), str):
+        return "the protocol stamp is missing"
+    if not _is_number(protocol.get("steps_per_task")) or protocol["steps_per_task"] <= 0:
+        return "the protocol stamp has no steps_per_task"
+    if not isinstance(protocol.get("formulas", {}), Mapping):
+        return "the protocol stamp's formulas cannot be read"
+    if not _is_number(protocol.get("threshold", 0.9)):
+        return "the protocol stamp's threshold is no number"
+    if not _is_count(summary.get("seed")):
+        return "the seed is missing"
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(t, str) for t in tasks):
+        return "the tasks are missing"
+    if len(set(tasks)) != len(tasks):
+        return "two tasks have one name"
+    return _damaged_numbers(summary, len(tasks)) or _damaged_facts(summary)
+
+
+def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
+    """What is wrong with success rates and evaluations."""
+    for key in PER_TASK:
+        if not _are_numbers(summary.get(key), tasks):
+            return f"{key} does not have a number or null for each task"
+    if not _are_numbers(summary.get("area_under_curve", [None] * tasks), tasks):
+        return "area_under_curve does not have a number or null for each task"
+    success, evaluations = summary.get("success"), summary.get("evaluations")
+    if not isinstance(success, list) or len(success) != tasks:
+        return "success does not have one list per task"
+    if not isinstance(evaluations, Mapping) or not isinstance(evaluations.get("trained"), list):
+        return "the evaluations are missing"
+    count = len(evaluations["trained"])
+    if any(not _are_numbers(row, count) for row in success):
+        return "the evaluations do not fit the success rates"
+    for key in ("trained", "task_steps"):
+        values = evaluations.get(key)
+        if not isinstance(values, list) or len(values) != count or not all(map(_is_count, values)):
+            return f"the evaluations' {key} are not numbers, one for each"
+    return None
+
+
+def _damaged_facts(summary: Mapping[str, Any]) -> str | None:
+    """What is wrong with what a run need not have."""
+    facts = summary.get("task_facts", {})
+    if not isinstance(facts, Mapping) or not all(isinstance(f, Mapping) for f in facts.values()):
+        return "task_facts is no mapping of mappings"
+    if not all(_is_number(v) or v is None for f in facts.values() for v in f.values()):
+        return "a fact of a task is no number"
+    capacity = summary.get("capacity_used", [])
+    if not isinstance(capacity, list) or not all(map(_is_number, capacity)):
+        return "capacity_used is no list of numbers"
+    if not isinstance(summary.get("versions", {}), Mapping):
+        return "versions is no mapping"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    """A list of so many numbers, null where there is none."""
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(v is None or _is_number(v) for v in values)
+    )

@@ -1,0 +1,109 @@
+"""Two variants side by side, with words only where the intervals allow them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cotasp.errors import RecipeError
+from cotasp.report.results import digits_of, metric_notes, paired, seeds_note, stamp_notes
+from cotasp.report.runs import Found, read_runs
+from cotasp.report.statistics import Estimate, estimate, improvement, mean
+from cotasp.report.study import LARGER_IS_BETTER, METRICS, SYMBOLS, Study, make_study
+from cotasp.report.tables import Cell, Table, interval, number
+
+SEEDS = 5  # that a verdict needs
+
+
+def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = False) -> Study:
+    """The study of two sets of runs, the first as baseline.
+
+    Raises:
+        RecipeError: a side holds no run or several recipes, both hold the same, or protocols
+            differ.
+    """
+    found = [read_runs([side]) for side in (first, second)]
+    for side, held in zip((first, second), found):
+        runs = [run for run in held.runs if len(run.tasks) > 1] or held.runs
+        recipes = {run.variant for run in runs}
+        if len(recipes) != 1:
+            what = "no finished run" if not recipes else f"{len(recipes)} recipes"
+            more = f" ({held.problems[0]})" if held.problems else ""
+            raise RecipeError(f"--compare {side}: expected runs of one recipe, found {what}{more}")
+    study = make_study(
+        Found(
+            runs=found[0].runs + found[1].runs,
+            problems=[p for held in found for p in held.problems],
+        ),
+        mix_protocols=mix_protocols,
+    )
+    if len(study.variants) != 2:
+        raise RecipeError(
+            f"--compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
+        )
+    there = {run.path.resolve() for run in found[0].runs}
+    a_first = study.variants[0].runs[0].path.resolve() in there
+    order = (0, 1) if a_first else (1, 0)
+    return replace(
+        study,
+        variants=tuple(study.variants[i] for i in order),
+        baseline=True,
+        differences={k: [v[i] for i in order] for k, v in study.differences.items()},
+    )
+
+
+def comparison_table(study: Study) -> Table:
+    """Each metric of A and B, their difference paired by seed, and a verdict where one is due."""
+    a, b = study.variants
+    rows = []
+    for metric in METRICS:
+        digits = digits_of(metric, study)
+        row = [Cell(SYMBOLS[metric])]
+        row += [interval(estimate(v.scores(metric), mean), digits) for v in (a, b)]
+        pair = paired(b, a, metric)
+        if pair is None:
+            row += [number(None), Cell("-")]
+        else:
+            change = estimate(pair[0] - pair[1], mean)
+            row += [interval(change, digits), Cell(verdict(change, metric, len(pair[0])))]
+        rows.append(tuple(row))
+    pair = paired(b, a, "performance")
+    found = Estimate(None) if pair is None else improvement(*pair)
+    count = 0 if pair is None else len(pair[0])
+    word = verdict(found, "performance", count, even=0.5)
+    dash = Cell("-")
+    rows.append((Cell("P(better)"), dash, dash, interval(found), Cell(word)))
+    return Table(
+        "comparison",
+        f"B against A: {count} seeds in common",
+        ("metric", f"A: {a.name}", f"B: {b.name}", "B - A, paired", "verdict"),
+        tuple(rows),
+        (
+            f"A verdict needs {SEEDS} common seeds and an interval that excludes no change.",
+            "P(better): probability that p_i(end) is higher with B than with A at the same seed.",
+            seeds_note(study),
+            *metric_notes(study, METRICS),
+            *stamp_notes(study),
+        ),
+    )
+
+
+def verdict(change: Estimate, metric: str, seeds: int, even: float = 0.0) -> str:
+    """What may be said of a change.
+
+    >>> verdict(Estimate(0.2, 0.1, 0.3), "performance", 5)
+    'B is better'
+    >>> verdict(Estimate(0.2, 0.1, 0.3), "forgetting", 5)
+    'B is worse'
+    >>> verdict(Estimate(0.2, -0.1, 0.3), "performance", 5)
+    'no difference shown'
+    >>> verdict(Estimate(0.2, 0.1, 0.3), "performance", 3)
+    'too few seeds to say'
+    """
+    if change.value is None:
+        return "-"
+    if seeds < SEEDS:
+        return "too few seeds to say"
+    if not change.excludes(even):
+        return "no difference shown"
+    return "B is better" if (change.value > even) == LARGER_IS_BETTER[metric] else "B is worse"

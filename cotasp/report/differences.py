@@ -1,0 +1,73 @@
+"""In what recipes differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cotasp.report.runs import INCIDENTAL
+
+
+def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Where recipes differ: path to each one's value, as it would be written in an override.
+
+    Where components have different names, their names say it all and fields are left out.
+
+    Args:
+        recipes: nodes with every default written out.
+
+    Returns:
+        e.g. `{"dictionary.update": ["online", "anchored"]}`.
+    """
+    kept = [{k: v for k, v in recipe.items() if k not in INCIDENTAL} for recipe in recipes]
+    return _compare("", kept)
+
+
+def _compare(path: str, nodes: list[Any]) -> dict[str, list[str]]:
+    if all(node == nodes[0] for node in nodes):
+        return {}
+    if not all(isinstance(node, Mapping) for node in nodes):
+        return {path: [shown(node) for node in nodes]}
+    names = [node.get("name") for node in nodes]
+    if len(set(map(str, names))) > 1:
+        return {path: _named(nodes, names)}
+    found: dict[str, list[str]] = {}
+    for key in dict.fromkeys(key for node in nodes for key in node):
+        below = f"{path}.{key}" if path else str(key)
+        found |= _compare(below, [node.get(key) for node in nodes])
+    return found
+
+
+def _named(nodes: list[Any], names: list[Any]) -> list[str]:
+    """The names; with fields where two of one name differ."""
+    written = []
+    for node, name in zip(nodes, names):
+        same = [other for other, its in zip(nodes, names) if its == name]
+        fields = _compare("", same)
+        index = next(i for i, other in enumerate(same) if other is node)
+        inner = ", ".join(f"{key}: {values[index]}" for key, values in fields.items())
+        written.append(f"{name} {{{inner}}}" if inner else str(name))
+    return written
+
+
+def shown(value: Any) -> str:
+    """A recipe's value in few words: a component by its name."""
+    if isinstance(value, Mapping) and "name" in value:
+        return str(value["name"])
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def variant_names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each recipe, made of what tells it from the others."""
+    found = differences(recipes)
+    if not found:
+        return ["all runs"] * len(recipes)
+    last = {path: path.rpartition(".")[2] for path in found}
+    unique = {
+        path: word if list(last.values()).count(word) == 1 else path for path, word in last.items()
+    }
+    return [
+        ", ".join(f"{unique[path]}={values[i]}" for path, values in found.items())
+        for i in range(len(recipes))
+    ]

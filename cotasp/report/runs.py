@@ -1,0 +1,190 @@
+"""Run directories read for a report: JSON and YAML only, nothing is loaded or executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cotasp._yaml import parse
+from cotasp.errors import CotaspError, RunError
+from cotasp.report.check import damage
+
+RECIPE, SUMMARY, TIMING, SWEEP = "recipe.yaml", "summary.json", "timing.json", "sweep.json"
+INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Args:
+        path: its directory.
+        recipe: as in its `recipe.yaml`, every default written out.
+        summary: its summary.json.
+        cost: wall time, updates and memory; empty where the run did not note them.
+    """
+
+    path: Path
+    recipe: dict[str, Any]
+    summary: dict[str, Any]
+    cost: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.summary["seed"]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of its tasks, in order."""
+        return self.summary["tasks"]
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """Its protocol."""
+        return self.summary["protocol"]
+
+    @cached_property
+    def variant(self) -> str:
+        """A hash of the recipe but for its seed and what does not change results."""
+        return _digest({k: v for k, v in self.recipe.items() if k not in INCIDENTAL})
+
+    @cached_property
+    def method(self) -> str:
+        """As `variant`, whatever the stream: what a single-task baseline must share."""
+        left_out = (*INCIDENTAL, "stream", "evaluation")
+        return _digest({k: v for k, v in self.recipe.items() if k not in left_out})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep's directory says of itself: `sweep.json`.
+
+    Args:
+        path: the directory.
+        question: what it is for.
+        baseline: name of the variant that the others are compared with, or None.
+        trials: `{variant: {seed: directory}}`, relative to `path`.
+    """
+
+    path: Path
+    question: str
+    baseline: str | None
+    trials: dict[str, dict[str, str]]
+
+
+@dataclass
+class Found:
+    """What directories hold.
+
+    Args:
+        runs: finished runs.
+        sweeps: the sweeps that they belong to.
+        problems: one sentence for each directory that cannot be used.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    sweeps: list[Sweep] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _digest(node: Any) -> str:
+    return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, str]]:
+    """Run directories and sweeps below a directory, which may be one itself."""
+    for folder, below, files in os.walk(top):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        if SWEEP in files:
+            yield Path(folder), SWEEP
+        if RECIPE in files or SUMMARY in files:
+            below.clear()  # a run's own folders hold no runs
+            yield Path(folder), RECIPE
+
+
+def read_runs(paths: Sequence[str | Path]) -> Found:
+    """Finished runs in the directories given and below them.
+
+    A directory that is empty, damaged or not finished becomes a sentence in `problems`.
+    """
+    found = Found()
+    recipes: dict[str, dict[str, Any]] = {}  # runs of a sweep differ in little: parse once
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.problems.append(f"{path}: no such directory; check the path")
+            continue
+        places = list(_walk(path))
+        if not any(kind == RECIPE for _, kind in places):
+            found.problems.append(f"{path}: holds no run directory (one with {RECIPE})")
+        for place, kind in places:
+            if place.resolve() in seen and kind == RECIPE:
+                continue
+            try:
+                if kind == SWEEP:
+                    found.sweeps.append(_read_sweep(place))
+                else:
+                    seen.add(place.resolve())
+                    found.runs.append(_read_run(place, recipes))
+            except CotaspError as error:
+                found.problems.append(str(error))
+    return found
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: damaged, cannot be read: {error}") from error
+
+
+def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
+    if not (path / RECIPE).is_file():
+        raise RunError(f"{path}: damaged: {RECIPE} is missing")
+    recipe = _read_recipe(path / RECIPE, recipes)
+    if not (path / SUMMARY).is_file():
+        raise RunError(
+            f"{path}: not finished, no {SUMMARY}; left out until `cotasp resume` has ended it"
+        )
+    summary = _json(path / SUMMARY)
+    wrong = damage(summary)
+    if wrong is not None:
+        raise RunError(f"{path / SUMMARY}: damaged: {wrong}; left out")
+    timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
+    if not isinstance(timing, dict):
+        raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
+    cost = {"wall_seconds": summary.get("wall_seconds"), **timing}
+    numbers = {k: float(v) for k, v in cost.items() if type(v) in (int, float) and 0 <= v < 1e300}
+    return Run(path, recipe, summary, numbers)
+
+
+def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged, cannot be read: {error}") from error
+    text = "\n".join(line for line in lines if not line.startswith("seed:"))
+    if text not in known:
+        node = parse(text, str(path))
+        if not isinstance(node, dict):
+            raise RunError(f"{path}: damaged: expected a recipe")
+        known[text] = node
+    return known[text]
+
+
+def _read_sweep(path: Path) -> Sweep:
+    node = _json(path / SWEEP)
+    try:
+        trials = {str(k): {str(s): str(d) for s, d in v.items()} for k, v in node["trials"].items()}
+        baseline = node.get("baseline")
+        named = None if baseline is None else str(baseline)
+        return Sweep(path, str(node.get("question", "")), named, trials)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path / SWEEP}: damaged: no trials in it") from error

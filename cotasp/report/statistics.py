@@ -1,0 +1,94 @@
+"""Point estimates with bootstrap intervals, as in rliable (Agarwal et al. 2021, arXiv 2108.13264).
+
+Scores are [seeds, tasks].  The bootstrap is stratified: a resample draws, for each task on its
+own, as many seeds as there are, with replacement; an interval is the 2.5 and 97.5 percentile of
+the statistic over the resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+REPETITIONS = 5000
+CONFIDENCE = 0.95
+_CHUNK = 2_000_000  # resampled scores held at once
+
+
+class Estimate(NamedTuple):
+    """A statistic and its interval; None where there is none.
+
+    Args:
+        value: of the scores as they are.
+        low, high: ends of the interval; None with fewer than two seeds.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def excludes(self, value: float) -> bool:
+        """Whether there is an interval and `value` lies outside it."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+
+def mean(scores: Scores) -> Scores:
+    """Mean over the last two axes, [..., seeds, tasks] to [...]."""
+    return scores.mean((-2, -1))
+
+
+def interquartile_mean(scores: Scores) -> Scores:
+    """Mean of what a quarter cut off at both ends leaves, over seeds and tasks together.
+
+    Args:
+        scores: [..., seeds, tasks].
+
+    Returns:
+        [...].
+    """
+    flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    cut = flat.shape[-1] // 4
+    return flat[..., cut : flat.shape[-1] - cut].mean(-1)
+
+
+def estimate(
+    scores: Scores, statistic: Callable[[Scores], Scores], repetitions: int = REPETITIONS
+) -> Estimate:
+    """A statistic with its stratified bootstrap 95 % interval; the same scores, the same interval.
+
+    Args:
+        scores: [seeds, tasks]; tasks where a seed has no value (NaN) are left out.
+        statistic: from [..., seeds, tasks] to [...].
+        repetitions: resamples.
+    """
+    scores = scores[:, ~np.isnan(scores).any(0)]
+    if not scores.size:
+        return Estimate(None)
+    value = float(statistic(scores))
+    seeds, tasks = scores.shape
+    if seeds < 2:
+        return Estimate(value)
+    random = np.random.default_rng(0)
+    found = []
+    for start in range(0, repetitions, max(1, _CHUNK // scores.size)):
+        count = min(max(1, _CHUNK // scores.size), repetitions - start)
+        drawn = random.integers(seeds, size=(count, seeds, tasks))
+        found.append(statistic(np.take_along_axis(scores[None], drawn, axis=1)))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(np.concatenate(found), [tail, 100 - tail])
+    return Estimate(value, float(low), float(high))
+
+
+def improvement(ours: Scores, theirs: Scores, repetitions: int = REPETITIONS) -> Estimate:
+    """Probability of improvement P(X > Y) + P(X = Y) / 2, paired by seed, averaged over tasks.
+
+    Args:
+        ours, theirs: [seeds, tasks], row by row of the same seeds; larger is better.
+        repetitions: resamples of the pairs.
+    """
+    won = 0.5 + 0.5 * np.sign(ours - theirs)
+    return estimate(won, mean, repetitions)

@@ -1,0 +1,265 @@
+"""Runs sorted into what is compared: variants of a recipe, seeds of each, a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cotasp.continual.metrics import forward_transfer
+from cotasp.continual.protocol import COMPARABLE
+from cotasp.errors import RecipeError
+from cotasp.registry import suggest
+from cotasp.report.differences import differences, variant_names
+from cotasp.report.runs import Found, Run, Sweep
+from cotasp.report.statistics import Scores
+
+METRICS = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
+SYMBOLS = dict(zip(METRICS, ("P", "F", "FT", "G")))
+LARGER_IS_BETTER = {
+    "performance": True,
+    "forgetting": False,
+    "forward_transfer": True,
+    "steps_to_threshold": False,
+}
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if v is None else float(v) for v in values]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Runs of one recipe, one per seed.
+
+    Args:
+        name: what tells it from the others.
+        runs: in order of their seeds.
+        singles: AUC^b by environment, for forward transfer; empty without single-task runs.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    singles: Mapping[str, float]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its runs' seeds."""
+        return [run.seed for run in self.runs]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of its tasks, in order."""
+        return self.runs[0].tasks
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """Its protocol."""
+        return self.runs[0].stamp
+
+    @property
+    def budget(self) -> float:
+        """Steps per task, in millions."""
+        return self.stamp.get("steps_per_task", math.nan) / 1e6
+
+    def scores(self, metric: str, seeds: Sequence[int] | None = None) -> Scores:
+        """A metric's value of each seed and task, [seeds, tasks]; NaN where there is none.
+
+        A task that never reaches the threshold counts with its whole budget in G.
+        """
+        rows = [self._row(run, metric) for run in self.runs if seeds is None or run.seed in seeds]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.tasks))
+
+    def _row(self, run: Run, metric: str) -> list[float]:
+        own, final = _numbers(run.summary["own_success"]), _numbers(run.summary["final_success"])
+        if metric == "performance":
+            return final
+        if metric == "own":
+            return own
+        if metric == "forgetting":
+            return [a - b for a, b in zip(own, final)]
+        if metric == "steps_to_threshold":
+            return [self.budget if g is None else g for g in run.summary[metric]]
+        auc = _numbers(run.summary.get("area_under_curve", [None] * len(own)))
+        base = [self.singles.get(environment(task), math.nan) for task in run.tasks]
+        return forward_transfer(auc, base)
+
+    def reached(self) -> float:
+        """Fraction of tasks and seeds that reached the threshold."""
+        return float(np.mean([[g is not None for g in r.summary[METRICS[3]]] for r in self.runs]))
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a report is about.
+
+    Args:
+        variants: in order; the baseline, if there is one, first.
+        baseline: whether the first variant is what the others are compared with.
+        question: what the comparison is for, or nothing.
+        protocols: hash of a stamp to the stamp, one unless protocols are mixed.
+        differences: path in the recipe to each variant's value.
+        problems: one sentence each: what is missing, damaged or left out.
+    """
+
+    variants: tuple[Variant, ...]
+    baseline: bool
+    question: str
+    protocols: Mapping[str, Mapping[str, Any]]
+    differences: Mapping[str, Sequence[str]]
+    problems: tuple[str, ...]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether runs of several protocols stand side by side."""
+        return len(self.protocols) > 1
+
+
+def environment(task: str) -> str:
+    """A task's environment: its name, but for the number of a second visit."""
+    return task.partition("#")[0]
+
+
+def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool = False) -> Study:
+    """Sorts runs into variants.
+
+    Args:
+        found: runs, and what could not be read.
+        baseline: name of the variant that others are compared with; None: the sweep's.
+        mix_protocols: whether runs of different protocols may stand side by side.
+
+    Raises:
+        RecipeError: no finished run, several protocols, or a baseline that is no variant.
+    """
+    problems = list(found.problems)
+    singles, runs = _split(found.runs)
+    if not runs:
+        reason = f"; {problems[0]}" if problems else ""
+        raise RecipeError(f"report: found no finished run{reason}")
+    protocols = {run.stamp["hash"]: run.stamp for run in runs}
+    if len(protocols) > 1 and not mix_protocols:
+        raise RecipeError(_refusal(protocols, runs))
+    named = _named_groups(_groups(runs, problems), found.sweeps, len(protocols) > 1)
+    first = _baseline(named, found.sweeps, baseline)
+    names = sorted(named, key=lambda name: name != first)
+    own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
+    variants = tuple(Variant(name, tuple(named[name]), own[name]) for name in names)
+    problems += _missing(found.sweeps, variants)
+    if any(not v.singles for v in variants):
+        problems.append(
+            "No forward transfer: FT needs single-task runs of the same protocol and recipe; "
+            "`cotasp sweep ... --baselines` makes them."
+        )
+    return Study(
+        variants=variants,
+        baseline=first is not None and len(variants) > 1,
+        question=next((s.question for s in found.sweeps if s.question), "")
+        or str(runs[0].recipe.get("question", "") if len(variants) == 1 else ""),
+        protocols=protocols,
+        differences=differences([v.runs[0].recipe for v in variants]),
+        problems=tuple(problems),
+    )
+
+
+def _split(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Single-task runs, and the others; single tasks alone are what is compared themselves."""
+    singles = [run for run in runs if len(run.tasks) == 1]
+    others = [run for run in runs if len(run.tasks) > 1]
+    return (singles, others) if others else ([], singles)
+
+
+def _refusal(protocols: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) -> str:
+    stamps = list(protocols.values())
+    keys = [
+        key
+        for key in dict.fromkeys(k for stamp in stamps for k in stamp)
+        if key != "hash" and any(stamp.get(key) != stamps[0].get(key) for stamp in stamps)
+    ]
+    examples = ", ".join(
+        f"{next(str(r.path) for r in runs if r.stamp['hash'] == found)} ({found})"
+        for found in list(protocols)[:2]
+    )
+    return (
+        f"report: the runs follow {len(stamps)} protocols that differ in {', '.join(keys)}: "
+        f"{examples}; report them apart, or ask for it with --mix-protocols"
+    )
+
+
+def _groups(runs: Sequence[Run], problems: list[str]) -> dict[tuple[str, str], list[Run]]:
+    """Runs of one recipe and protocol, one per seed."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        group = groups.setdefault((run.variant, run.stamp["hash"]), [])
+        same = next((other for other in group if other.seed == run.seed), None)
+        if same is None:
+            group.append(run)
+        else:
+            problems.append(f"{run.path}: the same recipe and seed as {same.path}; left out")
+    return groups
+
+
+def _named_groups(
+    groups: Mapping[tuple[str, str], list[Run]], sweeps: Sequence[Sweep], mixed: bool
+) -> dict[str, list[Run]]:
+    """Groups by name: the sweep's, or what tells them apart."""
+    given = {
+        (sweep.path / directory).resolve(): name
+        for sweep in sweeps
+        for name, seeds in sweep.trials.items()
+        for directory in seeds.values()
+    }
+    names = variant_names([group[0].recipe for group in groups.values()])
+    named: dict[str, list[Run]] = {}
+    for name, ((_, stamp), group) in zip(names, groups.items()):
+        name = given.get(group[0].path.resolve(), name)
+        name = f"{name} [protocol {stamp[:6]}]" if mixed else name
+        while name in named:
+            name += "'"
+        named[name] = group
+    return named
+
+
+def _baseline(named: Mapping[str, Any], sweeps: Sequence[Sweep], asked: str | None) -> str | None:
+    wanted = asked or next((s.baseline for s in sweeps if s.baseline), None)
+    if wanted is None:
+        return None
+    for name in named:
+        if name == wanted or name.partition(" [protocol ")[0] == wanted:
+            return name
+    if asked is not None:
+        raise RecipeError(f"--baseline: no variant {asked!r}. {suggest(asked, named)}")
+    return None
+
+
+def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -> dict[str, float]:
+    """AUC^b by environment, of the run's own recipe or else the baseline's; all tasks or none."""
+    fit = [s for s in singles if all(s.stamp.get(k) == run.stamp.get(k) for k in COMPARABLE)]
+    for method in (run.method, baseline[0].method if baseline else run.method):
+        found: dict[str, list[float]] = {}
+        for single in fit:
+            auc = single.summary.get("area_under_curve", [None])[0]
+            if single.method == method and auc is not None:
+                found.setdefault(single.tasks[0], []).append(auc)
+        if {environment(task) for task in run.tasks} <= set(found):
+            return {name: sum(values) / len(values) for name, values in found.items()}
+    return {}
+
+
+def _missing(sweeps: Sequence[Sweep], variants: Sequence[Variant]) -> list[str]:
+    there = {run.path.resolve() for variant in variants for run in variant.runs}
+    sentences = []
+    for sweep in sweeps:
+        for name, seeds in sweep.trials.items():
+            absent = [s for s, d in seeds.items() if (sweep.path / d).resolve() not in there]
+            if absent and not name.startswith("single/"):
+                sentences.append(f"{name}: no finished run of seed {', '.join(absent)}.")
+    few = [v.name for v in variants if len(v.runs) == 1]
+    if few:
+        sentences.append(
+            f"One seed only, so no interval is given: {', '.join(few)}. An interval needs two "
+            f"seeds, and means little with fewer than five."
+        )
+    return sentences

@@ -1,0 +1,114 @@
+"""`cotasp sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cotasp.errors import RecipeError, RunError
+
+if TYPE_CHECKING:
+    from cotasp.sweep.launchers import Launcher
+    from cotasp.sweep.plan import Plan
+
+EPILOG = """examples:
+  cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored,frozen --seeds 5
+  cotasp sweep recipes/ablations/frozen.yaml --seeds 5 --out runs/frozen
+  cotasp sweep recipes/smoke.yaml --seeds 20 --launcher ray --address auto
+Rerun the same command, and only what is missing runs.
+"""
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    sub.epilog, sub.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    sub.add_argument("recipe", metavar="FILE", help="a recipe, or a sweep that names its axes")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="edits of every trial")
+    sub.add_argument(
+        "--axis",
+        action="append",
+        default=[],
+        metavar="key=a,b",
+        help="what varies; several axes: every combination",
+    )
+    sub.add_argument("--seeds", metavar="N", help="how many, or which: 5 or 3,7,8; default 1")
+    sub.add_argument("--baseline", metavar="VARIANT", help="e.g. dictionary.update=frozen")
+    sub.add_argument(
+        "--baselines", action="store_true", help="also each task alone, for forward transfer"
+    )
+    sub.add_argument("--out", help="directory of the sweep; default runs/<file>-sweep")
+    sub.add_argument("--launcher", default="local", help="local, ray, slurm or a plug-in")
+    sub.add_argument("--workers", type=int, help="trials side by side; default: as many as cores")
+    sub.add_argument("--address", help="of a Ray cluster; default: one on this machine")
+    sub.add_argument("--partition", help="of a Slurm cluster")
+    sub.add_argument("--minutes", type=int, help="that a Slurm job may take")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def sweep(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    from cotasp.sweep.running import outcome_table, run_sweep
+
+    plan, launcher = _plan(arguments), _launcher(arguments)
+    out = arguments.out or f"runs/{Path(arguments.recipe).stem}-sweep"
+    started = time.monotonic()
+    outcomes = run_sweep(plan, out, launcher, progress=not arguments.quiet)
+    print(outcome_table(outcomes, out))
+    states = [outcome.state for outcome in outcomes.values()]
+    ended = states.count("done") + states.count("there")
+    before = f" ({states.count('there')} were there)" if "there" in states else ""
+    said = f"{ended} of {len(states)} trials have ended{before}"
+    if ended < len(states):
+        raise RunError(
+            f"{said}, {len(states) - ended} failed, see the table; the same command runs them again"
+        )
+    print(f"done: {said} in {time.monotonic() - started:.0f} s; next: cotasp report {out}")
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    """The sweep file or recipe, with what the command line says of it."""
+    from cotasp.sweep.plan import axis_of, load_sweep, seeds_of
+
+    plan = load_sweep(arguments.recipe)
+    axes = dict(map(axis_of, arguments.axis))
+    if len(axes) < len(arguments.axis):
+        raise RecipeError("--axis: the same key stands twice; give it all its values at once")
+    changes: dict[str, Any] = {"axes": {**plan.axes, **axes}}
+    if arguments.overrides:
+        changes["overrides"] = [*plan.overrides, *arguments.overrides]
+    if arguments.seeds is not None:
+        try:
+            seeds = [int(seed) for seed in arguments.seeds.split(",")]
+        except ValueError as error:
+            raise RecipeError(
+                f"--seeds: expected how many or a list, 5 or 3,7,8, got {arguments.seeds!r}"
+            ) from error
+        changes["seeds"] = seeds_of(seeds[0] if len(seeds) == 1 else seeds, "--seeds")
+    if arguments.baseline:
+        changes["baseline"] = arguments.baseline
+    if arguments.baselines:
+        changes["baselines"] = True
+    return replace(plan, **changes)
+
+
+def _launcher(arguments: argparse.Namespace) -> Launcher:
+    """The launcher by its name, with those options that are given."""
+    from cotasp.registry import KINDS
+    from cotasp.schema import build, fields_of
+
+    registry = KINDS["launcher"]
+    known = fields_of(registry.get(arguments.launcher))
+    given = {
+        name: getattr(arguments, name)
+        for name in ("workers", "address", "partition", "minutes")
+        if getattr(arguments, name) is not None
+    }
+    for name in given:
+        if name not in known:
+            raise RecipeError(f"--{name}: the launcher {arguments.launcher!r} has no such option")
+    from cotasp.sweep.launchers import Launcher
+
+    return build(Launcher, {"name": arguments.launcher, **given}, "launcher")

@@ -1,0 +1,138 @@
+"""Where trials run: launchers by name.
+
+A launcher opens a pool; a pool takes jobs and tells of those that have ended.  It knows nothing
+of retries, progress or results, so placing trials elsewhere is all that a new launcher writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cotasp.sweep.trial import Job
+
+KILLED = -9  # exit code of a job whose worker is gone
+
+
+class Pool(Protocol):
+    """Runs jobs side by side."""
+
+    def submit(self, job: Job) -> None:
+        """Takes a job; it begins when there is room."""
+        ...
+
+    def ended(self, timeout: float) -> Iterable[tuple[Job, int]]:
+        """Jobs that have ended since the last call, with exit codes; waits at most `timeout` s.
+
+        An exit code below 0 says that the job was killed and may be tried again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        ...
+
+
+@runtime_checkable
+class Launcher(Protocol):
+    """Opens pools of workers."""
+
+    def open(self) -> Pool:
+        """A pool without jobs.
+
+        Raises:
+            RecipeError: the launcher's package is missing or its workers cannot be reached.
+        """
+        ...
+
+
+def _check_workers(launcher: Any) -> None:
+    if launcher.workers is not None and launcher.workers < 1:
+        name = type(launcher).__name__
+        raise RecipeError(f"{name}.workers: expected at least 1, got {launcher.workers}")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    count = getattr(os, "sched_getaffinity", None)
+    return len(count(0)) if count else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes on this machine, one thread each.
+
+    Args:
+        workers: side by side; None: as many as there are cores.
+    """
+
+    workers: int | None = None
+
+    def __post_init__(self):
+        _check_workers(self)
+
+    def open(self) -> Pool:
+        from cotasp.sweep.pools import LocalPool
+
+        return LocalPool(self.workers or cores())
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Tasks of a Ray cluster, one core each; nodes share the file system.
+
+    Args:
+        address: of the cluster, e.g. `auto` or `ray://head:10001`; None: one on this machine.
+        workers: cores of the cluster on this machine; None: as many as there are.
+        cpus: cores that a trial reserves.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1.0
+
+    def __post_init__(self):
+        _check_workers(self)
+        if self.cpus <= 0:
+            raise RecipeError(f"Ray.cpus: expected above 0, got {self.cpus}")
+
+    def open(self) -> Pool:
+        from cotasp.sweep.pools import RayPool
+
+        return RayPool(self.address, self.workers or cores(), self.cpus)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Jobs of a Slurm cluster, through submitit; nodes share the file system.
+
+    Args:
+        cluster: `slurm`, or `local` for processes that behave like its jobs.
+        partition: of the jobs; None: the cluster's default.
+        minutes: that a trial may take.
+        cpus: cores per trial.
+        folder: of submitit's own files.
+    """
+
+    cluster: str = "slurm"
+    partition: str | None = None
+    minutes: int = 24 * 60
+    cpus: int = 1
+    folder: str = "runs/slurm"
+
+    def __post_init__(self):
+        for name in ("minutes", "cpus"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"Slurm.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.cluster not in ("slurm", "local"):
+            raise RecipeError(f"Slurm.cluster: expected slurm or local, got {self.cluster!r}")
+
+    def open(self) -> Pool:
+        from cotasp.sweep.pools import SlurmPool
+
+        return SlurmPool(self)

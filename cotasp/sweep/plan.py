@@ -1,0 +1,270 @@
+"""Which trials a sweep consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cotasp.errors import RecipeError
+from cotasp.recipe import Recipe, load, read_node, with_seed
+from cotasp.registry import suggest
+from cotasp.report.differences import shown
+
+KEYS = ("question", "recipe", "overrides", "axes", "seeds", "baseline", "baselines")
+_LONGEST = 120  # characters of a directory's name
+
+Axis = Mapping[str, Sequence[str]]  # name of a value to the overrides that make it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, its variants and their seeds.
+
+    Args:
+        recipe: a recipe file.
+        axes: name to values; every combination is a variant.
+        seeds: of each variant.
+        overrides: of every trial.
+        question: what the sweep is for.
+        baseline: name of the variant that the others are compared with, or None.
+        baselines: whether each task is also learned alone, by the baseline, for forward transfer.
+    """
+
+    recipe: Path
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    overrides: Sequence[str] = ()
+    question: str = ""
+    baseline: str | None = None
+    baselines: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise RecipeError("sweep: seeds: expected at least one, got none")
+        for name, axis in self.axes.items():
+            if not axis:
+                raise RecipeError(f"sweep: axis {name!r} names nothing; give it values")
+        overrides = [o for axis in self.axes.values() for made in axis.values() for o in made]
+        if "seed" in map(_key, [*overrides, *self.overrides]):
+            raise RecipeError("sweep: seed: every variant has the same seeds; name them by --seeds")
+        _check_apart(self.axes)
+
+    def variants(self) -> dict[str, list[str]]:
+        """Name of each variant to its overrides; in order, the first axis slowest."""
+        found: dict[str, list[str]] = {}
+        for choice in itertools.product(*(axis.items() for axis in self.axes.values())):
+            parts = [f"{axis}={value}" for axis, (value, _) in zip(self.axes, choice)]
+            name = ",".join(parts) or "all"
+            found[name] = [*self.overrides, *(o for _, overrides in choice for o in overrides)]
+        return found
+
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipe of each variant.
+
+        Raises:
+            RecipeError: an override that does not fit, two variants of one recipe, or a baseline
+                that is no variant.
+        """
+        made: dict[str, Recipe] = {}
+        for name, overrides in self.variants().items():
+            try:
+                made[name] = load(self.recipe, overrides)
+            except RecipeError as error:
+                raise RecipeError(f"sweep: {name}: {error}") from error
+            twin = next((n for n, r in made.items() if n != name and r == made[name]), None)
+            if twin is not None:
+                raise RecipeError(f"sweep: {twin} and {name} are the same recipe; leave one out")
+        if self.baseline is not None and self.baseline not in made:
+            raise RecipeError(
+                f"sweep: baseline: no variant {self.baseline!r}. {suggest(self.baseline, made)}"
+            )
+        return made
+
+    def resolved(self) -> dict[str, Recipe]:
+        """Every trial's recipe by its directory, single-task runs last."""
+        made = self.recipes()
+        trials = {
+            f"{directory_name(name)}/seed{seed}": with_seed(recipe, seed)
+            for name, recipe in made.items()
+            for seed in self.seeds
+        }
+        if self.baselines:
+            chosen = made[self.baseline or next(iter(made))]
+            for task, recipe in single_tasks(chosen).items():
+                trials |= {f"single/{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
+        return trials
+
+    def facts(self) -> dict[str, Any]:
+        """What `sweep.json` says: question, baseline, and each variant's directories."""
+        return {
+            "question": self.question,
+            "recipe": str(self.recipe),
+            "baseline": self.baseline,
+            "trials": {
+                name: {str(s): f"{directory_name(name)}/seed{s}" for s in self.seeds}
+                for name in self.variants()
+            },
+        }
+
+
+def directory_name(name: str) -> str:
+    """A variant's directory: its name, where file systems allow it.
+
+    >>> directory_name("dictionary.update=online,agent.gamma=0.9")
+    'dictionary.update=online,agent.gamma=0.9'
+    """
+    safe = re.sub(r"[^\w.=,+-]+", "-", name, flags=re.ASCII).strip("-.")
+    if safe == name and len(safe) <= _LONGEST:
+        return safe
+    return f"{safe[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def single_tasks(recipe: Recipe) -> dict[str, Recipe]:
+    """A recipe's tasks, each alone, by environment.
+
+    Raises:
+        RecipeError: the stream is not one whose tasks can be listed.
+    """
+    from cotasp.tasks.entries import TaskEntry
+    from cotasp.tasks.streams import MetaWorld
+
+    stream: Any = recipe.stream
+    found: dict[str, Recipe] = {}
+    for index, task in enumerate(stream.make_tasks()):
+        if task.env in found:
+            continue
+        if hasattr(stream, "goals"):
+            alone = replace(stream, goals=(stream.goals[index],))
+        elif hasattr(stream, "tasks"):
+            alone = replace(stream, tasks=(stream.tasks[index],))
+        elif hasattr(stream, "reward_version"):  # the fixed streams of Meta-World tasks
+            alone = MetaWorld(
+                (TaskEntry(task.env, task.text),), stream.horizon, stream.reward_version
+            )
+        else:
+            raise RecipeError(
+                "sweep: baselines: the stream's tasks cannot be taken one by one; "
+                "name its single-task runs in `cotasp report` yourself"
+            )
+        found[task.env] = replace(recipe, stream=alone)
+    return found
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _check_apart(axes: Mapping[str, Axis]) -> None:
+    """Raises RecipeError where two axes set the same thing."""
+    keys = {
+        name: {_key(override) for overrides in axis.values() for override in overrides}
+        for name, axis in axes.items()
+    }
+    for (one, mine), (other, theirs) in itertools.combinations(keys.items(), 2):
+        for a, b in itertools.product(mine, theirs):
+            if a == b or a.startswith(f"{b}.") or b.startswith(f"{a}."):
+                where = a if a == b else f"{a} and {b}"
+                raise RecipeError(
+                    f"sweep: the axes {one!r} and {other!r} contradict each other: "
+                    f"both set {where}; make them one axis"
+                )
+
+
+def split_values(text: str) -> list[str]:
+    """The values of `--axis key=a,b`, where brackets keep commas.
+
+    >>> split_values("[256,256],[1024],x")
+    ['[256,256]', '[1024]', 'x']
+    """
+    values, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            values.append("")
+        else:
+            values[-1] += letter
+    return [value.strip() for value in values if value.strip()]
+
+
+def axis_of(text: str) -> tuple[str, Axis]:
+    """An axis from `key=a,b`.
+
+    Raises:
+        RecipeError: no key, or no value.
+    """
+    key, _, values = text.partition("=")
+    found = split_values(values)
+    if not key.strip() or not found:
+        raise RecipeError(
+            f"--axis {text!r}: expected key=value,value, e.g. dictionary.update=online,anchored"
+        )
+    return key.strip(), {value: [f"{key.strip()}={value}"] for value in found}
+
+
+def load_sweep(path: str | Path) -> Plan:
+    """Reads a sweep file; a recipe is a sweep without axes.
+
+    Its keys: `recipe` (relative to it), `axes`, and, if wanted, `question`, `overrides`, `seeds`
+    (how many, or which), `baseline`, `baselines`.  An axis is a list of values of the recipe key
+    that it is named after, or a mapping of names to lists of overrides.
+
+    Raises:
+        RecipeError: anything wrong, named by its key.
+    """
+    path = Path(path)
+    node = read_node(path)
+    if "recipe" not in node:
+        if "axes" in node:
+            raise RecipeError(f"{path}: missing key 'recipe': a file, relative to this one")
+        return Plan(recipe=path, question=str(node.get("question", "")))
+    for key in node:
+        if key not in KEYS:
+            raise RecipeError(f"{path}: unknown key {key!r}. {suggest(key, KEYS)}")
+    axes = node.get("axes") or {}
+    if not isinstance(axes, dict):
+        raise RecipeError(f"{path}: axes: expected a mapping of names to values, got {axes!r}")
+    baseline = node.get("baseline")
+    return Plan(
+        recipe=path.parent / str(node["recipe"]),
+        axes={name: _axis(f"{path}: axes.{name}", name, values) for name, values in axes.items()},
+        seeds=seeds_of(node.get("seeds", 1), str(path)),
+        overrides=_overrides(f"{path}: overrides", node.get("overrides", [])),
+        question=str(node.get("question", "")),
+        baseline=None if baseline is None else str(baseline),
+        baselines=bool(node.get("baselines", False)),
+    )
+
+
+def seeds_of(given: Any, where: str) -> tuple[int, ...]:
+    """Seeds from their number, or from a list of them."""
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return tuple(range(given))
+    fits = isinstance(given, list) and all(type(seed) is int and seed >= 0 for seed in given)
+    if not fits or len(set(given)) != len(given) or not given:
+        raise RecipeError(f"{where}: seeds: expected how many or a list of them, got {given!r}")
+    return tuple(given)
+
+
+def _axis(where: str, name: str, values: Any) -> Axis:
+    if isinstance(values, dict):
+        return {str(k): _overrides(f"{where}.{k}", v) for k, v in values.items()}
+    if not isinstance(values, list):
+        raise RecipeError(f"{where}: expected a list of values, or names of overrides")
+    return {shown(value): [f"{name}={_flow(value)}"] for value in values}
+
+
+def _flow(value: Any) -> str:
+    """A value as an override writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _overrides(where: str, values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise RecipeError(f"{where}: expected a list of key=value, got {values!r}")
+    return values

@@ -1,0 +1,171 @@
+"""The pools that launchers open."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections import deque
+from importlib.util import find_spec
+from typing import Any
+
+from cotasp.errors import RecipeError
+from cotasp.sweep.launchers import KILLED, Slurm
+from cotasp.sweep.trial import Job, execute, start
+
+_POLL = 0.05  # s
+
+
+def _need(package: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise RecipeError(
+            f'launcher: {package} is not installed; pip install "cotasp[{extra}]", '
+            f"or use --launcher local"
+        )
+
+
+class LocalPool:
+    """Processes on this machine.
+
+    Args:
+        workers: side by side.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.waiting: deque[Job] = deque()
+        self.running: dict[Job, subprocess.Popen] = {}
+
+    def submit(self, job: Job) -> None:
+        self.waiting.append(job)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self.waiting and len(self.running) < self.workers:
+            job = self.waiting.popleft()
+            self.running[job] = start(job)
+
+    def ended(self, timeout: float) -> list[tuple[Job, int]]:
+        until = time.monotonic() + timeout
+        while True:
+            done = [(job, p.returncode) for job, p in self.running.items() if p.poll() is not None]
+            for job, _ in done:
+                del self.running[job]
+            self._fill()
+            if done or time.monotonic() >= until:
+                return done
+            time.sleep(_POLL)
+
+    def close(self) -> None:
+        self.waiting.clear()
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(20)  # time for a last checkpoint
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.running.clear()
+
+
+class RayPool:
+    """Tasks of a Ray cluster.
+
+    Args:
+        address: of the cluster; None: one on this machine.
+        workers: cores of the latter.
+        cpus: that a trial reserves.
+    """
+
+    def __init__(self, address: str | None, workers: int, cpus: float) -> None:
+        _need("ray", "ray")
+        import ray
+
+        self.ray = ray
+        self.ours = not ray.is_initialized()
+        if self.ours:
+            size: Any = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
+            try:
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **size)
+            except Exception as error:  # Ray raises its own, and those of what it connects with
+                raise RecipeError(f"launcher ray: {address}: cannot be reached: {error}") from error
+        # a killed worker is our caller's business, which retries from the checkpoint
+        self.task = ray.remote(num_cpus=cpus, max_retries=0)(execute)
+        self.jobs: dict[Any, Job] = {}
+
+    def submit(self, job: Job) -> None:
+        self.jobs[self.task.remote(job)] = job
+
+    def ended(self, timeout: float) -> list[tuple[Job, int]]:
+        if not self.jobs:
+            return []
+        ready, _ = self.ray.wait(list(self.jobs), num_returns=1, timeout=timeout)
+        return [(self.jobs.pop(reference), self._code(reference)) for reference in ready]
+
+    def _code(self, reference: Any) -> int:
+        try:
+            return self.ray.get(reference)
+        except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError):
+            return KILLED
+        except self.ray.exceptions.RayError:
+            return 1
+
+    def close(self) -> None:
+        for reference in self.jobs:
+            self.ray.cancel(reference, force=True)
+        self.jobs.clear()
+        if self.ours:
+            self.ray.shutdown()
+
+
+class SlurmPool:
+    """Jobs of a Slurm cluster.
+
+    Args:
+        settings: cluster, partition, time and cores.
+    """
+
+    def __init__(self, settings: Slurm) -> None:
+        _need("submitit", "slurm")
+        import submitit
+
+        self.executor = submitit.AutoExecutor(folder=settings.folder, cluster=settings.cluster)
+        options: dict[str, Any] = {
+            "timeout_min": settings.minutes,
+            "cpus_per_task": settings.cpus,
+            "name": "cotasp",
+        }
+        if settings.partition is not None:
+            options["slurm_partition"] = settings.partition
+        self.executor.update_parameters(**options)
+        self.jobs: list[tuple[Any, Job]] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append((self.executor.submit(execute, job), job))
+
+    def ended(self, timeout: float) -> list[tuple[Job, int]]:
+        until = time.monotonic() + timeout
+        while True:
+            done = [(handle, job) for handle, job in self.jobs if handle.done()]
+            if done or not self.jobs or time.monotonic() >= until:
+                break
+            time.sleep(_POLL)
+        self.jobs = [pair for pair in self.jobs if pair not in done]
+        return [(job, self._code(handle)) for handle, job in done]
+
+    @staticmethod
+    def _code(handle: Any) -> int:
+        import submitit
+
+        try:
+            return handle.result()
+        except submitit.core.utils.FailedJobError:
+            return 1
+        except submitit.core.utils.UncompletedJobError:  # it left no result: it was killed
+            return KILLED
+
+    def close(self) -> None:
+        for handle, _ in self.jobs:
+            handle.cancel()
+        self.jobs.clear()

@@ -1,0 +1,188 @@
+"""Runs a sweep: what is missing, side by side, to a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cotasp._yaml import parse
+from cotasp.errors import RunError
+from cotasp.recipe import Recipe, dump
+from cotasp.report.runs import RECIPE, SUMMARY, SWEEP, TIMING
+from cotasp.sweep.launchers import Launcher
+from cotasp.sweep.plan import Plan
+from cotasp.sweep.trial import Job, reason
+
+RETRIES = 5  # of a trial whose worker is killed
+_EVERY = 1.0  # s between looks at the trials' progress
+
+
+@dataclass
+class Outcome:
+    """How a trial ended.
+
+    Args:
+        state: `there` before, `done`, `failed` or `killed`.
+        reason: why it failed, or nothing.
+    """
+
+    state: str
+    reason: str = ""
+
+
+def prepare(plan: Plan, out: Path) -> tuple[list[Job], dict[str, Outcome]]:
+    """Writes `sweep.json` and the trials' recipes; says which are missing and which are there.
+
+    Raises:
+        RecipeError: the plan cannot be run; nothing has been written.
+        RunError: a directory holds another recipe's run, or cannot be written.
+    """
+    trials = plan.resolved()
+    for name, recipe in trials.items():
+        _check_same(out / name, recipe)
+    jobs, there = [], {}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / SWEEP).write_text(json.dumps(plan.facts(), indent=2) + "\n", encoding="utf-8")
+        for name, recipe in trials.items():
+            job = make_job(out, name, recipe)
+            if job.finished:
+                there[name] = Outcome("there")
+                continue
+            Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
+            Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
+            jobs.append(job)
+    except OSError as error:
+        raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
+    return jobs, there
+
+
+def make_job(out: Path, name: str, recipe: Recipe) -> Job:
+    """A trial's job; its recipe and log lie beside its run directory."""
+    path = str((out / name).resolve())
+    steps = recipe.steps_per_task * len(recipe.stream.make_tasks())
+    return Job(name, f"{path}.yaml", path, f"{path}.log", steps)
+
+
+def _check_same(path: Path, recipe: Recipe) -> None:
+    """Raises RunError when the directory holds a run of another recipe, or no run."""
+    if not (path / RECIPE).is_file():
+        # a run killed as it began leaves nothing but temporary files, whose names begin with a dot
+        if path.exists() and any(not name.startswith(".") for name in os.listdir(path)):
+            raise RunError(f"{path}: holds something that is no run; choose another --out")
+        return
+    held = parse((path / RECIPE).read_text(encoding="utf-8"), str(path / RECIPE))
+    if held != parse(dump(recipe), "recipe"):
+        raise RunError(f"{path}: holds a run of another recipe; choose another --out, or remove it")
+
+
+def run_sweep(
+    plan: Plan,
+    out: str | Path,
+    launcher: Launcher,
+    *,
+    retries: int = RETRIES,
+    progress: bool = True,
+) -> dict[str, Outcome]:
+    """Runs the trials that are missing; a failure stops no other.
+
+    Args:
+        plan: what to run.
+        out: directory of the sweep; trials that have ended there are kept.
+        launcher: where trials run.
+        retries: how often a trial whose worker is killed is tried again.
+        progress: whether to draw a progress bar on standard error.
+
+    Returns:
+        each trial's outcome, in order.
+    """
+    jobs, outcomes = prepare(plan, Path(out))
+    order = list(plan.resolved())
+    if jobs:
+        pool = launcher.open()
+        try:
+            outcomes |= _run(pool, jobs, outcomes, retries, progress)
+        finally:
+            pool.close()
+    return {name: outcomes[name] for name in order}
+
+
+def _run(
+    pool: Any, jobs: list[Job], there: Mapping[str, Outcome], retries: int, progress: bool
+) -> dict[str, Outcome]:
+    """Submits, waits, retries, and shows how far all trials are."""
+    left = dict.fromkeys(jobs, retries)
+    outcomes: dict[str, Outcome] = {}
+    for job in jobs:
+        pool.submit(job)
+    with tqdm(
+        total=sum(job.steps for job in jobs),
+        disable=not progress,
+        unit="step",
+        unit_scale=True,
+        dynamic_ncols=True,
+        desc=f"{len(jobs)} trials",
+    ) as bar:
+        while len(outcomes) < len(jobs):
+            for job, code in pool.ended(_EVERY):
+                if _killed(code) and left[job] > 0 and not job.finished:
+                    left[job] -= 1
+                    bar.write(f"{job.name}: killed; tried again")
+                    pool.submit(job)
+                    continue
+                outcomes[job.name] = _outcome(job, code)
+                if outcomes[job.name].state != "done":
+                    bar.write(f"{job.name}: {outcomes[job.name].reason}")
+            bar.n = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
+            failed = sum(o.state != "done" for o in outcomes.values())
+            bar.set_postfix_str(
+                f"{len(outcomes) - failed + len(there)} done"
+                + (f", {failed} failed" if failed else "")
+            )
+    return outcomes
+
+
+def _killed(code: int) -> bool:
+    """Whether an exit code tells of a signal, caught (128 more than its number) or not."""
+    return code < 0 or code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+def _outcome(job: Job, code: int) -> Outcome:
+    if code == 0 and job.finished:
+        return Outcome("done")
+    if _killed(code):
+        return Outcome("killed", f"killed too often; see {job.log}")
+    return Outcome("failed", f"{reason(job)}; see {job.log}")
+
+
+def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
+    """One line per trial: how it ended, P, F and the time it took, or why it failed."""
+    width = max(len("trial"), *map(len, outcomes))
+    lines = [f"{'trial':<{width}}  state       P     F  seconds"]
+    for name, outcome in outcomes.items():
+        row = f"{name:<{width}}  {outcome.state:<6}"
+        if outcome.reason:
+            lines.append(f"{row}  {outcome.reason}")
+            continue
+        summary, timing = (_values(Path(out) / name / file) for file in (SUMMARY, TIMING))
+        p, f, seconds = (
+            "-" if value is None else f"{value:.{digits}f}"
+            for value, digits in (
+                (summary.get("performance"), 2),
+                (summary.get("forgetting"), 2),
+                (timing.get("wall_seconds"), 0),
+            )
+        )
+        lines.append(f"{row}  {p:>5} {f:>5}  {seconds:>7}")
+    return "\n".join(lines)
+
+
+def _values(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,76 @@
+"""Estimates and intervals, against rliable where it is installed and against definitions."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from cotasp.report.statistics import estimate, improvement, interquartile_mean, mean
+
+
+def scores(seeds: int, tasks: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((seeds, tasks))
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 1000))
+def test_the_interquartile_mean_is_the_trimmed_mean(seeds, tasks, seed):
+    values = scores(seeds, tasks, seed)
+    assert interquartile_mean(values) == pytest.approx(stats.trim_mean(values.ravel(), 0.25))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 10), (10, 4)])
+def test_intervals_are_those_of_rliable(shape):
+    with warnings.catch_warnings():  # of its dependencies
+        warnings.simplefilter("ignore")
+        library = pytest.importorskip("rliable.library", exc_type=Exception)
+        metrics = pytest.importorskip("rliable.metrics")
+    values = scores(*shape)
+
+    def both(x):
+        return np.array([metrics.aggregate_iqm(x), metrics.aggregate_mean(x)])
+
+    np.random.seed(0)  # noqa: NPY002  (rliable draws from the global state)
+    points, intervals = library.get_interval_estimates({"a": values}, both, reps=4000)
+    for column, statistic in enumerate((interquartile_mean, mean)):
+        ours = estimate(values, statistic, 20_000)
+        assert ours.value == pytest.approx(points["a"][column])
+        width = intervals["a"][1, column] - intervals["a"][0, column]
+        assert [ours.low, ours.high] == pytest.approx(intervals["a"][:, column], abs=0.08 * width)
+
+
+def test_one_seed_has_no_interval():
+    assert estimate(scores(1, 5), mean)[1:] == (None, None)
+    assert estimate(np.full((3, 2), np.nan), mean).value is None
+
+
+def test_an_interval_is_the_same_every_time_and_narrows_with_seeds():
+    few, many = estimate(scores(4, 5), mean), estimate(scores(64, 5), mean)
+    assert few == estimate(scores(4, 5), mean)
+    assert few.high - few.low > 2 * (many.high - many.low)
+
+
+def test_improvement_counts_pairs_and_halves_ties():
+    ours = np.array([[1.0, 0.5], [0.0, 0.5]])
+    theirs = np.array([[0.0, 0.5], [1.0, 0.0]])
+    assert improvement(ours, theirs).value == pytest.approx((1 + 0 + 0.5 + 1) / 4)
+    assert improvement(ours, ours)[:3] == (0.5, 0.5, 0.5)
+
+
+def test_improvement_is_paired_by_seed():
+    """Seeds of very different luck: unpaired, nothing could be said."""
+    luck = np.linspace(0, 0.9, 10)[:, None] * np.ones((1, 3))
+    better = improvement(luck + 0.01, luck)
+    assert (better.value, better.low) == (1.0, 1.0)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    random = np.random.default_rng(1)
+    covered = [
+        not estimate(random.normal(size=(10, 5)), mean, 500).excludes(0.0) for _ in range(300)
+    ]
+    assert 0.88 <= np.mean(covered) <= 0.98

@@ -1,0 +1,130 @@
+"""The report's files and its command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cotasp.__main__ import main
+from tests.report.synthetic import make_run, make_runs, recipe
+
+ROOT = Path(__file__).parents[2]
+VARIANTS = {
+    "a": (("dictionary.update=anchored",), 0.9),
+    "f": (("dictionary.update=frozen",), 0.4),
+}
+TABLES = ["recipes", "results", "tasks", "dictionaries", "cost"]
+
+
+@pytest.fixture
+def runs(tmp_path) -> Path:
+    return make_runs(tmp_path / "runs", VARIANTS, range(3))
+
+
+def test_the_command_writes_tables_and_page_and_ends_clearly(runs, capsys):
+    assert main(["report", str(runs)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"done: 6 runs, 2 variants; see {runs}/report/index.html"
+    names = {path.name for path in (runs / "report").iterdir()}
+    assert names == {"index.html", *(f"{t}.{e}" for t in TABLES for e in ("md", "csv", "tex"))}
+    assert (runs / "report" / "results.md").read_text() in out
+    # a report among the runs is no run
+    assert main(["report", str(runs)]) == 0
+    assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize("table", TABLES[1:])
+def test_every_table_says_protocol_and_seeds(runs, table):
+    main(["report", str(runs)])
+    text = (runs / "report" / f"{table}.md").read_text()
+    stamp = json.loads((runs / "a" / "seed0" / "summary.json").read_text())["protocol"]["hash"]
+    assert f"Protocol {stamp}" in text
+    assert "seeds" in text
+
+
+def test_csv_is_read_by_a_csv_reader(runs):
+    main(["report", str(runs)])
+    lines = (runs / "report" / "tasks.csv").read_text().splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert len(rows) == 2 * 3
+    assert {row["variant"] for row in rows} == {"update=anchored", "update=frozen"}
+
+
+def test_every_figure_is_saved_as_png_and_svg(runs, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(runs), "--out", str(tmp_path / "out"), "--figures"]) == 0
+    names = ("aggregates", "success", "plane", "threshold", "similarity", "dictionaries")
+    for name in names:
+        assert (tmp_path / "out/figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (tmp_path / "out/figures" / f"{name}.svg").read_text()[:2000]
+
+
+def test_without_matplotlib_figures_are_refused_before_anything_is_written(
+    runs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("cotasp.report.images.find_spec", lambda name: None)
+    assert main(["report", str(runs), "--out", str(tmp_path / "out"), "--figures"]) == 2
+    assert 'pip install "cotasp[report]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_prints_what_differs_and_a_verdict(runs, capsys):
+    assert main(["report", "--compare", str(runs / "f"), str(runs / "a")]) == 0
+    out = capsys.readouterr().out
+    assert "dictionary.update" in out
+    assert out.splitlines()[-1].startswith("done: P too few seeds to say")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "name run directories"),
+        (["nowhere"], "report: found no finished run; nowhere: no such directory"),
+        (["runs", "--compare", "runs/a", "runs/f"], "name run directories"),
+        (["runs", "--baseline", "update=frozn"], "Did you mean 'update=frozen'"),
+        (["runs", "--out", "file/report"], "file/report: cannot write the report"),
+        (["sweep.yaml"], "sweep.yaml: no such directory"),
+    ],
+)
+def test_mistakes_are_one_line(argv, message, runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert main(["report", *argv]) in (1, 2)
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_runs_of_other_sizes_are_reported_together_when_asked(runs, tmp_path, capsys):
+    make_run(tmp_path / "more", recipe(5, 4), 0)
+    argv = ["report", str(runs), str(tmp_path / "more"), "--out", str(tmp_path / "out")]
+    assert main(argv) == 2
+    assert "--mix-protocols" in capsys.readouterr().err
+    assert main([*argv, "--mix-protocols"]) == 0
+    assert "PROTOCOLS ARE MIXED" in capsys.readouterr().out
+
+
+def test_a_report_imports_no_torch(runs):
+    code = (
+        "import sys; from cotasp.__main__ import main; "
+        f"main(['report', {str(runs)!r}]); "
+        "print({'torch', 'matplotlib', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_many_runs_stay_within_the_limits_of_time_memory_and_size(tmp_path):
+    """A quarter of what `benchmarks/report.py` measures."""
+    command = [sys.executable, str(ROOT / "benchmarks/report.py"), "--variants", "10"]
+    subprocess.run([*command, "--json", str(tmp_path / "found.json")], check=True)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["runs"] == 50
+    assert found["processor_seconds"] < 10
+    assert found["peak_memory_bytes"] < 2**30
+    assert found["html_bytes"] < 5e6

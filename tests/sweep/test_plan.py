@@ -1,0 +1,137 @@
+"""Which trials a sweep has, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cotasp.errors import RecipeError
+from cotasp.recipe import load, loads
+from cotasp.sweep.plan import Plan, axis_of, directory_name, load_sweep, seeds_of, split_values
+
+ROOT = Path(__file__).parents[2]
+SMOKE = ROOT / "recipes" / "smoke.yaml"
+SWEEPS = sorted((ROOT / "recipes" / "ablations").glob("*.yaml"))
+
+
+def plan(*axes: str, **more) -> Plan:
+    return Plan(recipe=SMOKE, axes=dict(map(axis_of, axes)), **more)
+
+
+def test_every_combination_of_axes_and_seeds_is_a_trial():
+    made = plan("dictionary.update=online,frozen", "agent.gamma=0.9,0.8", seeds=(0, 3))
+    trials = made.resolved()
+    assert len(trials) == 8
+    chosen = trials["dictionary.update=frozen,agent.gamma=0.8/seed3"]
+    assert chosen == load(SMOKE, ["dictionary.update=frozen", "agent.gamma=0.8", "seed=3"])
+
+
+def test_without_axes_there_is_one_variant():
+    assert list(plan(seeds=(0, 1)).resolved()) == ["all/seed0", "all/seed1"]
+
+
+@given(st.lists(st.sampled_from(["1", "[1,2]", "{a: 1, b: [2,3]}", "x"]), min_size=1))
+def test_commas_within_brackets_do_not_split(values):
+    assert split_values(",".join(values)) == values
+
+
+@given(st.text(min_size=1, max_size=200))
+def test_directories_are_safe_and_apart(name):
+    made = directory_name(name)
+    assert made == directory_name(name)
+    assert not set(made) & set('/\\:*?"<>| \n\0')
+    assert made not in ("", ".", "..")
+    assert directory_name(name + "x") != made
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (["dictionary.updat=online,frozen"], "unknown key 'updat'. Did you mean 'update'?"),
+        (["dictionary.update=onlin"], "unknown update 'onlin'. Did you mean 'online'?"),
+        (["dictionary.update=online", "dictionary.update.forgetting=0.5"], "contradict"),
+        (["agent.gamma=0.9,0.90"], "are the same recipe"),
+        (["seed=1,2"], "name them by --seeds"),
+        (["mask=step,dense", "mask.gradient=identity,clipped"], "both set mask"),
+    ],
+)
+def test_axes_that_cannot_be_are_refused(axes, message):
+    with pytest.raises(RecipeError) as caught:
+        plan(*axes).resolved()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["agent.gamma", "agent.gamma=", "=3", ""])
+def test_an_axis_that_names_nothing_is_refused(text):
+    with pytest.raises(RecipeError, match="expected key=value"):
+        axis_of(text)
+
+
+def test_the_baseline_is_a_variant():
+    with pytest.raises(RecipeError, match=r"Did you mean 'agent\.gamma=0\.9'"):
+        plan("agent.gamma=0.9,0.8", baseline="gamma=0.9").resolved()
+
+
+@pytest.mark.parametrize("given", [0, -1, [], [1, 1], "x", True, [1.5]])
+def test_seeds_are_a_number_or_a_list(given):
+    with pytest.raises(RecipeError, match="seeds"):
+        seeds_of(given, "here")
+    assert (seeds_of(3, ""), seeds_of([7, 2], "")) == ((0, 1, 2), (7, 2))
+
+
+def test_single_tasks_are_trials_of_the_baseline():
+    made = plan("agent.gamma=0.9,0.8", baseline="agent.gamma=0.8", baselines=True).resolved()
+    single = made["single/left/seed0"]
+    assert single.stream.goals == ("left",)
+    assert single.agent.gamma == 0.8
+    assert [name for name in made if name.startswith("single/")] == [
+        f"single/{goal}/seed0" for goal in ("right", "left", "top")
+    ]
+
+
+@pytest.mark.parametrize("stream", ["cw10", "{name: metaworld, tasks: [reach-v3, reach-v3]}"])
+def test_meta_world_tasks_can_be_learned_alone(stream, tmp_path):
+    (tmp_path / "r.yaml").write_text(f"stream: {stream}\n")
+    made = Plan(recipe=tmp_path / "r.yaml", baselines=True).resolved()
+    whole = loads(f"stream: {stream}").stream.make_tasks()
+    singles = {k: v for k, v in made.items() if k.startswith("single/")}
+    assert len(singles) == len({task.env for task in whole})
+    for recipe in singles.values():
+        (task,) = recipe.stream.make_tasks()
+        assert task.text == next(t.text for t in whole if t.env == task.env)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_every_shipped_sweep_can_be_run(path):
+    """It opens with its command and its question, names a baseline, and its variants differ."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    command = f"# cotasp sweep recipes/ablations/{path.name}"
+    assert lines[0] in (command, f"{command} --out runs/{path.stem}")
+    assert lines[1].startswith("question: ")
+    made = load_sweep(path)
+    assert made.question.endswith(("?", "."))
+    assert len(made.recipes()) >= 2
+    assert made.baseline in made.recipes()
+    assert len(made.seeds) >= 3
+
+
+def test_a_sweep_is_not_taken_for_a_recipe():
+    with pytest.raises(RecipeError, match=r"a sweep, not a recipe; run it with `cotasp sweep"):
+        load(SWEEPS[0])
+
+
+def test_a_sweep_file_is_checked_by_key(tmp_path):
+    for body, message in (
+        ("recipe: r.yaml\naxis: {}\n", "unknown key 'axis'. Did you mean 'axes'?"),
+        ("axes: {}\n", "missing key 'recipe'"),
+        ("recipe: r.yaml\naxes: {seed: 3}\n", "axes.seed"),
+        ("recipe: r.yaml\naxes: {seed: []}\n", "names nothing"),
+        ("recipe: r.yaml\naxes: {x: {a: b}}\n", "axes.x.a"),
+    ):
+        (tmp_path / "s.yaml").write_text(body)
+        with pytest.raises(RecipeError) as caught:
+            load_sweep(tmp_path / "s.yaml")
+        assert message in str(caught.value)

@@ -1,0 +1,231 @@
+"""Sweeps as they run: idempotent, undisturbed by failures and kills, alike for every launcher."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cotasp.errors import RecipeError, RunError
+from cotasp.sweep import trial
+from cotasp.sweep.launchers import Local, Ray, Slurm
+from cotasp.sweep.plan import Plan, axis_of
+from cotasp.sweep.running import outcome_table, run_sweep
+
+TINY = """
+stream: {name: point, goals: [left, right], horizon: 10}
+steps_per_task: 300
+frames_per_batch: 10
+encoder: random
+dictionary: {lmbda: 0.01}
+actor: {hidden: [64]}
+agent: {critic: {hidden: [16]}, batch_size: 16, warmup_steps: 20, distillation_updates: 0}
+evaluation: {every: 150, episodes: 2, average: 1}
+"""
+pytestmark = pytest.mark.slow
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plan(recipe) -> Plan:
+    return Plan(
+        recipe=recipe, axes=dict([axis_of("dictionary.update=online,frozen")]), seeds=(0, 1)
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(plan, tmp_path_factory) -> Path:
+    """A sweep with the local launcher."""
+    out = tmp_path_factory.mktemp("sweep")
+    outcomes = run_sweep(plan, out, Local(workers=2), progress=False)
+    assert {o.state for o in outcomes.values()} == {"done"}, outcomes
+    return out
+
+
+def summaries(out: Path) -> dict[str, dict]:
+    """What every trial found, without what depends on the clock."""
+    found = {}
+    for path in sorted(out.rglob("summary.json")):
+        summary = json.loads(path.read_text())
+        summary.pop("wall_seconds", None)
+        found[str(path.parent.relative_to(out))] = summary
+    return found
+
+
+def test_a_sweep_runs_every_trial(plan, undisturbed):
+    assert set(summaries(undisturbed)) == set(plan.resolved())
+    facts = {json.dumps(s["task_facts"]) for s in summaries(undisturbed).values()}
+    assert len(facts) == 4, "rules and seeds make no difference: what follows would show nothing"
+
+
+def test_again_nothing_runs_and_what_is_missing_does(plan, undisturbed, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("summary.json")}
+    outcomes = run_sweep(plan, undisturbed, Local(), progress=False)
+    assert {o.state for o in outcomes.values()} == {"there"}
+    assert before == {path: path.stat().st_mtime_ns for path in undisturbed.rglob("summary.json")}
+    lines = outcome_table(outcomes, undisturbed).splitlines()
+    assert len(lines) == 1 + len(outcomes)
+    assert all("there" in line for line in lines[1:])
+
+
+def test_another_recipe_is_not_taken_for_what_is_there(plan, undisturbed):
+    other = Plan(plan.recipe, plan.axes, plan.seeds, overrides=["agent.gamma=0.5"])
+    with pytest.raises(RunError, match="holds a run of another recipe"):
+        run_sweep(other, undisturbed, Local(), progress=False)
+
+
+def test_what_is_no_run_is_never_removed(plan, tmp_path):
+    other = tmp_path / "dictionary.update=online" / "seed0"
+    other.mkdir(parents=True)
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="holds something that is no run"):
+        run_sweep(plan, tmp_path, Local(), progress=False)
+    assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
+
+
+def test_a_trial_that_fails_stops_no_other(recipe, undisturbed, tmp_path):
+    axes = {"what": {"good": ["dictionary.update=online"], "bad": ["dictionary.lmbda=50"]}}
+    plan = Plan(recipe=recipe, axes=axes)
+    outcomes = run_sweep(plan, tmp_path, Local(workers=1), progress=False)
+    assert outcomes["what=good/seed0"].state == "done"
+    bad = outcomes["what=bad/seed0"]
+    assert bad.state == "failed"
+    assert "recipe.dictionary.lmbda: 50 is too large" in bad.reason
+    assert str(tmp_path / "what=bad" / "seed0.log") in bad.reason
+    assert bad.reason in outcome_table(outcomes, tmp_path)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+@linux
+def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tmp_path):
+    """Three kills -9 at random moments of a sweep of four trials."""
+    command = [sys.executable, "-m", "cotasp", "sweep", str(plan.recipe), "--seeds", "2"]
+    command += ["--axis", "dictionary.update=online,frozen", "--workers", "2", "--quiet"]
+    sweep = subprocess.Popen(
+        [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    chance, kills = random.Random(3), 0
+    while kills < 3 and sweep.poll() is None:
+        time.sleep(chance.uniform(0.3, 1.8))
+        alive = children(sweep.pid)
+        if alive:
+            os.kill(chance.choice(alive), signal.SIGKILL)
+            kills += 1
+    out, err = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0, err.decode()
+    assert kills == 3
+    assert out.decode().splitlines()[-1].startswith("done: 4 of 4 trials have ended")
+    assert summaries(tmp_path) == summaries(undisturbed)
+    logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
+    assert logs.count("$ ") == 4 + kills
+
+
+def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", 0.2)
+    name = next(iter(plan.resolved()))
+    (tmp_path / name).parent.mkdir(parents=True)
+    with open(tmp_path / f"{name}.log", "ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match="another process is at work on this trial"):
+            run_sweep(plan, tmp_path, Local(workers=1), progress=False)
+    assert not (tmp_path / name).exists()
+
+
+@linux
+def test_a_trial_dies_with_its_sweep(plan, tmp_path):
+    command = [sys.executable, "-m", "cotasp", "sweep", str(plan.recipe), "--quiet"]
+    sweep = subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.DEVNULL)
+    while not (running := children(sweep.pid)):
+        time.sleep(0.02)
+    sweep.kill()
+    sweep.wait()
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in running):
+        assert time.monotonic() < until, "the trial goes on alone"
+        time.sleep(0.05)
+
+
+def kill_a_worker(out: Path, killed: list[int]) -> None:
+    """Kills the process that has started a trial, as soon as there is one."""
+    while not killed:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                argv = (folder / "cmdline").read_bytes().decode().split("\0")
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError):  # it has ended
+                continue
+            if "cotasp" in argv and "run" in argv and any(a.startswith(str(out)) for a in argv):
+                os.kill(parent, signal.SIGKILL)
+                killed.append(parent)
+                return
+        time.sleep(0.05)
+
+
+@linux
+def test_ray_gives_the_same_results_though_a_worker_is_killed(plan, undisturbed, tmp_path):
+    """A cluster of two nodes, both on this machine."""
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    plan, killed = replace(plan, seeds=(0,)), []
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    threading.Thread(target=kill_a_worker, args=(tmp_path, killed), daemon=True).start()
+    try:
+        launcher = Ray(address=cluster.address)
+        outcomes = run_sweep(plan, tmp_path, launcher, progress=False)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert killed
+    assert {o.state for o in outcomes.values()} == {"done"}, outcomes
+    expected = summaries(undisturbed)
+    assert summaries(tmp_path) == {name: expected[name] for name in plan.resolved()}
+
+
+def test_slurm_jobs_give_the_same_results(plan, undisturbed, tmp_path):
+    """submitit's local executor stands for the cluster."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    plan = replace(plan, seeds=(0,))
+    launcher = Slurm(cluster="local", folder=str(tmp_path / "slurm"))
+    outcomes = run_sweep(plan, tmp_path / "out", launcher, progress=False)
+    assert {o.state for o in outcomes.values()} == {"done"}, outcomes
+    expected = summaries(undisturbed)
+    assert summaries(tmp_path / "out") == {name: expected[name] for name in plan.resolved()}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Local(workers=0), "Local.workers: expected at least 1"),
+        (lambda: Ray(cpus=0), "Ray.cpus: expected above 0"),
+        (lambda: Slurm(minutes=0), "Slurm.minutes: expected at least 1"),
+        (lambda: Slurm(cluster="moon"), "Slurm.cluster: expected slurm or local"),
+    ],
+)
+def test_launchers_check_their_fields(make, message):
+    with pytest.raises(RecipeError, match=message):
+        make()
