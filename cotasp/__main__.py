@@ -22,6 +22,7 @@ EPILOG = """examples:
   cotasp show recipes/smoke.yaml dictionary.lmbda=1e-2
   cotasp list solver
   cotasp evaluate runs/smoke-seed0
+  cotasp export runs/smoke-seed0 --task right --out right.pt2
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored --seeds 5
   cotasp report runs/smoke-sweep
 """
@@ -106,6 +107,11 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("dir", metavar="DIR", help="run directory")
     evaluate.add_argument("--episodes", type=int, help="episodes per task")
     evaluate.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")
+
+    export = command("export", _export, "Write a task's policy for use without this package.")
+    export.add_argument("dir", metavar="DIR", help="run directory")
+    export.add_argument("--task", required=True, metavar="NAME", help="as in the run's table")
+    export.add_argument("--out", required=True, metavar="FILE", help="NAME.pt2 or NAME.onnx")
 
     from cotasp.report import command as report
     from cotasp.sweep import command as sweep
@@ -200,6 +206,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         )
     mean = sum(score.success for score in scores.values()) / len(scores)
     print(f"done: mean success {mean:.3f} over {len(scores)} tasks")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    _prepare_process()
+    from cotasp.continual.saved import export_run
+
+    network = export_run(arguments.dir, arguments.task, arguments.out)
+    size = Path(arguments.out).stat().st_size / 1e3
+    print(
+        f"done: {arguments.out}, {size:,.0f} kB; hidden layers of {list(network.hidden)}, "
+        f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}]"
+    )
 
 
 def _prepare_process(threads: int = 1) -> None:

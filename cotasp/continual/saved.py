@@ -14,7 +14,10 @@ from cotasp.continual.protocol import COMPARABLE
 from cotasp.continual.rundir import SUMMARY, RunDirectory
 from cotasp.errors import RecipeError, RunError
 from cotasp.learning.agent import Learner
+from cotasp.modules.export import check_target, export_policy
+from cotasp.modules.policy import MetaPolicy
 from cotasp.recipe import Recipe
+from cotasp.registry import suggest
 from cotasp.tasks.task import Task
 
 
@@ -66,6 +69,31 @@ def evaluate_run(
         return {task.name: evaluator(i, learner.policy(i)) for i, task in enumerate(tasks)}
     finally:
         evaluator.close()
+
+
+def export_run(path: str | Path, task: str, out: str | Path) -> MetaPolicy:
+    """Writes the deterministic policy of one task of a run, from its last checkpoint.
+
+    Args:
+        path: run directory.
+        task: its name in the stream.
+        out: see `cotasp.modules.export_policy`.
+
+    Returns:
+        the sub-network that was written.
+
+    Raises:
+        RecipeError: no such task, or a file of another ending.
+        RunError: see `load_run`; or the file cannot be written.
+    """
+    check_target(out)
+    _, tasks, learner = load_run(path)
+    names = [each.name for each in tasks]
+    if task not in names:
+        raise RecipeError(f"--task: unknown task {task!r}. {suggest(task, names)}")
+    network = learner.sub_network(names.index(task))
+    export_policy(network, out)
+    return network
 
 
 def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str, float]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tensordict import TensorDictBase
     from tensordict.nn import TensorDictModuleBase
 
+    from cotasp.modules.policy import MetaPolicy
+
 
 @dataclass(frozen=True)
 class Method:
@@ -79,6 +81,10 @@ class Learner(Protocol):
         TorchRL's exploration type.  A finished task gets its own, the one in training what it
         would keep if it ended now, a later one what its text alone gives.
         """
+        ...
+
+    def sub_network(self, task: int) -> MetaPolicy:
+        """The network of `policy(task)`, cut out of the meta-policy: a copy that needs no mask."""
         ...
 
     def summary(self) -> dict[str, Any]:

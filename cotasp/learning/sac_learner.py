@@ -265,7 +265,7 @@ class SACLearner:
         }
         return facts | {"updates": float(self.updates)}
 
-    def policy(self, task: int) -> TensorDictModule:
+    def sub_network(self, task: int) -> MetaPolicy:
         if self.in_training:
             self.sub.write_back()  # without protection, other tasks' policies train along
         if self.ownership.finished[task]:
@@ -274,8 +274,11 @@ class SACLearner:
             mask = self.final_mask()
         else:
             mask = self.prompt_mask(self.embeddings[task])
+        return extract(self.meta_policy, mask)
+
+    def policy(self, task: int) -> TensorDictModule:
         acting = ActingPolicy(self.problem.action_dim, self.device)
-        acting.act_by(extract(self.meta_policy, mask))
+        acting.act_by(self.sub_network(task))
         return TensorDictModule(acting, ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ def plain_module(policy: MetaPolicy) -> nn.Sequential:
         policy: computed without a mask; cut a task's out of the meta-policy with `extract`.
 
     Example:
+        >>> from cotasp.modules import extract
         >>> plain_module(extract(MetaPolicy(3, 2, (8, 8)), torch.tensor([1.0, 0.0] * 8)))
         Sequential(
           (0): Linear(in_features=3, out_features=4, bias=True)
@@ -52,6 +53,16 @@ def _copy(layer: nn.Linear) -> nn.Linear:
     return copy.requires_grad_(False)
 
 
+def check_target(path: str | Path) -> Path:
+    """Raises what `export_policy` would raise because of its path, before anything is done."""
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise RecipeError(f"{path}: expected a file ending with {' or '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise RunError(f"{path.parent}: no such directory; make it first")
+    return path
+
+
 def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
     """Writes `plain_module(policy)` for any batch size, on the CPU.
 
@@ -64,11 +75,7 @@ def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
         RecipeError: another ending.
         RunError: the directory is not there, or the ONNX exporter.
     """
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise RecipeError(f"{path}: expected a file ending with {' or '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise RunError(f"{path.parent}: no such directory; make it first")
+    path = check_target(path)
     module = plain_module(policy).cpu()
     example: Tensor = torch.zeros(2, policy.body.in_features)
     batch = ({0: torch.export.Dim("batch", min=1)},)
