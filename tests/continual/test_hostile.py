@@ -165,13 +165,17 @@ def changed_tensors(out: Path, change) -> None:
         ("/learner/codes", torch.zeros(2, 7)),
         ("/learner/embeddings", torch.zeros(1, 1)),
         ("/learner/training/code", torch.zeros(5)),
-        ("/learner/values/critic_optimiser/0/exp_avg", torch.zeros(0)),
+        ("/learner/values/critic_optimiser/exp_avg/0", torch.zeros(0)),
         ("/collection/now/observation", torch.zeros(9, 9)),
         ("/random/torch_cpu", torch.zeros(3, dtype=torch.uint8)),
     ],
 )
 def test_tensors_of_wrong_shapes_are_refused(place, value, out, capsys):
-    changed_tensors(out, lambda tensors: tensors.update({place: value}))
+    def change(tensors):
+        assert place in tensors
+        tensors[place] = value
+
+    changed_tensors(out, change)
     assert main(["resume", str(out), "--quiet"]) == 1
     error = capsys.readouterr().err
     assert f"{NEWEST}: cannot be loaded: " in error
