@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 
 import torch
@@ -82,8 +84,11 @@ def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
     if path.suffix == ".pt2":
         torch.export.save(torch.export.export(module, (example,), dynamic_shapes=batch), path)
         return path
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
     try:
-        program = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own
+            program = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
     except ImportError as error:
         raise RunError(f"{path}: torch's ONNX exporter needs {error.name}; install it") from error
     program.save(path)

@@ -1,0 +1,41 @@
+"""`cotasp export`: a task's policy leaves its run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from cotasp.__main__ import main
+from cotasp.continual.saved import load_run
+
+
+@pytest.mark.parametrize("task", ["right", "left"])
+def test_what_is_written_acts_as_the_run_is_evaluated(undisturbed, tmp_path, task, capsys):
+    out = tmp_path / "policy.pt2"
+    assert main(["export", str(undisturbed), "--task", task, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"done: {out}, ")
+    _, tasks, learner = load_run(undisturbed)
+    policy = learner.policy([each.name for each in tasks].index(task))
+    observation = torch.randn(3, learner.problem.observation_dim)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        expected = policy.module(observation)
+    action = torch.export.load(out).module()(observation)
+    torch.testing.assert_close(action, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "out", "code", "message"),
+    [
+        ("right", "x.zip", 2, "x.zip: expected a file ending with .pt2 or .onnx"),
+        ("right", "no/x.pt2", 1, "no: no such directory; make it first"),
+        ("rihgt", "x.pt2", 2, "--task: unknown task 'rihgt'. Did you mean 'right'?"),
+    ],
+)
+def test_refusals_leave_nothing(
+    undisturbed, tmp_path, monkeypatch, task, out, code, message, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(undisturbed), "--task", task, "--out", out]) == code
+    assert capsys.readouterr().err == f"cotasp: error: {message}\n"
+    assert not list(tmp_path.iterdir())
