@@ -14,6 +14,7 @@ from cotasp.sweep.launchers import KILLED, Slurm
 from cotasp.sweep.trial import Job, execute, start
 
 _POLL = 0.05  # s
+_GRACE = 60.0  # s that trials which are stopped have for a checkpoint
 
 
 def _need(package: str, extra: str) -> None:
@@ -60,13 +61,15 @@ class LocalPool:
         self.waiting.clear()
         for process in self.running.values():
             process.terminate()
-        for process in self.running.values():
-            try:
-                process.wait(20)  # time for a last checkpoint
-            except subprocess.TimeoutExpired:
+        until = time.monotonic() + _GRACE
+        try:
+            while any(p.poll() is None for p in self.running.values()) and time.monotonic() < until:
+                time.sleep(_POLL)
+        finally:  # also when a second Ctrl-C ends the waiting
+            for process in self.running.values():
                 process.kill()
                 process.wait()
-        self.running.clear()
+            self.running.clear()
 
 
 class RayPool:

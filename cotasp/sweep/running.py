@@ -13,7 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from cotasp._yaml import parse
-from cotasp.errors import RunError
+from cotasp.continual.stopping import StopRequest
+from cotasp.errors import RunError, RunStopped
 from cotasp.recipe import Recipe, dump
 from cotasp.report.runs import RECIPE, SUMMARY, SWEEP, TIMING
 from cotasp.sweep.launchers import Launcher
@@ -21,7 +22,7 @@ from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, reason
 
 RETRIES = 5  # of a trial whose worker is killed
-_EVERY = 1.0  # s between looks at the trials' progress
+_EVERY = 0.3  # s between looks at the trials' progress
 
 
 @dataclass
@@ -102,20 +103,29 @@ def run_sweep(
 
     Returns:
         each trial's outcome, in order.
+
+    Raises:
+        RunStopped: SIGTERM or SIGINT asked for it; the same sweep goes on where its trials were.
     """
     jobs, outcomes = prepare(plan, Path(out))
     order = list(plan.resolved())
     if jobs:
         pool = launcher.open()
         try:
-            outcomes |= _run(pool, jobs, outcomes, retries, progress)
+            with StopRequest() as stop:  # Ray has its own, until its pool is open
+                outcomes |= _run(pool, jobs, outcomes, retries, progress, stop)
         finally:
             pool.close()
     return {name: outcomes[name] for name in order}
 
 
 def _run(
-    pool: Any, jobs: list[Job], there: Mapping[str, Outcome], retries: int, progress: bool
+    pool: Any,
+    jobs: list[Job],
+    there: Mapping[str, Outcome],
+    retries: int,
+    progress: bool,
+    stop: StopRequest,
 ) -> dict[str, Outcome]:
     """Submits, waits, retries, and shows how far all trials are."""
     left = dict.fromkeys(jobs, retries)
@@ -140,6 +150,12 @@ def _run(
                 outcomes[job.name] = _outcome(job, code)
                 if outcomes[job.name].state != "done":
                     bar.write(f"{job.name}: {outcomes[job.name].reason}")
+            if stop.signal is not None and len(outcomes) < len(jobs):
+                raise RunStopped(
+                    f"stopped by {stop.signal.name}, {len(outcomes) + len(there)} of "
+                    f"{len(jobs) + len(there)} trials have ended; the same command goes on",
+                    stop.signal,
+                )
             bar.n = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
             failed = sum(o.state != "done" for o in outcomes.values())
             bar.set_postfix_str(

@@ -96,6 +96,7 @@ def start(job: Job) -> subprocess.Popen:
             stdout=log,  # which hands the lock on
             stderr=log,
             env=environment,
+            start_new_session=True,  # the terminal's Ctrl-C is the sweep's, which passes on one
             preexec_fn=None if _LIBC is None else _die_with_parent,
         )
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from cotasp.errors import RecipeError, RunError
+from cotasp.recipe import load
 from cotasp.sweep import trial
 from cotasp.sweep.launchers import Local, Ray, Slurm
 from cotasp.sweep.plan import Plan, axis_of
-from cotasp.sweep.running import outcome_table, run_sweep
+from cotasp.sweep.running import make_job, outcome_table, run_sweep
 
 TINY = """
 stream: {name: point, goals: [left, right], horizon: 10}
@@ -166,6 +167,28 @@ def test_a_trial_dies_with_its_sweep(plan, tmp_path):
     while any(Path(f"/proc/{pid}/cmdline").exists() for pid in running):
         assert time.monotonic() < until, "the trial goes on alone"
         time.sleep(0.05)
+
+
+@linux
+def test_a_sweep_that_is_stopped_stops_its_trials_where_they_can_go_on(recipe, tmp_path):
+    """As Ctrl-C does, SIGINT goes to the sweep's process group, and SIGTERM to the sweep alone."""
+    command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), "steps_per_task=1500"]
+    command += ["--seeds", "2", "--workers", "2", "--quiet", "--out", str(tmp_path)]
+    jobs = [make_job(tmp_path, f"all/seed{seed}", load(recipe)) for seed in (0, 1)]
+    for number, send in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
+        before = [job.progress() for job in jobs]
+        sweep = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        while not all(job.progress() > steps for job, steps in zip(jobs, before)):
+            time.sleep(0.02)
+            assert sweep.poll() is None
+        send(sweep.pid, number)
+        err = sweep.communicate(timeout=60)[1].decode()
+        assert sweep.returncode == 128 + number
+        assert err.startswith(f"cotasp: stopped by {number.name}, 0 of 2 trials have ended; ")
+        for job in jobs:
+            last = Path(job.log).read_text().splitlines()[-1]
+            assert last.startswith("cotasp: stopped by SIGTERM in task"), last
+    assert all(Path(job.log).read_text().count(" -m cotasp resume ") == 1 for job in jobs)
 
 
 def kill_a_worker(out: Path, killed: list[int]) -> None:
