@@ -132,8 +132,8 @@ def aggregates(study: Study) -> Figure:
             title = f"{SYMBOLS[metric]}: {metric.replace('_', ' ')}"
             charts.append(Chart(title, "", unit, series, ("mean", "IQM"), joined=False))
     text = (
-        "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, stratified "
-        "bootstrap over seeds; a point without a bar has one seed."
+        "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, bootstrap "
+        "over whole seeds; a point without a bar has one seed."
     )
     return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
 

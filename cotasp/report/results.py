@@ -44,9 +44,9 @@ def metric_notes(study: Study, metrics: Iterable[str]) -> list[str]:
     formulas: Mapping[str, str] = next(iter(study.protocols.values())).get("formulas", FORMULAS)
     notes = [f"{formulas.get(metric, FORMULAS[metric])}." for metric in metrics]
     notes.append(
-        f"[ ]: {CONFIDENCE:.0%} interval, stratified bootstrap over seeds "
-        f"({REPETITIONS:,} resamples, arXiv 2108.13264); IQM: interquartile mean over seeds and "
-        f"tasks."
+        f"[ ]: {CONFIDENCE:.0%} interval, bootstrap over whole seeds ({REPETITIONS:,} resamples), "
+        f"because the tasks of a run share one network; IQM: interquartile mean over seeds and "
+        f"tasks (arXiv 2108.13264)."
     )
     return notes
 
