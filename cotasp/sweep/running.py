@@ -171,7 +171,7 @@ def _killed(code: int) -> bool:
 
 
 def _outcome(job: Job, code: int) -> Outcome:
-    if code == 0 and job.finished:
+    if job.finished:  # whatever became of its process then
         return Outcome("done")
     if _killed(code):
         return Outcome("killed", f"killed too often; see {job.log}")

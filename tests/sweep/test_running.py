@@ -61,13 +61,9 @@ def undisturbed(plan, tmp_path_factory) -> Path:
 
 
 def summaries(out: Path) -> dict[str, dict]:
-    """What every trial found, without what depends on the clock."""
-    found = {}
-    for path in sorted(out.rglob("summary.json")):
-        summary = json.loads(path.read_text())
-        summary.pop("wall_seconds", None)
-        found[str(path.parent.relative_to(out))] = summary
-    return found
+    """What every trial found."""
+    paths = sorted(out.rglob("summary.json"))
+    return {str(path.parent.relative_to(out)): json.loads(path.read_text()) for path in paths}
 
 
 def test_a_sweep_runs_every_trial(plan, undisturbed):
@@ -150,9 +146,26 @@ def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     (tmp_path / name).parent.mkdir(parents=True)
     with open(tmp_path / f"{name}.log", "ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="another process is at work on this trial"):
-            run_sweep(plan, tmp_path, Local(workers=1), progress=False)
+        outcomes = run_sweep(replace(plan, seeds=(0,)), tmp_path, Local(workers=1), progress=False)
     assert not (tmp_path / name).exists()
+    refused = outcomes.pop(name)
+    assert refused.state == "failed"
+    assert "another process is at work on this trial" in refused.reason
+    assert [outcome.state for outcome in outcomes.values()] == ["done"]
+
+
+def ends(pool, job: trial.Job) -> int:
+    """The exit code of a pool's only job."""
+    pool.submit(job)
+    until = time.monotonic() + 60
+    while not (ended := list(pool.ended(1.0))):
+        assert time.monotonic() < until
+    return ended[0][1]
+
+
+def broken(path: Path) -> trial.Job:
+    """A job that ends with an error of its worker, not of its trial."""
+    return trial.Job("t", "t.yaml", None, str(path / "t.log"), 1)  # type: ignore[arg-type]
 
 
 @linux
@@ -220,6 +233,9 @@ def test_ray_gives_the_same_results_though_a_worker_is_killed(plan, undisturbed,
     try:
         launcher = Ray(address=cluster.address)
         outcomes = run_sweep(plan, tmp_path, launcher, progress=False)
+        pool, job = launcher.open(), broken(tmp_path)
+        assert ends(pool, job) == 1
+        assert "TypeError" in Path(job.log).read_text()
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -236,6 +252,9 @@ def test_slurm_jobs_give_the_same_results(plan, undisturbed, tmp_path):
     launcher = Slurm(cluster="local", folder=str(tmp_path / "slurm"))
     outcomes = run_sweep(plan, tmp_path / "out", launcher, progress=False)
     assert {o.state for o in outcomes.values()} == {"done"}, outcomes
+    job = broken(tmp_path)
+    assert ends(launcher.open(), job) == 1
+    assert "TypeError" in Path(job.log).read_text()
     expected = summaries(undisturbed)
     assert summaries(tmp_path / "out") == {name: expected[name] for name in plan.resolved()}
 
