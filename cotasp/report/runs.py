@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cotasp._yaml import parse
+from cotasp.continual.rundir import RECIPE, SUMMARY, TIMING
 from cotasp.errors import CotaspError, RunError
 from cotasp.report.check import damage
 
-RECIPE, SUMMARY, TIMING, SWEEP = "recipe.yaml", "summary.json", "timing.json", "sweep.json"
+SWEEP = "sweep.json"
 INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
 
 
@@ -160,8 +161,7 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
     if not isinstance(timing, dict):
         raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
-    cost = {"wall_seconds": summary.get("wall_seconds"), **timing}
-    numbers = {k: float(v) for k, v in cost.items() if type(v) in (int, float) and 0 <= v < 1e300}
+    numbers = {k: float(v) for k, v in timing.items() if type(v) in (int, float) and 0 <= v < 1e300}
     return Run(path, recipe, summary, numbers)
 
 

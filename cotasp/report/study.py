@@ -147,11 +147,11 @@ def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool
     names = sorted(named, key=lambda name: name != first)
     own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
     variants = tuple(Variant(name, tuple(named[name]), own[name]) for name in names)
-    problems += _missing(found.sweeps, variants)
+    problems += _missing(found, variants)
     if any(not v.singles for v in variants):
         problems.append(
             "No forward transfer: FT needs single-task runs of the same protocol and recipe; "
-            "`cotasp sweep ... --baselines` makes them."
+            "`cotasp sweep ... --single-tasks` makes them."
         )
     return Study(
         variants=variants,
@@ -248,13 +248,13 @@ def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -
     return {}
 
 
-def _missing(sweeps: Sequence[Sweep], variants: Sequence[Variant]) -> list[str]:
-    there = {run.path.resolve() for variant in variants for run in variant.runs}
+def _missing(found: Found, variants: Sequence[Variant]) -> list[str]:
+    there = {run.path.resolve() for run in found.runs}
     sentences = []
-    for sweep in sweeps:
+    for sweep in found.sweeps:
         for name, seeds in sweep.trials.items():
             absent = [s for s, d in seeds.items() if (sweep.path / d).resolve() not in there]
-            if absent and not name.startswith("single/"):
+            if absent:
                 sentences.append(f"{name}: no finished run of seed {', '.join(absent)}.")
     few = [v.name for v in variants if len(v.runs) == 1]
     if few:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 from tqdm import tqdm
 
 from cotasp._yaml import parse
+from cotasp.continual.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped
 from cotasp.recipe import Recipe, dump
-from cotasp.report.runs import RECIPE, SUMMARY, SWEEP, TIMING
+from cotasp.report.runs import SWEEP
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, reason
@@ -38,8 +38,8 @@ class Outcome:
     reason: str = ""
 
 
-def prepare(plan: Plan, out: Path) -> tuple[list[Job], dict[str, Outcome]]:
-    """Writes `sweep.json` and the trials' recipes; says which are missing and which are there.
+def prepare(plan: Plan, out: Path) -> list[Job]:
+    """Writes `sweep.json` and the recipes of trials that are missing; every trial's job, in order.
 
     Raises:
         RecipeError: the plan cannot be run; nothing has been written.
@@ -48,21 +48,17 @@ def prepare(plan: Plan, out: Path) -> tuple[list[Job], dict[str, Outcome]]:
     trials = plan.resolved()
     for name, recipe in trials.items():
         _check_same(out / name, recipe)
-    jobs, there = [], {}
+    jobs = [make_job(out, name, recipe) for name, recipe in trials.items()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / SWEEP).write_text(json.dumps(plan.facts(), indent=2) + "\n", encoding="utf-8")
-        for name, recipe in trials.items():
-            job = make_job(out, name, recipe)
-            if job.finished:
-                there[name] = Outcome("there")
-                continue
-            Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
-            Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
-            jobs.append(job)
+        (out / SWEEP).write_text(json.dumps(plan.facts(trials), indent=2) + "\n", encoding="utf-8")
+        for job, recipe in zip(jobs, trials.values()):
+            if not job.finished:
+                Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
+                Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
-    return jobs, there
+    return jobs
 
 
 def make_job(out: Path, name: str, recipe: Recipe) -> Job:
@@ -75,10 +71,7 @@ def make_job(out: Path, name: str, recipe: Recipe) -> Job:
 def _check_same(path: Path, recipe: Recipe) -> None:
     """Raises RunError when the directory holds a run of another recipe, or no run."""
     if not (path / RECIPE).is_file():
-        # a run killed as it began leaves nothing but temporary files, whose names begin with a dot
-        if path.exists() and any(not name.startswith(".") for name in os.listdir(path)):
-            raise RunError(f"{path}: holds something that is no run; choose another --out")
-        return
+        return RunDirectory.check_free(path)
     held = parse((path / RECIPE).read_text(encoding="utf-8"), str(path / RECIPE))
     if held != parse(dump(recipe), "recipe"):
         raise RunError(f"{path}: holds a run of another recipe; choose another --out, or remove it")
@@ -107,16 +100,17 @@ def run_sweep(
     Raises:
         RunStopped: SIGTERM or SIGINT asked for it; the same sweep goes on where its trials were.
     """
-    jobs, outcomes = prepare(plan, Path(out))
-    order = list(plan.resolved())
-    if jobs:
+    jobs = prepare(plan, Path(out))
+    outcomes = {job.name: Outcome("there") for job in jobs if job.finished}
+    missing = [job for job in jobs if job.name not in outcomes]
+    if missing:
         pool = launcher.open()
         try:
             with StopRequest() as stop:  # Ray has its own, until its pool is open
-                outcomes |= _run(pool, jobs, outcomes, retries, progress, stop)
+                outcomes |= _run(pool, missing, outcomes, retries, progress, stop)
         finally:
             pool.close()
-    return {name: outcomes[name] for name in order}
+    return {job.name: outcomes[job.name] for job in jobs}
 
 
 def _run(

@@ -236,12 +236,18 @@ def test_missing_trials_of_a_sweep_are_named(runs):
         name: {str(seed): f"{folder}/seed{seed}" for seed in range(6)}
         for name, folder in (("rule=anchored", "a"), ("rule=frozen", "f"))
     }
+    singles(runs / "single", RULES["f"][0])
+    trials |= {f"single/{goal}": {"1": f"single/{goal}"} for goal in ("left", "bottom")}
     sweep = {"question": "Which?", "baseline": "rule=frozen", "trials": trials}
     (runs / "sweep.json").write_text(json.dumps(sweep))
     found = study(runs)
     assert found.question == "Which?"
     assert [v.name for v in found.variants] == ["rule=frozen", "rule=anchored", "update=online"]
-    assert "rule=anchored: no finished run of seed 5." in found.problems
+    absent = [p for p in found.problems if "no finished run" in p]
+    assert absent == [
+        "rule=anchored: no finished run of seed 5.", "rule=frozen: no finished run of seed 5.",
+        "single/bottom: no finished run of seed 1.",
+    ]  # fmt: skip
 
 
 # -- forward transfer ------------------------------------------------------------------------

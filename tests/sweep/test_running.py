@@ -92,7 +92,7 @@ def test_what_is_no_run_is_never_removed(plan, tmp_path):
     other = tmp_path / "dictionary.update=online" / "seed0"
     other.mkdir(parents=True)
     (other / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="holds something that is no run"):
+    with pytest.raises(RunError, match="exists and is not empty"):
         run_sweep(plan, tmp_path, Local(), progress=False)
     assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
 
