@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cotasp.continual.metrics import forward_transfer
 from cotasp.continual.protocol import COMPARABLE
@@ -116,6 +118,27 @@ class Study:
     def mixed(self) -> bool:
         """Whether runs of several protocols stand side by side."""
         return len(self.protocols) > 1
+
+    @cached_property
+    def complete(self) -> Mapping[tuple[str, ...], Mapping[str, NDArray[np.bool_]]]:
+        """Of each stream and metric, tasks with a value in every seed of every variant, [tasks].
+
+        A metric is not there if no variant has it; a variant without it, such as one without
+        single-task runs, takes no task from the others.
+        """
+        found: dict[tuple[str, ...], dict[str, NDArray[np.bool_]]] = {}
+        for variant in self.variants:
+            stream = found.setdefault(tuple(variant.tasks), {})
+            for metric in ("own", *METRICS):
+                there = ~np.isnan(variant.scores(metric)).any(0)
+                if there.any():
+                    stream[metric] = stream.get(metric, True) & there
+        return found
+
+    def scores(self, variant: Variant, metric: str, seeds: Sequence[int] | None = None) -> Scores:
+        """As the variant's own, of those tasks alone that all variants have."""
+        complete = self.complete[tuple(variant.tasks)].get(metric, slice(None))
+        return variant.scores(metric, seeds)[:, complete]
 
 
 def environment(task: str) -> str:

@@ -293,6 +293,32 @@ def test_single_tasks_of_another_protocol_or_too_few_are_not_used(runs):
     assert any("No forward transfer" in p for p in found.problems)
 
 
+def rewrite(run: Path, **changes) -> None:
+    """Changes a summary."""
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, **changes}))
+
+
+def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
+    """Else two means over different tasks would stand in one column."""
+    run = runs / "a" / "seed3"
+    success = json.loads((run / "summary.json").read_text())["final_success"]
+    rewrite(run, final_success=[success[0], None, success[2]])
+    singles(runs / "single", RULES["f"][0])
+    rewrite(runs / "single" / "top", area_under_curve=[1.0])
+    found = study(runs, baseline="update=frozen")
+    for metric, kept in (("performance", [0, 2]), ("forward_transfer", [0, 1])):
+        for variant in found.variants:
+            expected = variant.scores(metric)[:, kept]
+            assert found.scores(variant, metric).tolist() == expected.tolist()
+    notes = result_table(found).notes
+    assert "P over 2 of 3 tasks: a seed of some variant has no value of left." in notes
+    (note,) = [note for note in notes if note.startswith("FT over 2 of 3 tasks")]
+    assert note.endswith("or AUC^b = 1, of top.")
+    compared_notes = comparison_table(compared(runs / "f", runs / "a")).notes
+    assert any(note.startswith("P over 2 of 3 tasks") for note in compared_notes)
+
+
 # -- comparison --------------------------------------------------------------------------------
 
 
