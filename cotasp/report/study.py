@@ -16,7 +16,7 @@ from cotasp.continual.protocol import COMPARABLE
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.report.differences import differences, variant_names
-from cotasp.report.runs import Found, Run, Sweep
+from cotasp.report.runs import BEGUN_AFTER, Found, Run, Sweep
 from cotasp.report.statistics import Scores
 
 METRICS = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
@@ -234,10 +234,13 @@ def _named_groups(
         for name, seeds in sweep.trials.items()
         for directory in seeds.values()
     }
-    names = variant_names([group[0].recipe for group in groups.values()])
+    recipes = [group[0].recipe for group in groups.values()]
+    names = variant_names([{k: v for k, v in r.items() if k != BEGUN_AFTER} for r in recipes])
     named: dict[str, list[Run]] = {}
     for name, ((_, stamp), group) in zip(names, groups.items()):
         name = given.get(group[0].path.resolve(), name)
+        begun = group[0].recipe.get(BEGUN_AFTER)
+        name = f"{name} [begun after {begun}]" if begun else name
         name = f"{name} [protocol {stamp[:6]}]" if mixed else name
         while name in named:
             name += "'"
@@ -279,6 +282,12 @@ def _missing(found: Found, variants: Sequence[Variant]) -> list[str]:
             absent = [s for s, d in seeds.items() if (sweep.path / d).resolve() not in there]
             if absent:
                 sentences.append(f"{name}: no finished run of seed {', '.join(absent)}.")
+    for variant in variants:
+        if variant.runs[0].recipe.get(BEGUN_AFTER):
+            sentences.append(
+                f"{variant.name}: these runs begin with tasks that other runs have learned; "
+                f"results of those tasks are the other runs'."
+            )
     few = [v.name for v in variants if len(v.runs) == 1]
     if few:
         sentences.append(

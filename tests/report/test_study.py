@@ -224,6 +224,24 @@ def test_one_seed_has_no_interval_and_the_report_says_why(tmp_path):
     assert any(p.startswith("One seed only, so no interval") for p in found.problems)
 
 
+@pytest.mark.parametrize("place", ["summary.json", "protocol.json"])
+def test_runs_that_begin_with_another_runs_tasks_are_a_variant_of_their_own(place, runs):
+    for seed in (5, 6):
+        path = make_run(runs / "branched" / f"seed{seed}", recipe(overrides=RULES["a"][0]), seed)
+        file = path / place
+        facts = json.loads(file.read_text()) if file.exists() else {}
+        begun = {"run": f"runs/a/seed{seed}@2", "content": str(seed)}
+        file.write_text(json.dumps({**facts, "begun_from": begun}))
+    found = study(runs)
+    branched = [v for v in found.variants if v.seeds == [5, 6]]
+    assert [v.name for v in branched] == ["update=anchored [begun after @2]"]
+    assert len(found.variants) == 4
+    assert found.differences["begun_after"].count("@2") == 1
+    assert any(p.startswith(f"{branched[0].name}: these runs begin with") for p in found.problems)
+    singles(runs / "single", RULES["a"][0])
+    assert next(v for v in study(runs).variants if v.seeds == [5, 6]).singles
+
+
 def test_the_same_run_twice_counts_once(runs):
     shutil.copytree(runs / "a" / "seed0", runs / "copy")
     found = study(runs, runs / "a")
