@@ -132,7 +132,7 @@ class Study:
             for metric in ("own", *METRICS):
                 there = ~np.isnan(variant.scores(metric)).any(0)
                 if there.any():
-                    stream[metric] = stream.get(metric, True) & there
+                    stream[metric] = np.logical_and(stream.get(metric, there), there)
         return found
 
     def scores(self, variant: Variant, metric: str, seeds: Sequence[int] | None = None) -> Scores:
