@@ -38,12 +38,10 @@ def _used() -> float:
 
 
 def _summaries(out: Path) -> dict[str, dict]:
-    found = {}
-    for path in out.rglob("summary.json"):
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        summary.pop("wall_seconds", None)
-        found[str(path.parent.relative_to(out))] = summary
-    return found
+    return {
+        str(path.parent.relative_to(out)): json.loads(path.read_text(encoding="utf-8"))
+        for path in out.rglob("summary.json")
+    }
 
 
 def measure(steps: int, ray: bool) -> dict[str, float | int | bool]:

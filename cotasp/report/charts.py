@@ -124,7 +124,7 @@ def aggregates(study: Study) -> Figure:
     for metric in METRICS:
         series = []
         for variant in drawn(study):
-            scores = variant.scores(metric)
+            scores = study.scores(variant, metric)
             both = [estimate(scores, statistic) for statistic in (mean, interquartile_mean)]
             series.append(_series(variant.name, [0, 1], both))
         if any(v is not None for s in series for v in s.y):
@@ -132,8 +132,8 @@ def aggregates(study: Study) -> Figure:
             title = f"{SYMBOLS[metric]}: {metric.replace('_', ' ')}"
             charts.append(Chart(title, "", unit, series, ("mean", "IQM"), joined=False))
     text = (
-        "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, stratified "
-        "bootstrap over seeds; a point without a bar has one seed."
+        "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, bootstrap "
+        "over whole seeds; a point without a bar has one seed."
     )
     return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
 
@@ -186,7 +186,7 @@ def plane(study: Study) -> Figure:
     """Plasticity against stability."""
     series = []
     for variant in drawn(study):
-        own, lost = (estimate(variant.scores(m), mean) for m in ("own", "forgetting"))
+        own, lost = (estimate(study.scores(variant, m), mean) for m in ("own", "forgetting"))
         if own.value is None or lost.value is None:
             continue
         series.append(

@@ -30,6 +30,10 @@ def report(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     if bool(arguments.runs) == bool(arguments.compare):
         raise RecipeError("report: name run directories, or two of them after --compare")
+    if arguments.compare and arguments.baseline:
+        raise RecipeError("--baseline: with --compare A B the baseline is A; leave --baseline out")
+    if arguments.compare and arguments.figures and not arguments.out:
+        raise RecipeError("--figures: --compare writes files only where --out names a directory")
     if arguments.compare:
         _compare(arguments)
         return

@@ -6,7 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from cotasp.errors import RecipeError
-from cotasp.report.results import digits_of, metric_notes, paired, seeds_note, stamp_notes
+from cotasp.report.results import (
+    digits_of,
+    metric_notes,
+    paired,
+    partial_notes,
+    seeds_note,
+    stamp_notes,
+)
 from cotasp.report.runs import Found, read_runs
 from cotasp.report.statistics import Estimate, estimate, improvement, mean
 from cotasp.report.study import LARGER_IS_BETTER, METRICS, SYMBOLS, Study, make_study
@@ -59,15 +66,15 @@ def comparison_table(study: Study) -> Table:
     for metric in METRICS:
         digits = digits_of(metric, study)
         row = [Cell(SYMBOLS[metric])]
-        row += [interval(estimate(v.scores(metric), mean), digits) for v in (a, b)]
-        pair = paired(b, a, metric)
+        row += [interval(estimate(study.scores(v, metric), mean), digits) for v in (a, b)]
+        pair = paired(study, b, a, metric)
         if pair is None:
             row += [number(None), Cell("-")]
         else:
             change = estimate(pair[0] - pair[1], mean)
             row += [interval(change, digits), Cell(verdict(change, metric, len(pair[0])))]
         rows.append(tuple(row))
-    pair = paired(b, a, "performance")
+    pair = paired(study, b, a, "performance")
     found = Estimate(None) if pair is None else improvement(*pair)
     count = 0 if pair is None else len(pair[0])
     word = verdict(found, "performance", count, even=0.5)
@@ -82,6 +89,7 @@ def comparison_table(study: Study) -> Table:
             f"A verdict needs {SEEDS} common seeds and an interval that excludes no change.",
             "P(better): probability that p_i(end) is higher with B than with A at the same seed.",
             seeds_note(study),
+            *partial_notes(study),
             *metric_notes(study, METRICS),
             *stamp_notes(study),
         ),

@@ -44,10 +44,25 @@ def metric_notes(study: Study, metrics: Iterable[str]) -> list[str]:
     formulas: Mapping[str, str] = next(iter(study.protocols.values())).get("formulas", FORMULAS)
     notes = [f"{formulas.get(metric, FORMULAS[metric])}." for metric in metrics]
     notes.append(
-        f"[ ]: {CONFIDENCE:.0%} interval, stratified bootstrap over seeds "
-        f"({REPETITIONS:,} resamples, arXiv 2108.13264); IQM: interquartile mean over seeds and "
-        f"tasks."
+        f"[ ]: {CONFIDENCE:.0%} interval, bootstrap over whole seeds ({REPETITIONS:,} resamples), "
+        f"because the tasks of a run share one network; IQM: interquartile mean over seeds and "
+        f"tasks (arXiv 2108.13264)."
     )
+    return notes
+
+
+def partial_notes(study: Study) -> list[str]:
+    """Which metrics are means over fewer tasks than there are."""
+    notes = []
+    for tasks, metrics in study.complete.items():
+        for metric, there in metrics.items():
+            absent = [task for task, kept in zip(tasks, there) if not kept]
+            if absent and metric in SYMBOLS:
+                why = ", or AUC^b = 1," if metric == "forward_transfer" else ""
+                notes.append(
+                    f"{SYMBOLS[metric]} over {len(tasks) - len(absent)} of {len(tasks)} tasks: "
+                    f"a seed of some variant has no value{why} of {', '.join(absent)}."
+                )
     return notes
 
 
@@ -95,14 +110,14 @@ def result_table(study: Study) -> Table:
     for variant in study.variants:
         row = [Cell(variant.name), number(len(variant.runs), 0)]
         for metric in METRICS:
-            scores, digits = variant.scores(metric), digits_of(metric, study)
+            scores, digits = study.scores(variant, metric), digits_of(metric, study)
             for statistic in (mean, interquartile_mean):
                 row.append(interval(estimate(scores, statistic), digits))
         row.append(Cell(f"{variant.reached():.0%}", variant.reached()))
         if study.baseline:
-            row.insert(3, _better(variant, study.variants[0]))
+            row.insert(3, _better(study, variant))
         rows.append(tuple(row))
-    notes = [seeds_note(study), *metric_notes(study, METRICS)]
+    notes = [seeds_note(study), *partial_notes(study), *metric_notes(study, METRICS)]
     notes.append(
         "G here: the mean over tasks, in millions of steps; a task that never gets there counts "
         "with its whole budget, so G is a lower bound where `reached` is below 100%."
@@ -121,16 +136,19 @@ def result_table(study: Study) -> Table:
     )
 
 
-def paired(ours: Variant, theirs: Variant, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+def paired(
+    study: Study, ours: Variant, theirs: Variant, metric: str
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Two variants' scores at the seeds that both have, or None where they cannot be paired."""
     common = sorted(set(ours.seeds) & set(theirs.seeds))
     if not common or ours.tasks != theirs.tasks or ours.stamp["hash"] != theirs.stamp["hash"]:
         return None
-    return ours.scores(metric, common), theirs.scores(metric, common)
+    return study.scores(ours, metric, common), study.scores(theirs, metric, common)
 
 
-def _better(variant: Variant, baseline: Variant) -> Cell:
-    pair = None if variant is baseline else paired(variant, baseline, "performance")
+def _better(study: Study, variant: Variant) -> Cell:
+    baseline = study.variants[0]
+    pair = None if variant is baseline else paired(study, variant, baseline, "performance")
     return number(None) if pair is None else interval(improvement(*pair))
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cotasp._yaml import parse
+from cotasp.continual.rundir import RECIPE, STAMP, SUMMARY, TIMING
 from cotasp.errors import CotaspError, RunError
 from cotasp.report.check import damage
 
-RECIPE, SUMMARY, TIMING, SWEEP = "recipe.yaml", "summary.json", "timing.json", "sweep.json"
+SWEEP = "sweep.json"
+BEGUN_AFTER = "begun_after"
 INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
 
 
@@ -25,7 +27,8 @@ class Run:
 
     Args:
         path: its directory.
-        recipe: as in its `recipe.yaml`, every default written out.
+        recipe: as in its `recipe.yaml`, every default written out; a run that began with another
+            run's tasks is another variant than a fresh one, so `begun_after` has their last.
         summary: its summary.json.
         cost: wall time, updates and memory; empty where the run did not note them.
     """
@@ -58,7 +61,7 @@ class Run:
     @cached_property
     def method(self) -> str:
         """As `variant`, whatever the stream: what a single-task baseline must share."""
-        left_out = (*INCIDENTAL, "stream", "evaluation")
+        left_out = (*INCIDENTAL, "stream", "evaluation", BEGUN_AFTER)
         return _digest({k: v for k, v in self.recipe.items() if k not in left_out})
 
 
@@ -157,12 +160,23 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     wrong = damage(summary)
     if wrong is not None:
         raise RunError(f"{path / SUMMARY}: damaged: {wrong}; left out")
+    source = _source(path, summary)
+    if source:
+        recipe = {**recipe, BEGUN_AFTER: f"@{source.rpartition('@')[2]}"}
     timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
     if not isinstance(timing, dict):
         raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
-    cost = {"wall_seconds": summary.get("wall_seconds"), **timing}
-    numbers = {k: float(v) for k, v in cost.items() if type(v) in (int, float) and 0 <= v < 1e300}
+    numbers = {k: float(v) for k, v in timing.items() if type(v) in (int, float) and 0 <= v < 1e300}
     return Run(path, recipe, summary, numbers)
+
+
+def _source(path: Path, summary: dict[str, Any]) -> str:
+    """`DIR@TASK` of the run that a run began with, or nothing."""
+    begun = summary.get("begun_from")
+    if begun is None and (path / STAMP).is_file():
+        facts = _json(path / STAMP)
+        begun = facts.get("begun_from") if isinstance(facts, dict) else None
+    return str(begun.get("run", "unknown") if isinstance(begun, dict) else begun or "")
 
 
 def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]:

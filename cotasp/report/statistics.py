@@ -1,8 +1,9 @@
-"""Point estimates with bootstrap intervals, as in rliable (Agarwal et al. 2021, arXiv 2108.13264).
+"""Point estimates as in rliable (Agarwal et al. 2021, arXiv 2108.13264), with bootstrap intervals.
 
-Scores are [seeds, tasks].  The bootstrap is stratified: a resample draws, for each task on its
-own, as many seeds as there are, with replacement; an interval is the 2.5 and 97.5 percentile of
-the statistic over the resamples.
+Scores are [seeds, tasks].  A resample draws whole seeds, as many as there are, with replacement;
+an interval is the 2.5 and 97.5 percentile of the statistic over the resamples.  rliable draws the
+seeds of each task on its own (a stratified bootstrap), as if tasks were independent: the tasks of
+a continual run share one network, and intervals made that way would be too narrow.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def interquartile_mean(scores: Scores) -> Scores:
 def estimate(
     scores: Scores, statistic: Callable[[Scores], Scores], repetitions: int = REPETITIONS
 ) -> Estimate:
-    """A statistic with its stratified bootstrap 95 % interval; the same scores, the same interval.
+    """A statistic with its bootstrap 95 % interval; the same scores, the same interval.
 
     Args:
         scores: [seeds, tasks]; tasks where a seed has no value (NaN) are left out.
@@ -69,15 +70,15 @@ def estimate(
     if not scores.size:
         return Estimate(None)
     value = float(statistic(scores))
-    seeds, tasks = scores.shape
+    seeds = len(scores)
     if seeds < 2:
         return Estimate(value)
     random = np.random.default_rng(0)
     found = []
     for start in range(0, repetitions, max(1, _CHUNK // scores.size)):
         count = min(max(1, _CHUNK // scores.size), repetitions - start)
-        drawn = random.integers(seeds, size=(count, seeds, tasks))
-        found.append(statistic(np.take_along_axis(scores[None], drawn, axis=1)))
+        drawn = random.integers(seeds, size=(count, seeds))
+        found.append(statistic(scores[drawn]))
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(np.concatenate(found), [tail, 100 - tail])
     return Estimate(value, float(low), float(high))
@@ -88,7 +89,7 @@ def improvement(ours: Scores, theirs: Scores, repetitions: int = REPETITIONS) ->
 
     Args:
         ours, theirs: [seeds, tasks], row by row of the same seeds; larger is better.
-        repetitions: resamples of the pairs.
+        repetitions: resamples of the seeds.
     """
     won = 0.5 + 0.5 * np.sign(ours - theirs)
     return estimate(won, mean, repetitions)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cotasp.continual.metrics import forward_transfer
 from cotasp.continual.protocol import COMPARABLE
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.report.differences import differences, variant_names
-from cotasp.report.runs import Found, Run, Sweep
+from cotasp.report.runs import BEGUN_AFTER, Found, Run, Sweep
 from cotasp.report.statistics import Scores
 
 METRICS = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
@@ -117,6 +119,27 @@ class Study:
         """Whether runs of several protocols stand side by side."""
         return len(self.protocols) > 1
 
+    @cached_property
+    def complete(self) -> Mapping[tuple[str, ...], Mapping[str, NDArray[np.bool_]]]:
+        """Of each stream and metric, tasks with a value in every seed of every variant, [tasks].
+
+        A metric is not there if no variant has it; a variant without it, such as one without
+        single-task runs, takes no task from the others.
+        """
+        found: dict[tuple[str, ...], dict[str, NDArray[np.bool_]]] = {}
+        for variant in self.variants:
+            stream = found.setdefault(tuple(variant.tasks), {})
+            for metric in ("own", *METRICS):
+                there = ~np.isnan(variant.scores(metric)).any(0)
+                if there.any():
+                    stream[metric] = np.logical_and(stream.get(metric, there), there)
+        return found
+
+    def scores(self, variant: Variant, metric: str, seeds: Sequence[int] | None = None) -> Scores:
+        """As the variant's own, of those tasks alone that all variants have."""
+        complete = self.complete[tuple(variant.tasks)].get(metric, slice(None))
+        return variant.scores(metric, seeds)[:, complete]
+
 
 def environment(task: str) -> str:
     """A task's environment: its name, but for the number of a second visit."""
@@ -147,11 +170,11 @@ def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool
     names = sorted(named, key=lambda name: name != first)
     own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
     variants = tuple(Variant(name, tuple(named[name]), own[name]) for name in names)
-    problems += _missing(found.sweeps, variants)
+    problems += _missing(found, variants)
     if any(not v.singles for v in variants):
         problems.append(
             "No forward transfer: FT needs single-task runs of the same protocol and recipe; "
-            "`cotasp sweep ... --baselines` makes them."
+            "`cotasp sweep ... --single-tasks` makes them."
         )
     return Study(
         variants=variants,
@@ -211,10 +234,13 @@ def _named_groups(
         for name, seeds in sweep.trials.items()
         for directory in seeds.values()
     }
-    names = variant_names([group[0].recipe for group in groups.values()])
+    recipes = [group[0].recipe for group in groups.values()]
+    names = variant_names([{k: v for k, v in r.items() if k != BEGUN_AFTER} for r in recipes])
     named: dict[str, list[Run]] = {}
     for name, ((_, stamp), group) in zip(names, groups.items()):
         name = given.get(group[0].path.resolve(), name)
+        begun = group[0].recipe.get(BEGUN_AFTER)
+        name = f"{name} [begun after {begun}]" if begun else name
         name = f"{name} [protocol {stamp[:6]}]" if mixed else name
         while name in named:
             name += "'"
@@ -248,14 +274,20 @@ def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -
     return {}
 
 
-def _missing(sweeps: Sequence[Sweep], variants: Sequence[Variant]) -> list[str]:
-    there = {run.path.resolve() for variant in variants for run in variant.runs}
+def _missing(found: Found, variants: Sequence[Variant]) -> list[str]:
+    there = {run.path.resolve() for run in found.runs}
     sentences = []
-    for sweep in sweeps:
+    for sweep in found.sweeps:
         for name, seeds in sweep.trials.items():
             absent = [s for s, d in seeds.items() if (sweep.path / d).resolve() not in there]
-            if absent and not name.startswith("single/"):
+            if absent:
                 sentences.append(f"{name}: no finished run of seed {', '.join(absent)}.")
+    for variant in variants:
+        if variant.runs[0].recipe.get(BEGUN_AFTER):
+            sentences.append(
+                f"{variant.name}: these runs begin with tasks that other runs have learned; "
+                f"results of those tasks are the other runs'."
+            )
     few = [v.name for v in variants if len(v.runs) == 1]
     if few:
         sentences.append(

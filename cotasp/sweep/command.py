@@ -34,10 +34,12 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="key=a,b",
         help="what varies; several axes: every combination",
     )
-    sub.add_argument("--seeds", metavar="N", help="how many, or which: 5 or 3,7,8; default 1")
+    sub.add_argument(
+        "--seeds", metavar="N", help="how many, or which: 5, or 3,7,8, or `7,` alone; default 1"
+    )
     sub.add_argument("--baseline", metavar="VARIANT", help="e.g. dictionary.update=frozen")
     sub.add_argument(
-        "--baselines", action="store_true", help="also each task alone, for forward transfer"
+        "--single-tasks", action="store_true", help="also each task alone, for forward transfer"
     )
     sub.add_argument("--out", help="directory of the sweep; default runs/<file>-sweep")
     sub.add_argument("--launcher", default="local", help="local, ray, slurm or a plug-in")
@@ -81,16 +83,16 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         changes["overrides"] = [*plan.overrides, *arguments.overrides]
     if arguments.seeds is not None:
         try:
-            seeds = [int(seed) for seed in arguments.seeds.split(",")]
+            seeds = [int(seed) for seed in arguments.seeds.removesuffix(",").split(",")]
         except ValueError as error:
             raise RecipeError(
                 f"--seeds: expected how many or a list, 5 or 3,7,8, got {arguments.seeds!r}"
             ) from error
-        changes["seeds"] = seeds_of(seeds[0] if len(seeds) == 1 else seeds, "--seeds")
+        changes["seeds"] = seeds_of(seeds if "," in arguments.seeds else seeds[0], "--seeds")
     if arguments.baseline:
         changes["baseline"] = arguments.baseline
-    if arguments.baselines:
-        changes["baselines"] = True
+    if arguments.single_tasks:
+        changes["single_tasks"] = True
     return replace(plan, **changes)
 
 

@@ -29,6 +29,7 @@ class Pool(Protocol):
     def ended(self, timeout: float) -> Iterable[tuple[Job, int]]:
         """Jobs that have ended since the last call, with exit codes; waits at most `timeout` s.
 
+        A job that could not be started has ended with 1, and its log says why.
         An exit code below 0 says that the job was killed and may be tried again.
         """
         ...

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from cotasp.recipe import Recipe, load, read_node, with_seed
 from cotasp.registry import suggest
 from cotasp.report.differences import shown
 
-KEYS = ("question", "recipe", "overrides", "axes", "seeds", "baseline", "baselines")
+KEYS = ("question", "recipe", "overrides", "axes", "seeds", "baseline", "single_tasks")
+SINGLE = "single/"  # where single tasks are
 _LONGEST = 120  # characters of a directory's name
 
 Axis = Mapping[str, Sequence[str]]  # name of a value to the overrides that make it
@@ -33,7 +34,7 @@ class Plan:
         overrides: of every trial.
         question: what the sweep is for.
         baseline: name of the variant that the others are compared with, or None.
-        baselines: whether each task is also learned alone, by the baseline, for forward transfer.
+        single_tasks: whether the baseline also learns each task alone, for forward transfer.
     """
 
     recipe: Path
@@ -42,7 +43,7 @@ class Plan:
     overrides: Sequence[str] = ()
     question: str = ""
     baseline: str | None = None
-    baselines: bool = False
+    single_tasks: bool = False
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -94,21 +95,28 @@ class Plan:
             for name, recipe in made.items()
             for seed in self.seeds
         }
-        if self.baselines:
+        if self.single_tasks:
             chosen = made[self.baseline or next(iter(made))]
-            for task, recipe in single_tasks(chosen).items():
-                trials |= {f"single/{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
+            for task, recipe in each_alone(chosen).items():
+                trials |= {f"{SINGLE}{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
         return trials
 
-    def facts(self) -> dict[str, Any]:
-        """What `sweep.json` says: question, baseline, and each variant's directories."""
+    def facts(self, trials: Iterable[str]) -> dict[str, Any]:
+        """What `sweep.json` says: question, baseline, and the directories of each variant and task.
+
+        Args:
+            trials: directories, the keys of `resolved()`.
+        """
+        folders = {name: directory_name(name) for name in self.variants()}
+        alone = (trial.rpartition("/")[0] for trial in trials if trial.startswith(SINGLE))
+        folders |= {folder: folder for folder in alone}
         return {
             "question": self.question,
             "recipe": str(self.recipe),
             "baseline": self.baseline,
             "trials": {
-                name: {str(s): f"{directory_name(name)}/seed{s}" for s in self.seeds}
-                for name in self.variants()
+                name: {str(s): f"{folder}/seed{s}" for s in self.seeds}
+                for name, folder in folders.items()
             },
         }
 
@@ -125,7 +133,7 @@ def directory_name(name: str) -> str:
     return f"{safe[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def single_tasks(recipe: Recipe) -> dict[str, Recipe]:
+def each_alone(recipe: Recipe) -> dict[str, Recipe]:
     """A recipe's tasks, each alone, by environment.
 
     Raises:
@@ -149,7 +157,7 @@ def single_tasks(recipe: Recipe) -> dict[str, Recipe]:
             )
         else:
             raise RecipeError(
-                "sweep: baselines: the stream's tasks cannot be taken one by one; "
+                "sweep: single tasks: the stream's tasks cannot be taken one by one; "
                 "name its single-task runs in `cotasp report` yourself"
             )
         found[task.env] = replace(recipe, stream=alone)
@@ -204,14 +212,15 @@ def axis_of(text: str) -> tuple[str, Axis]:
         raise RecipeError(
             f"--axis {text!r}: expected key=value,value, e.g. dictionary.update=online,anchored"
         )
-    return key.strip(), {value: [f"{key.strip()}={value}"] for value in found}
+    made = [(value, [f"{key.strip()}={value}"]) for value in found]
+    return key.strip(), _apart(f"--axis {text!r}", made)
 
 
 def load_sweep(path: str | Path) -> Plan:
     """Reads a sweep file; a recipe is a sweep without axes.
 
     Its keys: `recipe` (relative to it), `axes`, and, if wanted, `question`, `overrides`, `seeds`
-    (how many, or which), `baseline`, `baselines`.  An axis is a list of values of the recipe key
+    (how many, or which), `baseline`, `single_tasks`.  An axis is a list of values of the recipe key
     that it is named after, or a mapping of names to lists of overrides.
 
     Raises:
@@ -229,7 +238,9 @@ def load_sweep(path: str | Path) -> Plan:
     axes = node.get("axes") or {}
     if not isinstance(axes, dict):
         raise RecipeError(f"{path}: axes: expected a mapping of names to values, got {axes!r}")
-    baseline = node.get("baseline")
+    baseline, single_tasks = node.get("baseline"), node.get("single_tasks", False)
+    if not isinstance(single_tasks, bool):
+        raise RecipeError(f"{path}: single_tasks: expected true or false, got {single_tasks!r}")
     return Plan(
         recipe=path.parent / str(node["recipe"]),
         axes={name: _axis(f"{path}: axes.{name}", name, values) for name, values in axes.items()},
@@ -237,7 +248,7 @@ def load_sweep(path: str | Path) -> Plan:
         overrides=_overrides(f"{path}: overrides", node.get("overrides", [])),
         question=str(node.get("question", "")),
         baseline=None if baseline is None else str(baseline),
-        baselines=bool(node.get("baselines", False)),
+        single_tasks=single_tasks,
     )
 
 
@@ -253,10 +264,23 @@ def seeds_of(given: Any, where: str) -> tuple[int, ...]:
 
 def _axis(where: str, name: str, values: Any) -> Axis:
     if isinstance(values, dict):
-        return {str(k): _overrides(f"{where}.{k}", v) for k, v in values.items()}
+        made = [(str(k), _overrides(f"{where}.{k}", v)) for k, v in values.items()]
+        return _apart(where, made)
     if not isinstance(values, list):
         raise RecipeError(f"{where}: expected a list of values, or names of overrides")
-    return {shown(value): [f"{name}={_flow(value)}"] for value in values}
+    return _apart(where, [(shown(value), [f"{name}={_flow(value)}"]) for value in values])
+
+
+def _apart(where: str, made: Sequence[tuple[str, list[str]]]) -> Axis:
+    """The axis, unless two of its values would have one name."""
+    names = [name for name, _ in made]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(
+                f"{where}: two values are called {name!r}; name them apart, in a sweep file: "
+                f"{{one: [key=value, ...], other: [key=value, ...]}}"
+            )
+    return dict(made)
 
 
 def _flow(value: Any) -> str:

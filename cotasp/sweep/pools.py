@@ -9,11 +9,12 @@ from collections import deque
 from importlib.util import find_spec
 from typing import Any
 
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, RunError
 from cotasp.sweep.launchers import KILLED, Slurm
-from cotasp.sweep.trial import Job, execute, start
+from cotasp.sweep.trial import Job, execute, note, start
 
 _POLL = 0.05  # s
+_GRACE = 60.0  # s that trials which are stopped have for a checkpoint
 
 
 def _need(package: str, extra: str) -> None:
@@ -35,6 +36,7 @@ class LocalPool:
         self.workers = workers
         self.waiting: deque[Job] = deque()
         self.running: dict[Job, subprocess.Popen] = {}
+        self.refused: list[Job] = []
 
     def submit(self, job: Job) -> None:
         self.waiting.append(job)
@@ -43,7 +45,11 @@ class LocalPool:
     def _fill(self) -> None:
         while self.waiting and len(self.running) < self.workers:
             job = self.waiting.popleft()
-            self.running[job] = start(job)
+            try:
+                self.running[job] = start(job)
+            except (OSError, RunError) as error:
+                note(job, error)
+                self.refused.append(job)
 
     def ended(self, timeout: float) -> list[tuple[Job, int]]:
         until = time.monotonic() + timeout
@@ -51,6 +57,8 @@ class LocalPool:
             done = [(job, p.returncode) for job, p in self.running.items() if p.poll() is not None]
             for job, _ in done:
                 del self.running[job]
+            done += [(job, 1) for job in self.refused]
+            self.refused.clear()
             self._fill()
             if done or time.monotonic() >= until:
                 return done
@@ -60,13 +68,15 @@ class LocalPool:
         self.waiting.clear()
         for process in self.running.values():
             process.terminate()
-        for process in self.running.values():
-            try:
-                process.wait(20)  # time for a last checkpoint
-            except subprocess.TimeoutExpired:
+        until = time.monotonic() + _GRACE
+        try:
+            while any(p.poll() is None for p in self.running.values()) and time.monotonic() < until:
+                time.sleep(_POLL)
+        finally:  # also when a second Ctrl-C ends the waiting
+            for process in self.running.values():
                 process.kill()
                 process.wait()
-        self.running.clear()
+            self.running.clear()
 
 
 class RayPool:
@@ -101,15 +111,17 @@ class RayPool:
         if not self.jobs:
             return []
         ready, _ = self.ray.wait(list(self.jobs), num_returns=1, timeout=timeout)
-        return [(self.jobs.pop(reference), self._code(reference)) for reference in ready]
+        return [self._outcome(reference) for reference in ready]
 
-    def _code(self, reference: Any) -> int:
+    def _outcome(self, reference: Any) -> tuple[Job, int]:
+        job = self.jobs.pop(reference)
         try:
-            return self.ray.get(reference)
+            return job, self.ray.get(reference)
         except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError):
-            return KILLED
-        except self.ray.exceptions.RayError:
-            return 1
+            return job, KILLED
+        except self.ray.exceptions.RayError as error:
+            note(job, error)
+            return job, 1
 
     def close(self) -> None:
         for reference in self.jobs:
@@ -152,15 +164,16 @@ class SlurmPool:
                 break
             time.sleep(_POLL)
         self.jobs = [pair for pair in self.jobs if pair not in done]
-        return [(job, self._code(handle)) for handle, job in done]
+        return [(job, self._code(handle, job)) for handle, job in done]
 
     @staticmethod
-    def _code(handle: Any) -> int:
+    def _code(handle: Any, job: Job) -> int:
         import submitit
 
         try:
             return handle.result()
-        except submitit.core.utils.FailedJobError:
+        except submitit.core.utils.FailedJobError as error:
+            note(job, error)
             return 1
         except submitit.core.utils.UncompletedJobError:  # it left no result: it was killed
             return KILLED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,17 @@ from typing import Any
 from tqdm import tqdm
 
 from cotasp._yaml import parse
-from cotasp.errors import RunError
+from cotasp.continual.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
+from cotasp.continual.stopping import StopRequest
+from cotasp.errors import RunError, RunStopped
 from cotasp.recipe import Recipe, dump
-from cotasp.report.runs import RECIPE, SUMMARY, SWEEP, TIMING
+from cotasp.report.runs import SWEEP
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, reason
 
 RETRIES = 5  # of a trial whose worker is killed
-_EVERY = 1.0  # s between looks at the trials' progress
+_EVERY = 0.3  # s between looks at the trials' progress
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Outcome:
     reason: str = ""
 
 
-def prepare(plan: Plan, out: Path) -> tuple[list[Job], dict[str, Outcome]]:
-    """Writes `sweep.json` and the trials' recipes; says which are missing and which are there.
+def prepare(plan: Plan, out: Path) -> list[Job]:
+    """Writes `sweep.json` and the recipes of trials that are missing; every trial's job, in order.
 
     Raises:
         RecipeError: the plan cannot be run; nothing has been written.
@@ -47,21 +48,17 @@ def prepare(plan: Plan, out: Path) -> tuple[list[Job], dict[str, Outcome]]:
     trials = plan.resolved()
     for name, recipe in trials.items():
         _check_same(out / name, recipe)
-    jobs, there = [], {}
+    jobs = [make_job(out, name, recipe) for name, recipe in trials.items()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / SWEEP).write_text(json.dumps(plan.facts(), indent=2) + "\n", encoding="utf-8")
-        for name, recipe in trials.items():
-            job = make_job(out, name, recipe)
-            if job.finished:
-                there[name] = Outcome("there")
-                continue
-            Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
-            Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
-            jobs.append(job)
+        (out / SWEEP).write_text(json.dumps(plan.facts(trials), indent=2) + "\n", encoding="utf-8")
+        for job, recipe in zip(jobs, trials.values()):
+            if not job.finished:
+                Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
+                Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
-    return jobs, there
+    return jobs
 
 
 def make_job(out: Path, name: str, recipe: Recipe) -> Job:
@@ -74,10 +71,7 @@ def make_job(out: Path, name: str, recipe: Recipe) -> Job:
 def _check_same(path: Path, recipe: Recipe) -> None:
     """Raises RunError when the directory holds a run of another recipe, or no run."""
     if not (path / RECIPE).is_file():
-        # a run killed as it began leaves nothing but temporary files, whose names begin with a dot
-        if path.exists() and any(not name.startswith(".") for name in os.listdir(path)):
-            raise RunError(f"{path}: holds something that is no run; choose another --out")
-        return
+        return RunDirectory.check_free(path)
     held = parse((path / RECIPE).read_text(encoding="utf-8"), str(path / RECIPE))
     if held != parse(dump(recipe), "recipe"):
         raise RunError(f"{path}: holds a run of another recipe; choose another --out, or remove it")
@@ -102,20 +96,30 @@ def run_sweep(
 
     Returns:
         each trial's outcome, in order.
+
+    Raises:
+        RunStopped: SIGTERM or SIGINT asked for it; the same sweep goes on where its trials were.
     """
-    jobs, outcomes = prepare(plan, Path(out))
-    order = list(plan.resolved())
-    if jobs:
+    jobs = prepare(plan, Path(out))
+    outcomes = {job.name: Outcome("there") for job in jobs if job.finished}
+    missing = [job for job in jobs if job.name not in outcomes]
+    if missing:
         pool = launcher.open()
         try:
-            outcomes |= _run(pool, jobs, outcomes, retries, progress)
+            with StopRequest() as stop:  # Ray has its own, until its pool is open
+                outcomes |= _run(pool, missing, outcomes, retries, progress, stop)
         finally:
             pool.close()
-    return {name: outcomes[name] for name in order}
+    return {job.name: outcomes[job.name] for job in jobs}
 
 
 def _run(
-    pool: Any, jobs: list[Job], there: Mapping[str, Outcome], retries: int, progress: bool
+    pool: Any,
+    jobs: list[Job],
+    there: Mapping[str, Outcome],
+    retries: int,
+    progress: bool,
+    stop: StopRequest,
 ) -> dict[str, Outcome]:
     """Submits, waits, retries, and shows how far all trials are."""
     left = dict.fromkeys(jobs, retries)
@@ -140,6 +144,12 @@ def _run(
                 outcomes[job.name] = _outcome(job, code)
                 if outcomes[job.name].state != "done":
                     bar.write(f"{job.name}: {outcomes[job.name].reason}")
+            if stop.signal is not None and len(outcomes) < len(jobs):
+                raise RunStopped(
+                    f"stopped by {stop.signal.name}, {len(outcomes) + len(there)} of "
+                    f"{len(jobs) + len(there)} trials have ended; the same command goes on",
+                    stop.signal,
+                )
             bar.n = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
             failed = sum(o.state != "done" for o in outcomes.values())
             bar.set_postfix_str(
@@ -155,7 +165,7 @@ def _killed(code: int) -> bool:
 
 
 def _outcome(job: Job, code: int) -> Outcome:
-    if code == 0 and job.finished:
+    if job.finished:  # whatever became of its process then
         return Outcome("done")
     if _killed(code):
         return Outcome("killed", f"killed too often; see {job.log}")

@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from cotasp.continual.rundir import SUMMARY, RunDirectory
 from cotasp.errors import RunError
 
 PATIENCE = 10.0  # s
@@ -43,7 +44,7 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether the run has ended."""
-        return (Path(self.out) / "summary.json").is_file()
+        return (Path(self.out) / SUMMARY).is_file()
 
     def progress(self) -> int:
         """Environment steps that it has taken, as far as its metrics tell."""
@@ -61,19 +62,18 @@ def command(job: Job) -> list[str]:
     """The command that runs the trial, or continues it where it can be continued.
 
     What is there of an unfinished run without checkpoint is removed.
+
+    Raises:
+        RunError: another process is at work on the run.
     """
     cotasp = [sys.executable, "-m", "cotasp"]
     out = Path(job.out)
     if out.exists() and any(out.iterdir()):
-        if _can_resume() and any(out.glob("checkpoints/task_*")):
+        if any(out.glob("checkpoints/task_*")):
             return [*cotasp, "resume", job.out, "--quiet"]
-        shutil.rmtree(out)
+        with RunDirectory(out).locked():  # it may be at work, started by hand
+            shutil.rmtree(out)
     return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
-
-
-def _can_resume() -> bool:
-    """Whether this version can continue a run from its checkpoints."""
-    return find_spec("cotasp.continual.checkpoints") is not None
 
 
 def start(job: Job) -> subprocess.Popen:
@@ -83,6 +83,7 @@ def start(job: Job) -> subprocess.Popen:
 
     Raises:
         RunError: another process is at work on this trial.
+        OSError: its log cannot be written, or no process can be started.
     """
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     with open(job.log, "ab") as log:
@@ -96,6 +97,7 @@ def start(job: Job) -> subprocess.Popen:
             stdout=log,  # which hands the lock on
             stderr=log,
             env=environment,
+            start_new_session=True,  # the terminal's Ctrl-C is the sweep's, which passes on one
             preexec_fn=None if _LIBC is None else _die_with_parent,
         )
 
@@ -107,12 +109,17 @@ def _lock(log: IO[bytes], job: Job) -> None:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        except OSError as error:
+        except BlockingIOError as error:
             if time.monotonic() > until:
                 raise RunError(
                     f"{job.out}: another process is at work on this trial; wait for it or stop it"
                 ) from error
             time.sleep(0.05)
+        except OSError as error:
+            raise RunError(
+                f"{job.log}: cannot be locked: {error.strerror}; choose an --out on a file system "
+                f"that knows flock"
+            ) from error
 
 
 def _die_with_parent() -> None:
@@ -122,7 +129,20 @@ def _die_with_parent() -> None:
 
 def execute(job: Job) -> int:
     """Runs the trial to its end; its exit code, negative: killed by that signal."""
-    return 0 if job.finished else start(job).wait()
+    if job.finished:
+        return 0
+    try:
+        return start(job).wait()
+    except (OSError, RunError) as error:
+        note(job, error)
+        return 1
+
+
+def note(job: Job, error: Exception) -> None:
+    """Appends to the trial's log why it could not be run."""
+    *above, last = str(error).strip().splitlines() or [type(error).__name__]
+    with suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
+        log.write("\n".join([*above, f"cotasp: error: could not be run: {last.strip()}\n"]))
 
 
 def reason(job: Job) -> str:

@@ -12,8 +12,17 @@ import numpy as np
 from cotasp.continual.history import History
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.recipe import Recipe, dump, loads, with_seed
+from cotasp.report.runs import read_runs
+from cotasp.report.study import Study, make_study
 
 GOALS = ["right", "left", "top", "bottom", "upper-right", "lower-left", "upper-left", "lower-right"]
+
+
+RULES = {
+    "a": (("dictionary.update=anchored",), 0.9),
+    "o": (("dictionary.update=online",), 0.5),
+    "f": (("dictionary.update=frozen",), 0.4),
+}
 
 
 @cache
@@ -101,3 +110,8 @@ def make_runs(
             made = recipe(**size, overrides=overrides)
             make_run(folder / name / f"seed{seed}", made, seed, skill)
     return folder
+
+
+def study(*paths: Path, **options) -> Study:
+    """The study of what directories hold."""
+    return make_study(read_runs(paths), **options)

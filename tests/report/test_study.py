@@ -1,4 +1,4 @@
-"""What is compared with what: variants, baselines, protocols, and what is missing or damaged."""
+"""What is compared with what: variants, baselines, protocols, and what is missing."""
 
 from __future__ import annotations
 
@@ -8,34 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cotasp.errors import RecipeError
-from cotasp.report.charts import all_figures
 from cotasp.report.compare import compared, comparison_table
 from cotasp.report.differences import differences, variant_names
-from cotasp.report.page import render
 from cotasp.report.results import all_tables, result_table
-from cotasp.report.runs import read_runs
-from cotasp.report.study import make_study
-from cotasp.report.tables import Cell, Table, number
-from tests.report.synthetic import make_run, make_runs, recipe
-
-RULES = {
-    "a": (("dictionary.update=anchored",), 0.9),
-    "o": (("dictionary.update=online",), 0.5),
-    "f": (("dictionary.update=frozen",), 0.4),
-}
-
-
-@pytest.fixture
-def runs(tmp_path) -> Path:
-    return make_runs(tmp_path / "runs", RULES, range(5))
-
-
-def study(*paths, **options):
-    return make_study(read_runs(paths), **options)
+from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
 
 
 def test_runs_are_grouped_by_recipe_and_named_by_what_differs(runs):
@@ -105,112 +83,6 @@ def test_protocols_are_not_mixed_unasked_and_then_marked(runs, tmp_path):
         assert any("PROTOCOLS ARE MIXED" in note for note in table.notes)
 
 
-# -- bad input: a sentence each, and the rest is reported -------------------------------------
-
-
-def empty(path: Path) -> str:
-    path.mkdir()
-    return "holds no run directory"
-
-
-def unfinished(path: Path) -> str:
-    make_run(path, recipe(), 7)
-    (path / "summary.json").unlink()
-    return "not finished"
-
-
-def damaged(text: str, what: str):
-    def damage(path: Path) -> str:
-        make_run(path, recipe(), 7)
-        (path / "summary.json").write_text(text)
-        return what
-
-    return damage
-
-
-def changed(key: str, value, what: str):
-    def damage(path: Path) -> str:
-        make_run(path, recipe(), 7)
-        summary = json.loads((path / "summary.json").read_text())
-        summary[key] = value
-        (path / "summary.json").write_text(json.dumps(summary))
-        return what
-
-    return damage
-
-
-def no_recipe(path: Path) -> str:
-    make_run(path, recipe(), 7)
-    (path / "recipe.yaml").unlink()
-    return "recipe.yaml is missing"
-
-
-def tagged(path: Path) -> str:
-    make_run(path, recipe(), 7)
-    (path / "recipe.yaml").write_text("mask: !!python/object/apply:os.system [touch pwned]\n")
-    return "tags (!) are not allowed"
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        empty,
-        unfinished,
-        no_recipe,
-        tagged,
-        damaged("", "cannot be read"),
-        damaged('{"performance": 0.', "cannot be read"),
-        damaged("[1, 2]", "expected a mapping"),
-        damaged("{}", "stamp is missing"),
-        damaged("[" * 100_000, "cannot be read"),
-        changed("success", [[0.1], [0.2, 0.3], [0.4]], "do not fit the success rates"),
-        changed("tasks", ["right"], "for each task"),
-        changed("final_success", ["a", None, 1], "final_success does not have"),
-        changed("seed", "zero", "the seed is missing"),
-        changed("evaluations", {}, "evaluations are missing"),
-    ],
-)
-def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):
-    expected = spoil(tmp_path / "bad")
-    found = study(runs, tmp_path / "bad", tmp_path / "nowhere")
-    assert sum(len(v.runs) for v in found.variants) == 15
-    (sentence,) = [p for p in found.problems if str(tmp_path / "bad") in p]
-    assert expected in sentence
-    assert "\n" not in sentence
-    assert any("nowhere: no such directory" in p for p in found.problems)
-
-
-JUNK = [None, True, -1, 0, 1e999, 10**400, "x", "9", [], [[]], {}, {"a": {}}, [None], [1e308] * 3]
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_no_damage_to_a_summary_stops_the_report(spoiled, data):
-    """Any one value of a summary replaced by junk: the run is used, or left out with a sentence."""
-    path, whole = spoiled
-    node = summary = json.loads(whole)
-    while True:
-        keys = sorted(node) if isinstance(node, dict) else range(len(node))
-        key = data.draw(st.sampled_from(list(keys)))
-        if not (isinstance(node[key], (dict, list)) and node[key] and data.draw(st.booleans())):
-            break
-        node = node[key]
-    node[key] = data.draw(st.sampled_from(JUNK))
-    path.write_text(json.dumps(summary))
-    found = study(path.parents[2], mix_protocols=True)
-    page = render(found, all_tables(found), all_figures(found))
-    assert page.endswith("</html>\n")
-    used = any(run.path == path.parent for v in found.variants for run in v.runs)
-    assert used or any(str(path) in problem for problem in found.problems)
-
-
-@pytest.fixture
-def spoiled(tmp_path) -> tuple[Path, str]:
-    folder = make_runs(tmp_path / "two", {"a": RULES["a"]}, range(2), tasks=2, per_task=2)
-    path = folder / "a" / "seed0" / "summary.json"
-    return path, path.read_text()
-
-
 def test_nothing_at_all_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"found no finished run; .*holds no run directory"):
         study(tmp_path)
@@ -222,6 +94,24 @@ def test_one_seed_has_no_interval_and_the_report_says_why(tmp_path):
     table = result_table(found)
     assert not any("[" in cell.text for row in table.rows for cell in row)
     assert any(p.startswith("One seed only, so no interval") for p in found.problems)
+
+
+@pytest.mark.parametrize("place", ["summary.json", "protocol.json"])
+def test_runs_that_begin_with_another_runs_tasks_are_a_variant_of_their_own(place, runs):
+    for seed in (5, 6):
+        path = make_run(runs / "branched" / f"seed{seed}", recipe(overrides=RULES["a"][0]), seed)
+        file = path / place
+        facts = json.loads(file.read_text()) if file.exists() else {}
+        begun = {"run": f"runs/a/seed{seed}@2", "content": str(seed)}
+        file.write_text(json.dumps({**facts, "begun_from": begun}))
+    found = study(runs)
+    branched = [v for v in found.variants if v.seeds == [5, 6]]
+    assert [v.name for v in branched] == ["update=anchored [begun after @2]"]
+    assert len(found.variants) == 4
+    assert found.differences["begun_after"].count("@2") == 1
+    assert any(p.startswith(f"{branched[0].name}: these runs begin with") for p in found.problems)
+    singles(runs / "single", RULES["a"][0])
+    assert next(v for v in study(runs).variants if v.seeds == [5, 6]).singles
 
 
 def test_the_same_run_twice_counts_once(runs):
@@ -236,12 +126,18 @@ def test_missing_trials_of_a_sweep_are_named(runs):
         name: {str(seed): f"{folder}/seed{seed}" for seed in range(6)}
         for name, folder in (("rule=anchored", "a"), ("rule=frozen", "f"))
     }
+    singles(runs / "single", RULES["f"][0])
+    trials |= {f"single/{goal}": {"1": f"single/{goal}"} for goal in ("left", "bottom")}
     sweep = {"question": "Which?", "baseline": "rule=frozen", "trials": trials}
     (runs / "sweep.json").write_text(json.dumps(sweep))
     found = study(runs)
     assert found.question == "Which?"
     assert [v.name for v in found.variants] == ["rule=frozen", "rule=anchored", "update=online"]
-    assert "rule=anchored: no finished run of seed 5." in found.problems
+    absent = [p for p in found.problems if "no finished run" in p]
+    assert absent == [
+        "rule=anchored: no finished run of seed 5.", "rule=frozen: no finished run of seed 5.",
+        "single/bottom: no finished run of seed 1.",
+    ]  # fmt: skip
 
 
 # -- forward transfer ------------------------------------------------------------------------
@@ -287,47 +183,27 @@ def test_single_tasks_of_another_protocol_or_too_few_are_not_used(runs):
     assert any("No forward transfer" in p for p in found.problems)
 
 
-# -- comparison --------------------------------------------------------------------------------
+def rewrite(run: Path, **changes) -> None:
+    """Changes a summary."""
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, **changes}))
 
 
-def test_a_verdict_is_given_where_the_interval_allows_it(runs):
-    table = comparison_table(compared(runs / "f", runs / "a"))
-    verdicts = {row[0].text: row[-1].text for row in table.rows}
-    assert verdicts["P"] == verdicts["P(better)"] == "B is better"
-    assert verdicts["F"] == "no difference shown"
-    assert verdicts["FT"] == "-"
-    back = comparison_table(compared(runs / "a", runs / "f"))
-    assert {row[0].text: row[-1].text for row in back.rows}["P"] == "B is worse"
-
-
-def test_three_seeds_give_no_verdict(tmp_path):
-    make_runs(tmp_path, RULES, range(3))
-    table = comparison_table(compared(tmp_path / "f", tmp_path / "a"))
-    assert {row[-1].text for row in table.rows} == {"too few seeds to say", "-"}
-
-
-def test_only_one_recipe_on_each_side_can_be_compared(runs, tmp_path):
-    (tmp_path / "none").mkdir()
-    for first, second, message in (
-        (runs, runs / "a", "found 3 recipes"),
-        (runs / "a", tmp_path / "none", "found no finished run"),
-        (runs / "a", runs / "a", "nothing differs"),
-    ):
-        with pytest.raises(RecipeError, match=message):
-            compared(first, second)
-
-
-# -- tables ------------------------------------------------------------------------------------
-
-
-def test_a_table_reads_the_same_in_three_languages():
-    row = (Cell("a_b|c"), number(1.5), number(None), number(-0.001))
-    table = Table("t", "A & B", ("variant", "x", "y", "z"), (row,), ("50% of {it}",))
-    lines = table.markdown().splitlines()
-    assert len({len(line) for line in lines[2:5]}) == 1, "columns are aligned"
-    assert lines[4] == r"| a_b\|c  | 1.50 | -   | 0.00 |"
-    assert table.csv().splitlines()[2:] == ["variant,x,y,z", "a_b|c,1.50,-,0.00"]
-    tex = table.latex()
-    assert r"a\_b|c & 1.50 & - & 0.00 \\" in tex
-    assert r"\caption{A \& B}" in tex
-    assert r"50\% of \{it\}" in tex
+def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
+    """Else two means over different tasks would stand in one column."""
+    run = runs / "a" / "seed3"
+    success = json.loads((run / "summary.json").read_text())["final_success"]
+    rewrite(run, final_success=[success[0], None, success[2]])
+    singles(runs / "single", RULES["f"][0])
+    rewrite(runs / "single" / "top", area_under_curve=[1.0])
+    found = study(runs, baseline="update=frozen")
+    for metric, kept in (("performance", [0, 2]), ("forward_transfer", [0, 1])):
+        for variant in found.variants:
+            expected = variant.scores(metric)[:, kept]
+            assert found.scores(variant, metric).tolist() == expected.tolist()
+    notes = result_table(found).notes
+    assert "P over 2 of 3 tasks: a seed of some variant has no value of left." in notes
+    (note,) = [note for note in notes if note.startswith("FT over 2 of 3 tasks")]
+    assert note.endswith("or AUC^b = 1, of top.")
+    compared_notes = comparison_table(compared(runs / "f", runs / "a")).notes
+    assert any(note.startswith("P over 2 of 3 tasks") for note in compared_notes)

@@ -86,6 +86,8 @@ def test_compare_prints_what_differs_and_a_verdict(runs, capsys):
         ([], "name run directories"),
         (["nowhere"], "report: found no finished run; nowhere: no such directory"),
         (["runs", "--compare", "runs/a", "runs/f"], "name run directories"),
+        (["--compare", "runs/a", "runs/f", "--baseline", "A"], "the baseline is A; leave"),
+        (["--compare", "runs/a", "runs/f", "--figures"], "only where --out names a directory"),
         (["runs", "--baseline", "update=frozn"], "Did you mean 'update=frozen'"),
         (["runs", "--out", "file/report"], "file/report: cannot write the report"),
         (["sweep.yaml"], "sweep.yaml: no such directory"),

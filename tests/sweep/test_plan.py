@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from cotasp.errors import RecipeError
 from cotasp.recipe import load, loads
+from cotasp.sweep.command import _plan as plan_of
+from cotasp.sweep.command import add_arguments
 from cotasp.sweep.plan import Plan, axis_of, directory_name, load_sweep, seeds_of, split_values
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +57,7 @@ def test_directories_are_safe_and_apart(name):
         (["dictionary.update=onlin"], "unknown update 'onlin'. Did you mean 'online'?"),
         (["dictionary.update=online", "dictionary.update.forgetting=0.5"], "contradict"),
         (["agent.gamma=0.9,0.90"], "are the same recipe"),
+        (["agent.gamma=0.9,0.9"], "two values are called '0.9'"),
         (["seed=1,2"], "name them by --seeds"),
         (["mask=step,dense", "mask.gradient=identity,clipped"], "both set mask"),
     ],
@@ -82,20 +86,30 @@ def test_seeds_are_a_number_or_a_list(given):
     assert (seeds_of(3, ""), seeds_of([7, 2], "")) == ((0, 1, 2), (7, 2))
 
 
+def test_one_seed_may_be_named_alone():
+    arguments = argparse.ArgumentParser()
+    add_arguments(arguments)
+    for text, seeds in (("7,", (7,)), ("3,7", (3, 7)), ("3", (0, 1, 2))):
+        assert plan_of(arguments.parse_args([str(SMOKE), "--seeds", text])).seeds == seeds
+
+
 def test_single_tasks_are_trials_of_the_baseline():
-    made = plan("agent.gamma=0.9,0.8", baseline="agent.gamma=0.8", baselines=True).resolved()
+    made = plan("agent.gamma=0.9,0.8", baseline="agent.gamma=0.8", single_tasks=True).resolved()
     single = made["single/left/seed0"]
     assert single.stream.goals == ("left",)
     assert single.agent.gamma == 0.8
     assert [name for name in made if name.startswith("single/")] == [
         f"single/{goal}/seed0" for goal in ("right", "left", "top")
     ]
+    facts = plan("agent.gamma=0.9,0.8", single_tasks=True).facts(made)
+    assert facts["trials"]["single/left"] == {"0": "single/left/seed0"}
+    assert {d for seeds in facts["trials"].values() for d in seeds.values()} == set(made)
 
 
 @pytest.mark.parametrize("stream", ["cw10", "{name: metaworld, tasks: [reach-v3, reach-v3]}"])
 def test_meta_world_tasks_can_be_learned_alone(stream, tmp_path):
     (tmp_path / "r.yaml").write_text(f"stream: {stream}\n")
-    made = Plan(recipe=tmp_path / "r.yaml", baselines=True).resolved()
+    made = Plan(recipe=tmp_path / "r.yaml", single_tasks=True).resolved()
     whole = loads(f"stream: {stream}").stream.make_tasks()
     singles = {k: v for k, v in made.items() if k.startswith("single/")}
     assert len(singles) == len({task.env for task in whole})
@@ -130,6 +144,11 @@ def test_a_sweep_file_is_checked_by_key(tmp_path):
         ("recipe: r.yaml\naxes: {seed: 3}\n", "axes.seed"),
         ("recipe: r.yaml\naxes: {seed: []}\n", "names nothing"),
         ("recipe: r.yaml\naxes: {x: {a: b}}\n", "axes.x.a"),
+        ("recipe: r.yaml\nsingle_tasks: 'no'\n", "single_tasks: expected true or false, got 'no'"),
+        (
+            "recipe: r.yaml\naxes: {u: [{name: lazy, every: 3}, {name: lazy, every: 10}]}\n",
+            "axes.u: two values are called 'lazy'; name them apart",
+        ),
     ):
         (tmp_path / "s.yaml").write_text(body)
         with pytest.raises(RecipeError) as caught:

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from cotasp.errors import RecipeError, RunError
+from cotasp.recipe import load
 from cotasp.sweep import trial
 from cotasp.sweep.launchers import Local, Ray, Slurm
 from cotasp.sweep.plan import Plan, axis_of
-from cotasp.sweep.running import outcome_table, run_sweep
+from cotasp.sweep.running import make_job, outcome_table, run_sweep
 
 TINY = """
 stream: {name: point, goals: [left, right], horizon: 10}
@@ -60,13 +61,9 @@ def undisturbed(plan, tmp_path_factory) -> Path:
 
 
 def summaries(out: Path) -> dict[str, dict]:
-    """What every trial found, without what depends on the clock."""
-    found = {}
-    for path in sorted(out.rglob("summary.json")):
-        summary = json.loads(path.read_text())
-        summary.pop("wall_seconds", None)
-        found[str(path.parent.relative_to(out))] = summary
-    return found
+    """What every trial found."""
+    paths = sorted(out.rglob("summary.json"))
+    return {str(path.parent.relative_to(out)): json.loads(path.read_text()) for path in paths}
 
 
 def test_a_sweep_runs_every_trial(plan, undisturbed):
@@ -95,7 +92,7 @@ def test_what_is_no_run_is_never_removed(plan, tmp_path):
     other = tmp_path / "dictionary.update=online" / "seed0"
     other.mkdir(parents=True)
     (other / "thesis.tex").write_text("years of work")
-    with pytest.raises(RunError, match="holds something that is no run"):
+    with pytest.raises(RunError, match="exists and is not empty"):
         run_sweep(plan, tmp_path, Local(), progress=False)
     assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
 
@@ -149,9 +146,26 @@ def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     (tmp_path / name).parent.mkdir(parents=True)
     with open(tmp_path / f"{name}.log", "ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="another process is at work on this trial"):
-            run_sweep(plan, tmp_path, Local(workers=1), progress=False)
+        outcomes = run_sweep(replace(plan, seeds=(0,)), tmp_path, Local(workers=1), progress=False)
     assert not (tmp_path / name).exists()
+    refused = outcomes.pop(name)
+    assert refused.state == "failed"
+    assert "another process is at work on this trial" in refused.reason
+    assert [outcome.state for outcome in outcomes.values()] == ["done"]
+
+
+def ends(pool, job: trial.Job) -> int:
+    """The exit code of a pool's only job."""
+    pool.submit(job)
+    until = time.monotonic() + 60
+    while not (ended := list(pool.ended(1.0))):
+        assert time.monotonic() < until
+    return ended[0][1]
+
+
+def broken(path: Path) -> trial.Job:
+    """A job that ends with an error of its worker, not of its trial."""
+    return trial.Job("t", "t.yaml", None, str(path / "t.log"), 1)  # type: ignore[arg-type]
 
 
 @linux
@@ -166,6 +180,28 @@ def test_a_trial_dies_with_its_sweep(plan, tmp_path):
     while any(Path(f"/proc/{pid}/cmdline").exists() for pid in running):
         assert time.monotonic() < until, "the trial goes on alone"
         time.sleep(0.05)
+
+
+@linux
+def test_a_sweep_that_is_stopped_stops_its_trials_where_they_can_go_on(recipe, tmp_path):
+    """As Ctrl-C does, SIGINT goes to the sweep's process group, and SIGTERM to the sweep alone."""
+    command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), "steps_per_task=1500"]
+    command += ["--seeds", "2", "--workers", "2", "--quiet", "--out", str(tmp_path)]
+    jobs = [make_job(tmp_path, f"all/seed{seed}", load(recipe)) for seed in (0, 1)]
+    for number, send in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
+        before = [job.progress() for job in jobs]
+        sweep = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        while not all(job.progress() > steps for job, steps in zip(jobs, before)):
+            time.sleep(0.02)
+            assert sweep.poll() is None
+        send(sweep.pid, number)
+        err = sweep.communicate(timeout=60)[1].decode()
+        assert sweep.returncode == 128 + number
+        assert err.startswith(f"cotasp: stopped by {number.name}, 0 of 2 trials have ended; ")
+        for job in jobs:
+            last = Path(job.log).read_text().splitlines()[-1]
+            assert last.startswith("cotasp: stopped by SIGTERM in task"), last
+    assert all(Path(job.log).read_text().count(" -m cotasp resume ") == 1 for job in jobs)
 
 
 def kill_a_worker(out: Path, killed: list[int]) -> None:
@@ -197,6 +233,9 @@ def test_ray_gives_the_same_results_though_a_worker_is_killed(plan, undisturbed,
     try:
         launcher = Ray(address=cluster.address)
         outcomes = run_sweep(plan, tmp_path, launcher, progress=False)
+        pool, job = launcher.open(), broken(tmp_path)
+        assert ends(pool, job) == 1
+        assert "TypeError" in Path(job.log).read_text()
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -213,6 +252,9 @@ def test_slurm_jobs_give_the_same_results(plan, undisturbed, tmp_path):
     launcher = Slurm(cluster="local", folder=str(tmp_path / "slurm"))
     outcomes = run_sweep(plan, tmp_path / "out", launcher, progress=False)
     assert {o.state for o in outcomes.values()} == {"done"}, outcomes
+    job = broken(tmp_path)
+    assert ends(launcher.open(), job) == 1
+    assert "TypeError" in Path(job.log).read_text()
     expected = summaries(undisturbed)
     assert summaries(tmp_path / "out") == {name: expected[name] for name in plan.resolved()}
 

@@ -1,0 +1,118 @@
+"""Directories that are unfinished, damaged or empty: a sentence each, the rest is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cotasp.report.charts import all_figures
+from cotasp.report.page import render
+from cotasp.report.results import all_tables
+from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
+
+
+def empty(path: Path) -> str:
+    path.mkdir()
+    return "holds no run directory"
+
+
+def unfinished(path: Path) -> str:
+    make_run(path, recipe(), 7)
+    (path / "summary.json").unlink()
+    return "not finished"
+
+
+def damaged(text: str, what: str):
+    def damage(path: Path) -> str:
+        make_run(path, recipe(), 7)
+        (path / "summary.json").write_text(text)
+        return what
+
+    return damage
+
+
+def changed(key: str, value, what: str):
+    def damage(path: Path) -> str:
+        make_run(path, recipe(), 7)
+        summary = json.loads((path / "summary.json").read_text())
+        summary[key] = value
+        (path / "summary.json").write_text(json.dumps(summary))
+        return what
+
+    return damage
+
+
+def no_recipe(path: Path) -> str:
+    make_run(path, recipe(), 7)
+    (path / "recipe.yaml").unlink()
+    return "recipe.yaml is missing"
+
+
+def tagged(path: Path) -> str:
+    make_run(path, recipe(), 7)
+    (path / "recipe.yaml").write_text("mask: !!python/object/apply:os.system [touch pwned]\n")
+    return "tags (!) are not allowed"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        empty,
+        unfinished,
+        no_recipe,
+        tagged,
+        damaged("", "cannot be read"),
+        damaged('{"performance": 0.', "cannot be read"),
+        damaged("[1, 2]", "expected a mapping"),
+        damaged("{}", "stamp is missing"),
+        damaged("[" * 100_000, "cannot be read"),
+        changed("success", [[0.1], [0.2, 0.3], [0.4]], "do not fit the success rates"),
+        changed("tasks", ["right"], "for each task"),
+        changed("final_success", ["a", None, 1], "final_success does not have"),
+        changed("seed", "zero", "the seed is missing"),
+        changed("evaluations", {}, "evaluations are missing"),
+    ],
+)
+def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):
+    expected = spoil(tmp_path / "bad")
+    found = study(runs, tmp_path / "bad", tmp_path / "nowhere")
+    assert sum(len(v.runs) for v in found.variants) == 15
+    (sentence,) = [p for p in found.problems if str(tmp_path / "bad") in p]
+    assert expected in sentence
+    assert "\n" not in sentence
+    assert any("nowhere: no such directory" in p for p in found.problems)
+
+
+JUNK = [None, True, -1, 0, 1e999, 10**400, "x", "9", [], [[]], {}, {"a": {}}, [None], [1e308] * 3]
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_damage_to_a_summary_stops_the_report(spoiled, data):
+    """Any one value of a summary replaced by junk: the run is used, or left out with a sentence."""
+    path, whole = spoiled
+    node = summary = json.loads(whole)
+    while True:
+        keys = sorted(node) if isinstance(node, dict) else range(len(node))
+        key = data.draw(st.sampled_from(list(keys)))
+        if not (isinstance(node[key], (dict, list)) and node[key] and data.draw(st.booleans())):
+            break
+        node = node[key]
+    node[key] = data.draw(st.sampled_from(JUNK))
+    path.write_text(json.dumps(summary))
+    found = study(path.parents[2], mix_protocols=True)
+    page = render(found, all_tables(found), all_figures(found))
+    assert page.endswith("</html>\n")
+    used = any(run.path == path.parent for v in found.variants for run in v.runs)
+    assert used or any(str(path) in problem for problem in found.problems)
+
+
+@pytest.fixture
+def spoiled(tmp_path) -> tuple[Path, str]:
+    folder = make_runs(tmp_path / "two", {"a": RULES["a"]}, range(2), tasks=2, per_task=2)
+    path = folder / "a" / "seed0" / "summary.json"
+    return path, path.read_text()

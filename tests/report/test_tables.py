@@ -1,0 +1,18 @@
+"""Tables in three languages."""
+
+from __future__ import annotations
+
+from cotasp.report.tables import Cell, Table, number
+
+
+def test_a_table_reads_the_same_in_three_languages():
+    row = (Cell("a_b|c"), number(1.5), number(None), number(-0.001))
+    table = Table("t", "A & B", ("variant", "x", "y", "z"), (row,), ("50% of {it}",))
+    lines = table.markdown().splitlines()
+    assert len({len(line) for line in lines[2:5]}) == 1, "columns are aligned"
+    assert lines[4] == r"| a_b\|c  | 1.50 | -   | 0.00 |"
+    assert table.csv().splitlines()[2:] == ["variant,x,y,z", "a_b|c,1.50,-,0.00"]
+    tex = table.latex()
+    assert r"a\_b|c & 1.50 & - & 0.00 \\" in tex
+    assert r"\caption{A \& B}" in tex
+    assert r"50\% of \{it\}" in tex

@@ -1,0 +1,45 @@
+"""One trial: what it never touches, and what is said where it cannot begin."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from pathlib import Path
+
+from cotasp.continual.rundir import RunDirectory
+from cotasp.sweep import trial
+from cotasp.sweep.running import _outcome as outcome_of
+
+
+def a_job(path: Path) -> trial.Job:
+    return trial.Job("t", str(path / "t.yaml"), str(path / "t"), str(path / "t.log"), 1)
+
+
+def test_a_run_under_way_is_not_removed(tmp_path):
+    """One started by hand holds no lock on the trial's log, but on its own directory."""
+    job = a_job(tmp_path)
+    Path(job.out).mkdir()
+    (Path(job.out) / "metrics").mkdir()
+    with RunDirectory(job.out).locked():
+        assert trial.execute(job) == 1
+    assert "is at work on this run" in trial.reason(job)
+    assert (Path(job.out) / "metrics").exists()
+
+
+def test_a_trial_that_finished_and_was_then_killed_is_done(tmp_path):
+    job = a_job(tmp_path)
+    assert outcome_of(job, -signal.SIGKILL).state == "killed"
+    Path(job.out).mkdir()
+    (Path(job.out) / "summary.json").write_text("{}")
+    for code in (0, 1, -signal.SIGKILL, 128 + signal.SIGTERM):
+        assert outcome_of(job, code).state == "done"
+
+
+def test_a_file_system_without_locks_is_told_from_a_trial_under_way(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(trial.fcntl, "flock", flock)
+    job = a_job(tmp_path)
+    assert trial.execute(job) == 1
+    assert "t.log: cannot be locked: No locks available" in trial.reason(job)
