@@ -21,6 +21,7 @@ SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
 TIMING = "timing.json"  # what it cost; all else is the same for equal runs
 LOCK = ".lock"
+_CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or removed when resumed
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -122,12 +123,24 @@ class RunDirectory:
         """An existing run directory.
 
         Raises:
-            RunError: there is none, or it holds no recipe.
+            RunError: there is none, it holds no recipe, or links lead out of it.
         """
         run = cls(path)
         if not (run.path / RECIPE).is_file():
             raise RunError(f"{run.path}: expected a run directory with {RECIPE}, found none")
+        run._refuse_links()
         return run
+
+    def _refuse_links(self) -> None:
+        """Files are shortened and removed here: what a link leads to must not be."""
+        for top in (self.path / name for name in _CHANGED):
+            below = (Path(folder, n) for folder, dirs, files in os.walk(top) for n in dirs + files)
+            for path in (top, *below):
+                if path.is_symlink():
+                    raise RunError(
+                        f"{path}: expected files of the run, found a symbolic link; put what it "
+                        f"leads to in its place if you trust it"
+                    )
 
     def recipe(self) -> Recipe:
         """The resolved recipe."""

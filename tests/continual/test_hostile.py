@@ -152,6 +152,43 @@ def test_a_yaml_tag_executes_nothing(out, tmp_path, capsys):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        "metrics",
+        "metrics/scalars/more",
+        "metrics/scalars/evaluation/right/success.csv",
+        "tensorboard",
+        "checkpoints",
+        "checkpoints/rows",
+        "checkpoints/rows/task_09",
+        "checkpoints/task_09",
+        ".lock",
+    ],
+)
+def test_links_out_of_the_directory_are_refused_and_not_followed(link, out, tmp_path, capsys):
+    path, elsewhere = out / link, tmp_path / "home"
+    if path.is_dir():
+        shutil.copytree(path, elsewhere)
+        shutil.rmtree(path)
+    elif path.suffix == ".csv" or link == ".lock":
+        elsewhere.write_text("years of work\n" * 1000)
+        path.unlink()
+    else:
+        (elsewhere / "a").mkdir(parents=True)
+    if elsewhere.is_dir():
+        (elsewhere / "thesis.tex").write_text("years of work")
+        (elsewhere / "a").mkdir(exist_ok=True)
+        (elsewhere / "a" / "data.csv").write_text("more of it")
+    path.symlink_to(elsewhere)
+    files = [p for p in (elsewhere, *elsewhere.rglob("*")) if p.is_file()]
+    before = {p: p.read_bytes() for p in files}
+    for command in (["resume", "--quiet"], ["evaluate"]):
+        assert main([*command, str(out)]) == 1
+        assert f"{path}: expected files of the run, found a symbolic" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in files} == before
+
+
 def changed_tensors(out: Path, change) -> None:
     tensors = safetensors.torch.load_file(out / "checkpoints" / NEWEST / "tensors.safetensors")
     change(tensors)
