@@ -107,6 +107,11 @@ def test_a_folder_is_no_recipe(tmp_path):
             "stream: {name: metaworld, tasks: [{env: push-v3, text: ' '}]}",
             "recipe.stream.tasks[0].text: expected words, got ' '",
         ),
+        (
+            "stream: {name: gymnasium, tasks: [{env: 'this:Foo-v0', text: a}]}",
+            "recipe.stream.tasks[0].env: expected an id without a module, got 'this:Foo-v0': a "
+            "recipe imports none; register it in a plug-in",
+        ),
         ("stream: {name: point, goals: [rihgt]}", "recipe.stream.goals[0]: expected a goal, got"),
         # what must fit together
         ("frames_per_batch: 0", "recipe.frames_per_batch: expected at least 1, got 0"),

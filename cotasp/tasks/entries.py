@@ -32,7 +32,7 @@ class GymEntry:
     """One item of a list of Gymnasium tasks.
 
     Args:
-        env: Gymnasium's id, as `Pendulum-v1`.
+        env: Gymnasium's id, as `Pendulum-v1`; not `module:id`, for a recipe imports no modules.
         text: what the task is, in words.
         success_return: return at which an episode counts as solved, where the environment does
             not report success itself; None: never.
@@ -41,6 +41,14 @@ class GymEntry:
     env: str
     text: str
     success_return: float | None = None
+
+    def __post_init__(self) -> None:
+        if ":" in self.env:
+            raise RecipeError(
+                f"env: expected an id without a module, got {self.env!r}: a recipe imports none; "
+                f"register it in a plug-in (entry point in the group cotasp.stream), or import it "
+                f"in a program of your own that calls cotasp.continual.run"
+            )
 
 
 def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
