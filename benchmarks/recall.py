@@ -27,6 +27,8 @@ import argparse
 import json
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -68,6 +70,16 @@ def trained(code: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return code
 
 
+def timed(update: Callable[[], None]) -> tuple[float, bool]:
+    """CPU seconds of an update, and whether it ended without a ConvergenceWarning."""
+    begun = time.process_time()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        update()
+    missed = any(w.category is ConvergenceWarning for w in caught)
+    return time.process_time() - begun, not missed
+
+
 def run(
     rule: UpdateRule,
     embeddings: torch.Tensor,
@@ -101,12 +113,8 @@ def run(
             codes = [trained(code, generator) for code in codes]
             stored[task] = masks(codes)
             for layer, code in zip(layers, codes):
-                begun = time.process_time()
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always", ConvergenceWarning)
-                    rule(layer, embedding, code, lmbda=lmbda)
-                seconds += time.process_time() - begun
-                missed += any(w.category is ConvergenceWarning for w in caught)
+                spent, converged = timed(partial(rule, layer, embedding, code, lmbda=lmbda))
+                seconds, missed = seconds + spent, missed + (not converged)
     recalls = jaccard(masks(prompts(embeddings)), stored)
     changes = [change(layer.atoms, before) for layer, before in zip(layers, start)]
     figures = {

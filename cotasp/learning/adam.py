@@ -20,7 +20,7 @@ class Adam:
     At the sizes of a sub-network that costs as much as the step itself.
 
     Args:
-        parameters: changed in place by `step`.
+        parameters: contiguous; changed in place by `step`.
         learning_rate: > 0.
     """
 
@@ -43,7 +43,7 @@ class Adam:
         self.steps += 1
         adam(
             self.parameters,
-            [*gradients],
+            [gradient.contiguous() for gradient in gradients],  # the kernel reads them as such
             *self.moments.values(),
             [],
             self._counters,

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.tasks import texts
-from cotasp.tasks.entries import (
-    GymEntry,
-    TaskEntry,
-    checked_entries,
-    named_tasks,
-    task_facts,
-)
+from cotasp.tasks.entries import GymEntry, TaskEntry, checked_entries, named_tasks, task_facts
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -18,11 +18,15 @@ def fresh() -> list[torch.Tensor]:
     return [torch.nn.Parameter(gradient.clone()) for gradient in gradients(99)]
 
 
-def test_equals_pytorchs_optimiser():
+@pytest.mark.parametrize("layout", ["contiguous", "transposed"])
+def test_equals_pytorchs_optimiser(layout):
     ours, theirs = fresh(), fresh()
     adam, optimiser = Adam(ours, 1e-2), torch.optim.Adam(theirs, lr=1e-2, fused=True)
     for step in range(5):
-        adam.step(gradients(step))
+        if layout == "contiguous":
+            adam.step(gradients(step))
+        else:  # as autograd gives the gradient of a weight that was used transposed
+            adam.step([gradient.t().contiguous().t() for gradient in gradients(step)])
         for parameter, gradient in zip(theirs, gradients(step)):
             parameter.grad = gradient
         optimiser.step()

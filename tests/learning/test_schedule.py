@@ -1,0 +1,94 @@
+"""When a learner does what: warm-up, alternation of weights and codes, the beginning of a task."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from tests.learning.problems import ACT, OBS, learner, train, transitions
+
+STATES = torch.randn(200, OBS, generator=torch.Generator().manual_seed(5))
+
+
+def snapshot(made) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    return made.code.detach().clone(), [p.detach().clone() for p in made.sub.network.parameters()]
+
+
+def test_weights_then_codes_in_alternation():
+    made = learner(theta_updates=3, code_updates=2, warmup_steps=0)
+    made.start_task(0)
+    made.learn(transitions(20, seed=0))  # twenty updates, the buffer is filled
+    for update in range(20, 30):
+        # a new phase cuts anew: look at what it cut
+        made._begin_phase("theta" if update % 5 < 3 else "code")
+        code, weights = snapshot(made)
+        made.update(made.replay.sample())
+        after_code, after_weights = snapshot(made)
+        moved = any(not torch.equal(a, b) for a, b in zip(weights, after_weights))
+        assert moved == (update % 5 < 3), update
+        assert (not torch.equal(code, after_code)) == (update % 5 >= 3), update
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1.0, 30), (0.5, 15), (2.0, 60), (0.0, 0)])
+def test_warm_up_only_collects_and_then_updates_keep_their_rate(rate, expected):
+    made = learner(warmup_steps=20, updates_per_step=rate)
+    made.start_task(0)
+    made.learn(transitions(20, seed=0))
+    assert made.updates == 0
+    for chunk in range(6):
+        made.learn(transitions(5, seed=chunk))
+    assert made.updates == expected
+
+
+def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_prompt():
+    made = learner(warmup_steps=20)
+    made.start_task(0)
+    assert not made.acting.heads
+    actions = made.acting(STATES)
+    assert actions.shape == (200, ACT)
+    assert actions.min() < -0.9
+    assert actions.max() > 0.9
+    made.learn(transitions(20, seed=0))
+    assert made.acting.heads == (made.sub,)
+    made.end_task()
+    train(made, 1)
+    made.start_task(2)
+    assert len(made.acting.heads) == 2
+    expected = [made.policy(task).module.heads[0](STATES)[0] for task in (0, 1)]
+    for head, loc in zip(made.acting.heads, expected):
+        assert torch.equal(head(STATES)[0], loc)
+
+
+def test_among_several_policies_one_is_drawn_at_every_step():
+    made = learner()
+    spread = torch.full((ACT,), 1e-3)
+    made.acting.act_by(*(lambda x, loc=loc: (loc * torch.ones(ACT), spread) for loc in (-5.0, 5.0)))
+    torch.manual_seed(0)
+    drawn = [bool(made.acting(STATES[0])[0] > 0) for _ in range(200)]
+    assert 60 < sum(drawn) < 140
+
+
+def test_distillation_brings_the_next_policy_nearer_to_a_standard_normal():
+    def divergence(updates: int) -> float:
+        made = learner(distillation_updates=updates, warmup_steps=50)
+        train(made, 0)
+        made.start_task(1)
+        loc, scale = made.sub(STATES)
+        return float(kl_divergence(Normal(loc, scale), Normal(0.0, 1.0)).mean().detach())
+
+    assert divergence(200) < 0.5 * divergence(0)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_critics_and_temperature_start_anew_or_go_on(reset):
+    made = learner(reset_critic=reset)
+    train(made, 0)
+    weights = [p.detach().clone() for p in made.values.critics.parameters()]
+    temperature = made.values.temperature.clone()
+    made.start_task(1)
+    same = all(map(torch.equal, weights, made.values.critics.parameters()))
+    assert same != reset
+    assert torch.equal(made.values.temperature, temperature) != reset
+    assert made.values.critic_optimiser.steps == 0
+    assert all((m == 0).all() for m in made.values.critic_optimiser.moments["exp_avg"])
