@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,15 @@ class RunDirectory:
 
     def _refuse_links(self) -> None:
         """Files are shortened and removed here: what a link leads to must not be."""
+
+        def told(error: OSError) -> None:
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                path = error.filename
+                raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+
         for top in (self.path / name for name in _CHANGED):
-            below = (Path(folder, n) for folder, dirs, files in os.walk(top) for n in dirs + files)
-            for path in (top, *below):
+            walk = os.walk(top, onerror=told)
+            for path in (top, *(Path(folder, n) for folder, *names in walk for n in chain(*names))):
                 if path.is_symlink():
                     raise RunError(
                         f"{path}: expected files of the run, found a symbolic link; put what it "

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import resource
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +84,51 @@ def test_no_room_for_the_results_ends_it_likewise(out, undisturbed, monkeypatch)
             resume(out, progress=False)
     resume(out, progress=False)
     assert contents(out) == contents(undisturbed)
+
+
+# -- disks that cannot be read ----------------------------------------------------------------
+
+
+def files(out):
+    return {p: p.stat().st_size for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize(
+    "name",
+    ["manifest.json", "state.json", "tensors.safetensors", "000000040-000000060.safetensors"],
+)
+def test_a_file_that_cannot_be_read_now_removes_nothing(name, number, out, undisturbed):
+    read, before = Path.read_bytes, files(out)
+
+    def fails(path):
+        if path.name == name and path.parent.name in ("task_02_step_000000060", "task_02"):
+            raise OSError(number, os.strerror(number))
+        return read(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fails)
+        with pytest.raises(RunError, match=rf"{name}: cannot be read: {os.strerror(number)}; noth"):
+            resume(out, progress=False)
+    assert files(out) == before
+    resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
+
+
+def test_a_directory_that_cannot_be_read_now_removes_nothing(out):
+    before = files(out)
+
+    def fails(read, path="."):
+        if Path(path).name == "checkpoints":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return read(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("listdir", "scandir"):
+            patch.setattr(os, name, partial(fails, getattr(os, name)))
+        with pytest.raises(RunError, match="checkpoints: cannot be read: Permission denied"):
+            resume(out, progress=False)
+    assert files(out) == before
 
 
 # -- numbers that are not finite ----------------------------------------------------------------
