@@ -170,9 +170,9 @@ def _run(arguments: argparse.Namespace) -> None:
 def _resume(arguments: argparse.Namespace) -> None:
     _prepare_process(arguments.threads)
     from cotasp.continual.loop import resume
-    from cotasp.continual.rundir import SUMMARY
+    from cotasp.continual.rundir import RunDirectory
 
-    if (Path(arguments.dir) / SUMMARY).exists():
+    if RunDirectory.open(arguments.dir).summary() is not None:
         print(f"{arguments.dir}: this run has ended; there is nothing to go on with")
     resume(arguments.dir, progress=not arguments.quiet)
     _print_result(arguments.dir, arguments.threads)

@@ -124,8 +124,14 @@ def resume(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """
     directory = RunDirectory.open(path)
     with directory.locked():
+        ended = directory.summary()
+        if ended is not None:
+            return ended
         if (directory.path / SUMMARY).exists():
-            return directory.read(SUMMARY)
+            warnings.warn(
+                f"{directory.path / SUMMARY}: damaged; written anew from the last checkpoint",
+                stacklevel=2,
+            )
         recipe = directory.recipe()
         _warn_of_other_versions(directory)
         seed_everything(recipe.seed)

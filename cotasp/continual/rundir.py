@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from cotasp.continual.disk import sync_directory, sync_tree, write_whole
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe, dump, load
 
@@ -26,21 +26,13 @@ _CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or remov
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file that is either whole or not there."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_text(path, text)
+    """Writes a file that is either whole or as it was."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is either whole or as it was."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, text.encode())
 
 
 class RunDirectory:
@@ -74,15 +66,18 @@ class RunDirectory:
         """
         cls.check_free(path)
         path = Path(path)
-        making = path.parent / f".{path.name}.{os.getpid()}"
         try:
-            making.mkdir(parents=True)
-            write_text(making / RECIPE, dump(recipe))
-            write_json(making / STAMP, facts)
-            fill(making)
-            os.rename(making, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making.") as aside:
+                making = Path(aside) / path.name
+                making.mkdir()
+                write_text(making / RECIPE, dump(recipe))
+                write_json(making / STAMP, facts)
+                fill(making)
+                sync_tree(making)
+                os.rename(making, path)
+            sync_directory(path.parent)
         except OSError as error:
-            shutil.rmtree(making, ignore_errors=True)
             raise RunError(f"{path}: cannot make the run directory: {error.strerror}") from error
         return cls(path)
 
@@ -91,20 +86,26 @@ class RunDirectory:
         """Keeps other processes from working on this run, for as long as this one lives.
 
         Raises:
-            RunError: another process is at work here.
+            RunError: another process is at work here, or nothing can be locked or written here.
         """
-        with open(self.path / LOCK, "a+") as file:
+        with ExitStack() as stack:
             try:
+                file = stack.enter_context(open(self.path / LOCK, "a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            except BlockingIOError as error:
                 file.seek(0)
                 raise RunError(
                     f"{self.path}: process {file.read().strip() or 'unknown'} is at work on this "
                     f"run; wait for it or stop it"
                 ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                raise RunError(
+                    f"{self.path}: cannot be locked: {error.strerror}; keep runs where files can "
+                    f"be written and locked"
+                ) from error
             yield
 
     @staticmethod
@@ -152,6 +153,21 @@ class RunDirectory:
     def recipe(self) -> Recipe:
         """The resolved recipe."""
         return load(self.path / RECIPE)
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run ended with; None where it has not, or where the file is damaged.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        path = self.path / SUMMARY
+        try:
+            found = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+        return found if isinstance(found, dict) else None
 
     def read(self, name: str) -> Any:
         """A JSON file of the run.

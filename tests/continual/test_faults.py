@@ -7,12 +7,14 @@ import json
 import math
 import os
 import resource
+import shutil
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from cotasp.__main__ import main
 from cotasp.continual import snapshot
 from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
@@ -84,6 +86,62 @@ def test_no_room_for_the_results_ends_it_likewise(out, undisturbed, monkeypatch)
             resume(out, progress=False)
     resume(out, progress=False)
     assert contents(out) == contents(undisturbed)
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """A loss of power keeps what was synced: contents before names, names before going on."""
+    synced, unsafe = set(), []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def sync(handle):
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def named(rename, source, target):
+        inside = [Path(source), *Path(source).rglob("*")]
+        unsafe.extend(p for p in inside if p.stat().st_ino not in synced)
+        rename(source, target)
+        synced.discard(Path(target).parent.stat().st_ino)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", partial(named, rename))
+    monkeypatch.setattr(os, "replace", partial(named, replace))
+    out = tmp_path / "runs" / "first"
+    run(tiny(), out, progress=False)
+    run(tiny(), tmp_path / "runs" / "branch", source=f"{out}@1", progress=False)
+    assert unsafe == []
+    for folder in (tmp_path / "runs", out, out / "checkpoints"):
+        assert folder.stat().st_ino in synced
+    assert not list((tmp_path / "runs").glob("*/.[!l]*"))
+
+
+@pytest.mark.parametrize("content", ["", '{"performance"', "[]", "\0" * 9])
+def test_a_summary_that_is_damaged_does_not_end_a_run(content, undisturbed, tmp_path, capsys):
+    out = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    (out / "summary.json").write_text(content)
+    with pytest.warns(UserWarning, match="summary.json: damaged; written anew from the last chec"):
+        assert main(["resume", str(out), "--quiet"]) == 0
+    assert "this run has ended" not in capsys.readouterr().out
+    assert contents(out) == contents(undisturbed)
+
+
+def test_nothing_stays_of_a_run_directory_that_was_not_made(tmp_path, monkeypatch):
+    def interrupted(path, text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cotasp.continual.rundir.write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny(), tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_without_locks_is_told_as_such(out, monkeypatch):
+    def fails(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(RunError, match=r"run: cannot be locked: No locks available; "):
+        resume(out, progress=False)
 
 
 # -- disks that cannot be read ----------------------------------------------------------------
