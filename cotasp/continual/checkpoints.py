@@ -130,14 +130,20 @@ class Checkpoints:
             write_json_file(temporary / MANIFEST, seal(manifest))
             sync_directory(temporary)
             os.replace(temporary, path)
-            sync_directory(self.path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             for file in new:
                 file.unlink(missing_ok=True)
             raise
         self._rows = rows
-        self._rotate()
+        try:
+            sync_directory(self.path)
+            self._rotate()
+        except (OSError, RunError) as error:
+            warnings.warn(
+                f"{path}: written, but what follows failed: {error}; the next checkpoint does it",
+                stacklevel=2,
+            )
         return path
 
     def _save_rows(self, table: Rows, new: list[Path]) -> list[dict[str, Any]]:
