@@ -170,11 +170,6 @@ def _continue(
                 course.save()
                 _heed(stop, course)
         return _summarise(course)
-    except OSError as error:
-        raise RunError(
-            f"{directory.path}: cannot be written to: {error.strerror}; when that is mended, "
-            f"`cotasp resume {directory.path}` goes on from the last checkpoint"
-        ) from error
     finally:
         course.close()
         evaluator.close()

@@ -35,6 +35,18 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode())
 
 
+@contextmanager
+def writing(path: Path, run: Path) -> Iterator[None]:
+    """Tells an OSError inside as a file of the run that cannot be written, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written to: {error.strerror or error}; when that is mended, "
+            f"`cotasp resume {run}` goes on from the last checkpoint"
+        ) from error
+
+
 class RunDirectory:
     """Where a run keeps what it produces.
 
@@ -184,5 +196,10 @@ class RunDirectory:
             raise RunError(f"{path}: cannot be read: {error}") from error
 
     def write(self, name: str, value: Any) -> None:
-        """Writes a JSON file of the run, whole or not at all."""
-        write_json(self.path / name, value)
+        """Writes a JSON file of the run, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        with writing(self.path / name, self.path):
+            write_json(self.path / name, value)

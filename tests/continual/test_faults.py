@@ -16,6 +16,7 @@ import torch
 
 from cotasp.__main__ import main
 from cotasp.continual import snapshot
+from cotasp.continual.checkpoint import Checkpoint
 from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
 from cotasp.errors import RunError
@@ -43,6 +44,33 @@ def test_a_write_that_fails_costs_one_checkpoint(nth, undisturbed, tmp_path, mon
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
 
 
+@pytest.mark.parametrize("what", ["sync_directory", "shutil.rmtree"])
+def test_a_fault_after_a_checkpoint_leaves_it_whole(what, out, undisturbed, monkeypatch):
+    """Nothing of a checkpoint that has its name is taken back; what is old goes later."""
+
+    def fails(path, *_, **__):
+        if what != "sync_directory" or path.name == "checkpoints":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    save = Checkpoints.save
+
+    def saved(self, name, state, beside):
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "task_02_step_000000080":
+                patch.setattr(f"cotasp.continual.checkpoints.{what}", fails)
+            path = save(self, name, state, beside)
+        Checkpoint.open(path).verify()
+        return path
+
+    monkeypatch.setattr(Checkpoints, "save", saved)
+    with pytest.warns(UserWarning, match="task_02_step_000000080: written, but .*output error"):
+        resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
+    assert [p.name for p in Checkpoints(out).paths()] == [
+        p.name for p in Checkpoints(undisturbed).paths()
+    ]
+
+
 def test_a_limit_on_file_sizes(out, undisturbed):
     """The real thing: the system refuses every file above 20 kB, then no longer."""
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -68,7 +96,9 @@ def test_no_room_for_metrics_ends_the_run_where_it_can_be_continued(out, undistu
 
     with monkeypatch.context() as patch:
         patch.setattr(CSVLogger, "log_scalar", fails)
-        with pytest.raises(RunError, match=r"cannot write metrics: No space left .*cotasp resume"):
+        with pytest.raises(
+            RunError, match=r"run/metrics: cannot be written to: No space left .*cotasp "
+        ):
             resume(out, progress=False)
     resume(out, progress=False)
     assert contents(out) == contents(undisturbed)
@@ -82,10 +112,23 @@ def test_no_room_for_the_results_ends_it_likewise(out, undisturbed, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(rundir, "write_text", fails)
-        with pytest.raises(RunError, match=r"cannot be written to: No space left .*cotasp resume"):
+        with pytest.raises(
+            RunError, match=r"evaluations.json: cannot be written to: No space .*cotasp "
+        ):
             resume(out, progress=False)
     resume(out, progress=False)
     assert contents(out) == contents(undisturbed)
+
+
+def test_another_error_of_the_system_keeps_its_own_words(out, monkeypatch):
+    from cotasp.learning.sac_learner import SACLearner
+
+    def fails(self, data):
+        raise ConnectionResetError("the licence server hung up")
+
+    monkeypatch.setattr(SACLearner, "learn", fails)
+    with pytest.raises(ConnectionResetError, match=r"^the licence server hung up$"):
+        resume(out, progress=False)
 
 
 def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
