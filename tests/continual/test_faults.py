@@ -323,16 +323,46 @@ def test_faults_that_are_not_isolated_stop_the_run(tmp_path, monkeypatch):
         run(tiny("faults=skip"), tmp_path / "run", progress=False)
 
 
-def test_a_reset_that_is_not_finite_stops_the_run_in_any_case(tmp_path, monkeypatch):
-    reset = PointEnv._reset
+def faulty_resets(monkeypatch, kind: str, *at: int) -> None:
+    """Spoils those resets of training, counted from 1; none named: all."""
+    reset, count = PointEnv._reset, [0]
 
-    def broken(self, *_):
-        out = reset(self, *_)
+    def broken(self, *rest, **more):
+        out = reset(self, *rest, **more)
+        count[0] += not self.batch_size
+        if self.batch_size or (at and count[0] not in at):
+            return out
+        if kind == "raises":
+            raise ValueError("no contact model")
         return out.set("observation", out["observation"] * math.nan)
 
     monkeypatch.setattr(PointEnv, "_reset", broken)
-    with pytest.raises(RunError, match="observation that is not finite from its reset"):
-        run(tiny("faults=skip"), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("raises", r"the environment failed: ValueError\('no contact model'\)"),
+        ("nan", "the environment returned an observation that is not finite from its reset"),
+    ],
+)
+class TestResets:
+    @pytest.mark.parametrize(("at", "step"), [(1, 1), (2, 7)])
+    def test_a_fault_stops_the_run_with_task_and_step(self, at, step, kind, what, tmp_path):
+        with pytest.MonkeyPatch.context() as patch:
+            faulty_resets(patch, kind, at)
+            with pytest.raises(RunError, match=rf"^task 'right', step {step}: {what}; the run"):
+                run(tiny(), tmp_path / "run", progress=False)
+
+    def test_isolated_ones_can_be_skipped(self, kind, what, tmp_path, monkeypatch):
+        faulty_resets(monkeypatch, kind, 1, 2, 3, 9)
+        summary = run(tiny("faults=skip"), tmp_path / "run", progress=False)
+        assert summary["simulator_faults"] == 4
+
+    def test_others_stop_the_run(self, kind, what, tmp_path, monkeypatch):
+        faulty_resets(monkeypatch, kind)
+        with pytest.raises(RunError, match=rf"step 1: {what}; 101 faults are no isolated ones"):
+            run(tiny("faults=skip"), tmp_path / "run", progress=False)
 
 
 def test_evaluation_finds_it_too(tmp_path, monkeypatch):
