@@ -51,6 +51,7 @@ def _check(manifest: Mapping[str, Any]) -> bool:
     for length in manifest["metrics"].values():
         _count(length)
     float(manifest["wall_seconds"])
+    _count(manifest.get("peak_memory_bytes", 0))
     logs = [PurePosixPath(name).parts for name in manifest["metrics"]]
     return all(_ROWS_FILE.fullmatch(entry["file"]) for entry in entries) and all(
         parts[:1] in _LOGS and ".." not in parts for parts in logs

@@ -210,7 +210,8 @@ def _heed(stop: StopRequest, course: Course) -> None:
 def _summarise(course: Course) -> dict[str, Any]:
     """Writes `summary.json`, and beside it how long it took."""
     directory, recipe = course.directory, course.recipe
-    baseline = directory.read(STAMP).get("baseline", {})
+    stamp = directory.read(STAMP)
+    baseline = stamp.get("baseline", {})
     summary = {
         **course.history.summary([baseline.get(task.env) for task in course.tasks]),
         **course.learner.summary(),
@@ -220,7 +221,9 @@ def _summarise(course: Course) -> dict[str, Any]:
         "simulator_faults": course.faults,
         "versions": versions(),
     }
-    directory.write(TIMING, cost(course.seconds))
+    if "begun_from" in stamp:
+        summary["begun_from"] = stamp["begun_from"]
+    directory.write(TIMING, cost(course.seconds, course.peak_memory))
     directory.write(SUMMARY, summary)
     return summary
 

@@ -254,6 +254,7 @@ def test_a_manifest_cannot_name_files_elsewhere(file, out):
         {"rows": {"task_02": [{**ROWS, "start": "0"}]}},
         {"rows": {"task_02": [{**ROWS, "start": 20}]}},
         {"wall_seconds": "long"},
+        {"peak_memory_bytes": "much"},
         {"files": {}},
         {"files": {"state.json": {"sha256": ""}, "tensors.safetensors": ROWS}},
         {"files": {"state.json": {"bytes": 1}, "tensors.safetensors": ROWS}},
