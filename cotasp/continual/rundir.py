@@ -22,6 +22,7 @@ SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
 TIMING = "timing.json"  # what it cost; all else is the same for equal runs
 LOCK = ".lock"
+_MOST_THREADS = 1024  # that a stamp can ask for
 _CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or removed when resumed
 
 
@@ -180,6 +181,12 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{path}: cannot be read: {error.strerror}") from error
         return found if isinstance(found, dict) else None
+
+    def threads(self) -> int:
+        """Of torch when the run began; 1 where the stamp does not say."""
+        found = self.read(STAMP)
+        threads = found.get("threads") if isinstance(found, dict) else None
+        return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else 1
 
     def read(self, name: str) -> Any:
         """A JSON file of the run.

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from cotasp.__main__ import main
 from cotasp.continual.checkpoints import Checkpoints
@@ -186,6 +187,32 @@ def test_other_versions_are_told(tmp_path):
     (out / "protocol.json").write_text(json.dumps(stamp))
     with pytest.warns(UserWarning, match=r"begun with other versions \(torch 1.0 -> "):
         resume(out, progress=False)
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def one_again(self):
+        yield
+        torch.set_num_threads(1)
+
+    def test_a_run_goes_on_with_as_many_as_it_began(self, tmp_path, capsys):
+        torch.set_num_threads(2)
+        out = stopped(tmp_path / "run", 15)
+        torch.set_num_threads(1)
+        assert main(["resume", str(out), "--quiet"]) == 0
+        assert torch.get_num_threads() == 2
+        assert "(2 threads)" in capsys.readouterr().out
+
+    def test_others_are_told(self, tmp_path):
+        out = stopped(tmp_path / "run", 15)
+        with pytest.warns(UserWarning, match="with 1 threads of torch and not 2: sums round"):
+            assert main(["resume", str(out), "--quiet", "--threads", "2"]) == 0
+
+    @pytest.mark.parametrize("threads", ["many", 0, -1, 10**9, True, None, 2.0])
+    def test_a_stamp_that_asks_for_nonsense(self, threads, out):
+        stamp = json.loads((out / "protocol.json").read_text())
+        (out / "protocol.json").write_text(json.dumps({**stamp, "threads": threads}))
+        assert RunDirectory.open(out).threads() == 1
 
 
 def test_an_environment_that_cannot_be_brought_back_begins_a_new_episode(tmp_path, monkeypatch):
