@@ -65,20 +65,20 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--seed", type=int, help="replaces the recipe's seed")
 
-    def run_arguments(sub: argparse.ArgumentParser) -> None:
+    def run_arguments(sub: argparse.ArgumentParser, threads: int | None, which: str) -> None:
         sub.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
         sub.add_argument(
             "--threads",
             type=int,
-            default=1,
+            default=threads,
             metavar="N",
-            help="of torch; default 1, best for runs side by side, 2 is faster for one run alone",
+            help=f"of torch; default {which}",
         )
 
     run = command("run", _run, "Learn a recipe's stream and write a run directory.")
     recipe_arguments(run)
     run.add_argument("--out", help="run directory; default runs/<recipe>-seed<seed>")
-    run_arguments(run)
+    run_arguments(run, 1, "1, best for runs side by side; 2 is faster for one run alone")
     run.add_argument(
         "--from",
         dest="source",
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
     resume = command("resume", _resume, "Go on with a run that was stopped, from its checkpoint.")
     resume.add_argument("dir", metavar="DIR", help="run directory")
-    run_arguments(resume)
+    run_arguments(resume, None, "as the run began, for with others sums round otherwise")
 
     show = command("show", _show, "Print a recipe with every default, without running it.")
     recipe_arguments(show)
@@ -168,14 +168,17 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    _prepare_process(arguments.threads)
-    from cotasp.continual.loop import resume
-    from cotasp.continual.rundir import SUMMARY
+    from cotasp.continual.rundir import RunDirectory
 
-    if (Path(arguments.dir) / SUMMARY).exists():
+    directory = RunDirectory.open(arguments.dir)
+    threads = directory.threads() if arguments.threads is None else arguments.threads
+    _prepare_process(threads)
+    from cotasp.continual.loop import resume
+
+    if directory.summary() is not None:
         print(f"{arguments.dir}: this run has ended; there is nothing to go on with")
     resume(arguments.dir, progress=not arguments.quiet)
-    _print_result(arguments.dir, arguments.threads)
+    _print_result(arguments.dir, threads)
 
 
 def _print_result(out: str, threads: int) -> None:

@@ -109,6 +109,10 @@ class Recipe:
         for name in ("steps_per_task", "frames_per_batch", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.frames_per_batch > 10**5:  # they are held in memory, one by one
+            raise RecipeError(
+                f"frames_per_batch: expected at most 1e5, got {self.frames_per_batch}"
+            )
         if not 0 <= self.seed < 2**31:
             raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")
         if self.steps_per_task % self.frames_per_batch:

@@ -107,9 +107,16 @@ def test_a_folder_is_no_recipe(tmp_path):
             "stream: {name: metaworld, tasks: [{env: push-v3, text: ' '}]}",
             "recipe.stream.tasks[0].text: expected words, got ' '",
         ),
+        (
+            "stream: {name: gymnasium, tasks: [{env: 'this:Foo-v0', text: a}]}",
+            "recipe.stream.tasks[0].env: expected an id without a module, got 'this:Foo-v0': a "
+            "recipe imports none; register it in a plug-in",
+        ),
         ("stream: {name: point, goals: [rihgt]}", "recipe.stream.goals[0]: expected a goal, got"),
         # what must fit together
         ("frames_per_batch: 0", "recipe.frames_per_batch: expected at least 1, got 0"),
+        ("frames_per_batch: 200000", "recipe.frames_per_batch: expected at most 1e5, got 200000"),
+        ("agent: {batch_size: 200000}", "recipe.agent.batch_size: expected at most 1e5, got 20"),
         ("frames_per_batch: 300", "recipe.steps_per_task: expected a multiple of frames_per_batch"),
         (
             "steps_per_task: 6000\nframes_per_batch: 300\nevaluation: {every: 1000}",

@@ -81,6 +81,12 @@ def check_agreement(source: Recipe, recipe: Recipe, tasks: tuple[Task, ...], fin
         raise RecipeError(
             f"recipe: cannot go on from that run, for these differ: {'; '.join(differ)}"
         )
+    if there.get("agent.distillation_updates") == 0 and here["agent.distillation_updates"] > 0:
+        raise RecipeError(
+            f"recipe.agent.distillation_updates: expected 0, got "
+            f"{here['agent.distillation_updates']}: that run kept no transitions to distil on, for "
+            f"it had 0; go on with 0, or run the source again with 1 or more"
+        )
     if len(tasks) == finished:
         raise RecipeError(f"recipe.stream: expected a task after the {finished} finished ones")
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -26,13 +26,42 @@ from cotasp.learning.rows import Rows
 SCHEMA_VERSION = 1  # counts up when an older cotasp could not read what is written
 MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 _ROWS_FILE = re.compile(r"\w+/\d+-\d+\.safetensors")
-_METRICS_FILE = re.compile(r"(metrics|tensorboard)/(?!(.*/)?\.\.(/|:))[^:]*:\d+")
+_LOGS = (("metrics",), ("tensorboard",))  # folders of files that are cut when a run is resumed
 _PIECE = 65_536  # rows hashed at once
 
 
 def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest with a checksum of itself."""
     return {**manifest, "checksum": hashlib.sha256(to_json(manifest)).hexdigest()}
+
+
+def _check(manifest: Mapping[str, Any]) -> bool:
+    """Whether all files that a manifest names are where such files belong.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it does not have the form of one.
+    """
+    entries = [entry for files in manifest["rows"].values() for entry in files]
+    for entry in (manifest["files"][STATE], manifest["files"][TENSORS], *entries):
+        _count(entry["bytes"])
+        str.encode(entry["sha256"])
+    for entry in entries:
+        if not _count(entry["start"]) < _count(entry["stop"]):
+            raise ValueError(f"{entry['file']} has no rows")
+    for length in manifest["metrics"].values():
+        _count(length)
+    float(manifest["wall_seconds"])
+    _count(manifest.get("peak_memory_bytes", 0))
+    logs = [PurePosixPath(name).parts for name in manifest["metrics"]]
+    return all(_ROWS_FILE.fullmatch(entry["file"]) for entry in entries) and all(
+        parts[:1] in _LOGS and ".." not in parts for parts in logs
+    )
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"expected a count, got {value!r}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -68,12 +97,9 @@ class Checkpoint:
         if seal(rest) != manifest or version != SCHEMA_VERSION:
             raise Damaged(f"{MANIFEST} is not what was written: its checksum differs")
         try:
-            rows = [f["file"] for files in manifest["rows"].values() for f in files]
-            metrics = [f"{name}:{length + 0}" for name, length in manifest["metrics"].items()]
-            float(manifest["wall_seconds"])
+            inside = _check(manifest)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise Damaged(f"{MANIFEST} does not have the form of one: {error!r}") from error
-        inside = all(map(_ROWS_FILE.fullmatch, rows)) and all(map(_METRICS_FILE.fullmatch, metrics))
         if not inside:
             raise Damaged(f"{MANIFEST} names files outside of its directory")
         return cls(path, manifest)
@@ -122,6 +148,8 @@ class Checkpoint:
                     columns = read_tensors(self.rows_path(entry), entry)
                     rows = slice(begin - entry["start"], end - entry["start"])
                     parts.append({key: column[rows] for key, column in columns.items()})
+            if sum(len(next(iter(part.values()), ())) for part in parts) != last - first:
+                raise Damaged(f"rows {first} to {last} of {name} are not all there")
             return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
         return Rows(name, start, stop, read)

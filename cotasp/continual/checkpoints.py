@@ -20,13 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.continual.checkpoint import MANIFEST, SCHEMA_VERSION, STATE, TENSORS, Checkpoint, seal
-from cotasp.continual.snapshot import (
-    Damaged,
-    pack,
-    sync_directory,
-    write_json_file,
-    write_tensors,
-)
+from cotasp.continual.disk import sync_directory
+from cotasp.continual.snapshot import Damaged, pack, write_json_file, write_tensors
 from cotasp.errors import RunError
 from cotasp.learning.checks import non_finite
 from cotasp.learning.rows import Rows
@@ -57,14 +52,25 @@ class Checkpoints:
         self._rows: dict[str, list[dict[str, Any]]] = {}  # files that hold a table, in order
 
     def paths(self) -> list[Path]:
-        """All checkpoints, in the order in which they were written."""
-        return sorted(filter(lambda p: _NAME.fullmatch(p.name), self.path.glob("*")), key=_order)
+        """All checkpoints, in the order in which they were written.
+
+        Raises:
+            RunError: the directory cannot be read.
+        """
+        try:
+            found = [self.path / name for name in os.listdir(self.path) if _NAME.fullmatch(name)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be read: {error.strerror}") from error
+        return sorted(found, key=_order)
 
     def newest(self) -> Checkpoint | None:
         """The last checkpoint that is whole, or None where there has been none.
 
         Raises:
-            RunError: a newer version of cotasp wrote it, or there are some and none is whole.
+            RunError: a newer version of cotasp wrote it, there are some and none is whole, or a
+                file cannot be read.
         """
         problems = []
         for path in reversed(self.paths()):
@@ -124,14 +130,20 @@ class Checkpoints:
             write_json_file(temporary / MANIFEST, seal(manifest))
             sync_directory(temporary)
             os.replace(temporary, path)
-            sync_directory(self.path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             for file in new:
                 file.unlink(missing_ok=True)
             raise
         self._rows = rows
-        self._rotate()
+        try:
+            sync_directory(self.path)
+            self._rotate()
+        except (OSError, RunError) as error:
+            warnings.warn(
+                f"{path}: written, but what follows failed: {error}; the next checkpoint does it",
+                stacklevel=2,
+            )
         return path
 
     def _save_rows(self, table: Rows, new: list[Path]) -> list[dict[str, Any]]:

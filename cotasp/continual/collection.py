@@ -64,9 +64,14 @@ class Collection:
         return torch.stack(frames, -1)
 
     def _begin(self) -> TensorDictBase:
-        now = self.env.reset()
-        _check(now, "reset")
-        return now
+        """A new episode; where its reset is a fault that is skipped, another one."""
+        while True:
+            try:
+                now = self.env.reset()
+                _check(now, "reset")
+                return now
+            except Exception as error:
+                self._fault(error)
 
     def _step(self, now: TensorDictBase) -> TensorDictBase | None:
         """One step; None where it was a fault that is skipped."""
@@ -76,11 +81,14 @@ class Collection:
             _check(frame["next"], "step")
             _check(following, "reset")
         except Exception as error:  # a simulator raises whatever it likes
-            return self._fault(error)
+            self._fault(error)
+            self._now = self._begin()
+            return None
         self._now = following
         return frame
 
     def _fault(self, error: Exception) -> None:
+        """Counts a fault; raises RunError if it is not to be skipped, or one too many."""
         what = str(error) if isinstance(error, RunError) else f"the environment failed: {error!r}"
         place = f"task {self.task!r}, step {self.steps + 1}"
         if self.on_fault == "stop":
@@ -88,7 +96,6 @@ class Collection:
         self.faults += 1
         if self.faults > ISOLATED:
             raise RunError(f"{place}: {what}; {self.faults} faults are no isolated ones") from error
-        self._now = self._begin()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the environment stands, the episode under way included."""
@@ -131,7 +138,9 @@ class Collection:
 
 
 def _check(data: TensorDictBase, call: str) -> None:
-    for key in ("observation", "reward"):
+    for article, key in (("an", "observation"), ("a", "reward")):
         value = data.get(key, None)
         if value is not None and not bool(torch.isfinite(value).all()):
-            raise RunError(f"the environment returned a {key} that is not finite from its {call}")
+            raise RunError(
+                f"the environment returned {article} {key} that is not finite from its {call}"
+            )

@@ -11,6 +11,7 @@ from typing import Any
 from cotasp.continual.checkpoint import Checkpoint
 from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
 from cotasp.continual.collection import Collection
+from cotasp.continual.cost import peak_memory
 from cotasp.continual.history import History
 from cotasp.continual.logs import Logs, cut_metrics
 from cotasp.continual.randomness import random_state, set_random_state
@@ -62,6 +63,7 @@ class Course:
         self.faults = 0  # in finished tasks
         self.collection: Collection | None = None  # of the task in training
         self._started, self._seconds_before = time.time(), 0.0
+        self._peak_before = 0  # bytes, of the processes before a stop
         saved = self.checkpoints.newest()
         self._saved_at: str | None = None if saved is None else saved.path.name
         if saved is not None:
@@ -74,6 +76,11 @@ class Course:
     def seconds(self) -> float:
         """Wall-clock time of the run, without that between a stop and its continuation."""
         return self._seconds_before + time.time() - self._started
+
+    @property
+    def peak_memory(self) -> int:
+        """The most memory that a process of the run has had, in bytes."""
+        return max(self._peak_before, peak_memory())
 
     @property
     def place(self) -> str:
@@ -124,7 +131,11 @@ class Course:
         )
         if name == self._saved_at:
             return
-        beside = {"wall_seconds": self.seconds, "metrics": self.logs.lengths()}
+        beside = {
+            "wall_seconds": self.seconds,
+            "peak_memory_bytes": self.peak_memory,
+            "metrics": self.logs.lengths(),
+        }
         try:
             with _told(self.place):
                 self.checkpoints.save(name, self._state(), beside)
@@ -150,6 +161,7 @@ class Course:
     def _restore(self, saved: Checkpoint) -> None:
         state = saved.state()
         self._seconds_before = float(saved.manifest["wall_seconds"])
+        self._peak_before = int(saved.manifest.get("peak_memory_bytes", 0))
         try:
             self.finished, self.faults = int(state["finished"]), int(state["faults"])
             self.learner.load_state_dict(state["learner"])

@@ -15,6 +15,7 @@ from torchrl.record.loggers import Logger
 from tqdm import tqdm
 
 from cotasp.continual.evaluation import Score
+from cotasp.continual.rundir import writing
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe
 
@@ -43,17 +44,18 @@ def cut_metrics(path: Path, lengths: Mapping[str, int]) -> None:
     """Takes back what was logged after `Logs.lengths` gave these; no line is lost or doubled.
 
     Raises:
-        RunError: a file is shorter than it was.
+        RunError: a file is shorter than it was, or cannot be cut.
     """
     sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in metrics_files(path)}
     for name, length in lengths.items():
         if sizes.get(name, 0) < length:
             raise RunError(f"{path / name}: expected at least {length} bytes; lines are missing")
     for name in sizes:
-        if name in lengths:
-            os.truncate(path / name, lengths[name])
-        else:
-            (path / name).unlink()
+        with writing(path / name, path):
+            if name in lengths:
+                os.truncate(path / name, lengths[name])
+            else:
+                (path / name).unlink()
 
 
 class Logs:
@@ -127,19 +129,18 @@ class Logs:
             self.bar.write(f"task {index + 1}, step {steps:>7,}: success {now}")
 
     def _log(self, values: Mapping[str, float | None], step: int) -> None:
-        try:
+        with writing(self.path / "metrics", self.path):
             for logger in self.loggers:
                 for name, value in values.items():
                     if value is not None and math.isfinite(value):
                         logger.log_scalar(name, value, step=step)
-        except OSError as error:
-            raise RunError(
-                f"{self.path}: cannot write metrics: {error.strerror}; when there is space again, "
-                f"`cotasp resume {self.path}` goes on from the last checkpoint"
-            ) from error
 
     def lengths(self) -> dict[str, int]:
         """Bytes of every metrics file, by its path in the run directory; all are on the disk."""
+        with writing(self.path / "metrics", self.path):
+            return self._lengths()
+
+    def _lengths(self) -> dict[str, int]:
         for logger in self.loggers:
             flush = getattr(logger.experiment, "flush", None)
             if flush is not None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
 from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
@@ -91,7 +93,12 @@ def run(
     RunDirectory.check_free(out)
     seed_everything(recipe.seed)
     tasks = make_tasks(recipe)
-    facts = {**protocol_stamp(recipe), "versions": versions(), "baseline": dict(baseline or {})}
+    facts = {
+        **protocol_stamp(recipe),
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "baseline": dict(baseline or {}),
+    }
     more = {}
     if source is not None:
         before, finished, saved = find_boundary(source)
@@ -124,21 +131,34 @@ def resume(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """
     directory = RunDirectory.open(path)
     with directory.locked():
+        ended = directory.summary()
+        if ended is not None:
+            return ended
         if (directory.path / SUMMARY).exists():
-            return directory.read(SUMMARY)
+            warnings.warn(
+                f"{directory.path / SUMMARY}: damaged; written anew from the last checkpoint",
+                stacklevel=2,
+            )
         recipe = directory.recipe()
-        _warn_of_other_versions(directory)
+        _warn_of_changes(directory)
         seed_everything(recipe.seed)
         tasks = make_tasks(recipe)
         return _continue(directory, recipe, tasks, make_learner(recipe, tasks), progress)
 
 
-def _warn_of_other_versions(directory: RunDirectory) -> None:
-    then, now = directory.read(STAMP).get("versions", {}), versions()
+def _warn_of_changes(directory: RunDirectory) -> None:
+    stamp = directory.read(STAMP)
+    then, now = stamp.get("versions", {}), versions()
     changed = [f"{k} {then[k]} -> {now.get(k)}" for k in then if then[k] != now.get(k)]
-    if changed:
+    differ = [f"begun with other versions ({', '.join(changed)})"] if changed else []
+    begun, threads = stamp.get("threads"), torch.get_num_threads()
+    if begun not in (None, threads):
+        differ.append(
+            f"begun with {begun} threads of torch and not {threads}: sums round otherwise"
+        )
+    if differ:
         warnings.warn(
-            f"{directory.path}: begun with other versions ({', '.join(changed)}): the run goes on, "
+            f"{directory.path}: {'; '.join(differ)}: the run goes on, "
             f"but perhaps not bit for bit as it would have done",
             stacklevel=3,
         )
@@ -164,11 +184,6 @@ def _continue(
                 course.save()
                 _heed(stop, course)
         return _summarise(course)
-    except OSError as error:
-        raise RunError(
-            f"{directory.path}: cannot be written to: {error.strerror}; when that is mended, "
-            f"`cotasp resume {directory.path}` goes on from the last checkpoint"
-        ) from error
     finally:
         course.close()
         evaluator.close()
@@ -209,7 +224,8 @@ def _heed(stop: StopRequest, course: Course) -> None:
 def _summarise(course: Course) -> dict[str, Any]:
     """Writes `summary.json`, and beside it how long it took."""
     directory, recipe = course.directory, course.recipe
-    baseline = directory.read(STAMP).get("baseline", {})
+    stamp = directory.read(STAMP)
+    baseline = stamp.get("baseline", {})
     summary = {
         **course.history.summary([baseline.get(task.env) for task in course.tasks]),
         **course.learner.summary(),
@@ -219,7 +235,9 @@ def _summarise(course: Course) -> dict[str, Any]:
         "simulator_faults": course.faults,
         "versions": versions(),
     }
-    directory.write(TIMING, cost(course.seconds))
+    if "begun_from" in stamp:
+        summary["begun_from"] = stamp["begun_from"]
+    directory.write(TIMING, cost(course.seconds, course.peak_memory))
     directory.write(SUMMARY, summary)
     return summary
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from cotasp.continual.disk import sync_directory, sync_tree, write_whole
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe, dump, load
 
@@ -21,24 +22,30 @@ SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
 TIMING = "timing.json"  # what it cost; all else is the same for equal runs
 LOCK = ".lock"
+_MOST_THREADS = 1024  # that a stamp can ask for
+_CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or removed when resumed
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file that is either whole or not there."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_text(path, text)
+    """Writes a file that is either whole or as it was."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is either whole or as it was."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    write_whole(path, text.encode())
+
+
+@contextmanager
+def writing(path: Path, run: Path) -> Iterator[None]:
+    """Tells an OSError inside as a file of the run that cannot be written, and how to go on."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written to: {error.strerror or error}; when that is mended, "
+            f"`cotasp resume {run}` goes on from the last checkpoint"
+        ) from error
 
 
 class RunDirectory:
@@ -72,15 +79,18 @@ class RunDirectory:
         """
         cls.check_free(path)
         path = Path(path)
-        making = path.parent / f".{path.name}.{os.getpid()}"
         try:
-            making.mkdir(parents=True)
-            write_text(making / RECIPE, dump(recipe))
-            write_json(making / STAMP, facts)
-            fill(making)
-            os.rename(making, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making.") as aside:
+                making = Path(aside) / path.name
+                making.mkdir()
+                write_text(making / RECIPE, dump(recipe))
+                write_json(making / STAMP, facts)
+                fill(making)
+                sync_tree(making)
+                os.rename(making, path)
+            sync_directory(path.parent)
         except OSError as error:
-            shutil.rmtree(making, ignore_errors=True)
             raise RunError(f"{path}: cannot make the run directory: {error.strerror}") from error
         return cls(path)
 
@@ -89,20 +99,26 @@ class RunDirectory:
         """Keeps other processes from working on this run, for as long as this one lives.
 
         Raises:
-            RunError: another process is at work here.
+            RunError: another process is at work here, or nothing can be locked or written here.
         """
-        with open(self.path / LOCK, "a+") as file:
+        with ExitStack() as stack:
             try:
+                file = stack.enter_context(open(self.path / LOCK, "a+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            except BlockingIOError as error:
                 file.seek(0)
                 raise RunError(
                     f"{self.path}: process {file.read().strip() or 'unknown'} is at work on this "
                     f"run; wait for it or stop it"
                 ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            except OSError as error:
+                raise RunError(
+                    f"{self.path}: cannot be locked: {error.strerror}; keep runs where files can "
+                    f"be written and locked"
+                ) from error
             yield
 
     @staticmethod
@@ -122,16 +138,55 @@ class RunDirectory:
         """An existing run directory.
 
         Raises:
-            RunError: there is none, or it holds no recipe.
+            RunError: there is none, it holds no recipe, or links lead out of it.
         """
         run = cls(path)
         if not (run.path / RECIPE).is_file():
             raise RunError(f"{run.path}: expected a run directory with {RECIPE}, found none")
+        run._refuse_links()
         return run
+
+    def _refuse_links(self) -> None:
+        """Files are shortened and removed here: what a link leads to must not be."""
+
+        def told(error: OSError) -> None:
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                path = error.filename
+                raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+
+        for top in (self.path / name for name in _CHANGED):
+            walk = os.walk(top, onerror=told)
+            for path in (top, *(Path(folder, n) for folder, *names in walk for n in chain(*names))):
+                if path.is_symlink():
+                    raise RunError(
+                        f"{path}: expected files of the run, found a symbolic link; put what it "
+                        f"leads to in its place if you trust it"
+                    )
 
     def recipe(self) -> Recipe:
         """The resolved recipe."""
         return load(self.path / RECIPE)
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run ended with; None where it has not, or where the file is damaged.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        path = self.path / SUMMARY
+        try:
+            found = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+        return found if isinstance(found, dict) else None
+
+    def threads(self) -> int:
+        """Of torch when the run began; 1 where the stamp does not say."""
+        found = self.read(STAMP)
+        threads = found.get("threads") if isinstance(found, dict) else None
+        return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else 1
 
     def read(self, name: str) -> Any:
         """A JSON file of the run.
@@ -148,5 +203,10 @@ class RunDirectory:
             raise RunError(f"{path}: cannot be read: {error}") from error
 
     def write(self, name: str, value: Any) -> None:
-        """Writes a JSON file of the run, whole or not at all."""
-        write_json(self.path / name, value)
+        """Writes a JSON file of the run, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        with writing(self.path / name, self.path):
+            write_json(self.path / name, value)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from cotasp.continual.disk import write_new
 from cotasp.errors import RunError
 from cotasp.learning.rows import Rows
 
@@ -126,10 +126,7 @@ def to_json(value: Any) -> bytes:
 
 def write_bytes(path: Path, content: bytes) -> dict[str, Any]:
     """Writes a new file down to the disk; returns its size and checksum."""
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(path, content)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
@@ -137,24 +134,21 @@ def read_bytes(path: Path, expected: Mapping[str, Any] | None) -> bytes:
     """A file's content.
 
     Raises:
-        Damaged: missing, unreadable, or of another size or checksum than expected.
+        Damaged: missing, or of another size or checksum than expected.
+        RunError: it cannot be read; another time perhaps it can.
     """
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise Damaged(f"{path.name} is not there") from error
     except OSError as error:
-        raise Damaged(f"{path.name} cannot be read: {error.strerror}") from error
+        raise RunError(
+            f"{path}: cannot be read: {error.strerror}; nothing was changed; see to the disk and "
+            f"the permissions, then try again"
+        ) from error
     if expected is not None:
         if len(content) != expected["bytes"]:
             raise Damaged(f"{path.name} has {len(content)} bytes, not {expected['bytes']}")
         if hashlib.sha256(content).hexdigest() != expected["sha256"]:
             raise Damaged(f"{path.name} is not what was written: its checksum differs")
     return content
-
-
-def sync_directory(path: Path) -> None:
-    """Makes names that were given in a directory survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

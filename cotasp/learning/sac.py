@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size")
 _AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_step")
-_SIZES = ("batch_size", "buffer_size")
 _POSITIVE = ("learning_rate", "code_learning_rate", "initial_temperature", "reward_scale")
 
 
@@ -74,7 +73,8 @@ class SAC:
             (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
             (_AT_LEAST_ZERO, lambda v: v >= 0, "at least 0"),
             (_POSITIVE, lambda v: v > 0, "above 0"),
-            (_SIZES, lambda v: v <= 10**9, "at most 1e9"),
+            (("batch_size",), lambda v: v <= 10**5, "at most 1e5"),
+            (("buffer_size",), lambda v: v <= 10**9, "at most 1e9"),
             (("gamma", "tau"), lambda v: 0 <= v <= 1, "in [0, 1]"),
         ):
             for name in names:

@@ -46,8 +46,8 @@ class GymEntry:
         if ":" in self.env:
             raise RecipeError(
                 f"env: expected an id without a module, got {self.env!r}: a recipe imports none; "
-                f"have the package that brings it register it by an entry point in the group "
-                f"gymnasium.envs"
+                f"register it in a plug-in (entry point in the group cotasp.stream), or import it "
+                f"in a program of your own that calls cotasp.continual.run"
             )
 
 

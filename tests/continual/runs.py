@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -35,10 +36,13 @@ def tiny(*overrides: str) -> Recipe:
 
 
 def contents(path: Path) -> dict[str, Any]:
-    """All of a finished run that must be equal for equal runs."""
-    files = [path / "summary.json", path / "evaluations.json"]
+    """All of a finished run that must be equal for equal runs, begun wherever."""
+    files = [path / "evaluations.json"]
     files += [f for f in (path / "metrics").rglob("*.csv") if f.parent.name != "timing"]
     found: dict[str, Any] = {str(file.relative_to(path)): file.read_bytes() for file in files}
+    summary = json.loads((path / "summary.json").read_bytes())
+    summary.pop("begun_from", None)
+    found["summary"] = list(summary.items())  # in their order
     saved = Checkpoints(path).newest()
     assert saved is not None
     return found | {"checkpoint": saved.content_hash()}

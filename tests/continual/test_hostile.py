@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from cotasp.continual import snapshot
 from cotasp.continual.checkpoint import Checkpoint, seal
 from cotasp.continual.loop import resume
 from cotasp.errors import RunError
-from tests.continual.runs import contents
+from cotasp.tasks.streams import Point
+from tests.continual.runs import contents, stopped
 
 NEWEST = "task_02_step_000000060"
+ROWS = {"file": "task_02/0-20.safetensors", "start": 0, "stop": 20, "bytes": 1, "sha256": ""}
 
 
 def replace(out: Path, name: str, content: bytes) -> None:
@@ -152,6 +155,43 @@ def test_a_yaml_tag_executes_nothing(out, tmp_path, capsys):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        "metrics",
+        "metrics/scalars/more",
+        "metrics/scalars/evaluation/right/success.csv",
+        "tensorboard",
+        "checkpoints",
+        "checkpoints/rows",
+        "checkpoints/rows/task_09",
+        "checkpoints/task_09",
+        ".lock",
+    ],
+)
+def test_links_out_of_the_directory_are_refused_and_not_followed(link, out, tmp_path, capsys):
+    path, elsewhere = out / link, tmp_path / "home"
+    if path.is_dir():
+        shutil.copytree(path, elsewhere)
+        shutil.rmtree(path)
+    elif path.suffix == ".csv" or link == ".lock":
+        elsewhere.write_text("years of work\n" * 1000)
+        path.unlink()
+    else:
+        (elsewhere / "a").mkdir(parents=True)
+    if elsewhere.is_dir():
+        (elsewhere / "thesis.tex").write_text("years of work")
+        (elsewhere / "a").mkdir(exist_ok=True)
+        (elsewhere / "a" / "data.csv").write_text("more of it")
+    path.symlink_to(elsewhere)
+    files = [p for p in (elsewhere, *elsewhere.rglob("*")) if p.is_file()]
+    before = {p: p.read_bytes() for p in files}
+    for command in (["resume", "--quiet"], ["evaluate"]):
+        assert main([*command, str(out)]) == 1
+        assert f"{path}: expected files of the run, found a symbolic" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in files} == before
+
+
 def changed_tensors(out: Path, change) -> None:
     tensors = safetensors.torch.load_file(out / "checkpoints" / NEWEST / "tensors.safetensors")
     change(tensors)
@@ -208,7 +248,19 @@ def test_a_manifest_cannot_name_files_elsewhere(file, out):
         {"metrics": {"metrics/a": "x"}},
         {"rows": 3},
         {"rows": {"task_02": [{"start": 0}]}},
+        {"metrics": {"metrics/a": -1}},
+        {"metrics": {"metrics/a": True}},
+        {"metrics": {"wandb/a": 1}},
+        {"rows": {"task_02": [{**ROWS, "start": "0"}]}},
+        {"rows": {"task_02": [{**ROWS, "start": 20}]}},
         {"wall_seconds": "long"},
+        {"peak_memory_bytes": "much"},
+        {"files": {}},
+        {"files": {"state.json": {"sha256": ""}, "tensors.safetensors": ROWS}},
+        {"files": {"state.json": {"bytes": 1}, "tensors.safetensors": ROWS}},
+        {"files": {"state.json": ROWS, "tensors.safetensors": {**ROWS, "bytes": 1.0}}},
+        {"files": None},
+        *({"rows": {"task_02": [{k: v for k, v in ROWS.items() if k != key}]}} for key in ROWS),
     ],
     ids=str,
 )
@@ -219,3 +271,33 @@ def test_a_manifest_of_another_form_is_damaged(change, out):
     path.write_text(json.dumps(seal(manifest)))
     with pytest.raises(RunError, match=r"manifest.json (does not have the form|names files outs)"):
         Checkpoint.open(path.parent)
+
+
+@pytest.mark.parametrize("key", ["files", "rows", "metrics", "wall_seconds"])
+def test_a_manifest_without_a_key_is_told_in_a_line(key, out):
+    path = out / "checkpoints" / NEWEST / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest.pop("checksum"), manifest.pop(key)
+    path.write_text(json.dumps(seal(manifest)))
+    with pytest.warns(UserWarning, match="damaged: manifest.json does not have the form of one"):
+        resume(out, progress=False)
+
+
+def test_rows_that_no_file_holds_are_told(out):
+    state = out / "checkpoints" / NEWEST / "state.json"
+    tree = json.loads(state.read_text())
+    tree["learner"]["replay"]["transitions"]["start"] = -5
+    replace(out, "state.json", json.dumps(tree).encode())
+    with pytest.raises(RunError, match="of task_02 are not all there"):
+        Checkpoint.open(state.parent).content_hash()
+
+
+@pytest.mark.parametrize("name", ["a:1", "ns/Über-v1", "a b", "..x", "-", "x" * 90])
+def test_a_task_of_any_name_can_be_resumed(name, tmp_path, monkeypatch):
+    make = Point.make_tasks
+    monkeypatch.setattr(
+        Point, "make_tasks", lambda self: tuple(replaced(t, name=name + t.name) for t in make(self))
+    )
+    out = stopped(tmp_path / "run", 155)
+    assert len(Checkpoint.open(out / "checkpoints" / NEWEST).manifest["metrics"]) > 10
+    assert resume(out, progress=False)["tasks"] == [f"{name}right", f"{name}left"]

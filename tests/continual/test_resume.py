@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from cotasp.__main__ import main
 from cotasp.continual.checkpoints import Checkpoints
@@ -171,6 +172,14 @@ def test_two_processes_on_one_run(tmp_path):
     resume(out, progress=False)
 
 
+def test_the_peak_of_memory_is_that_of_all_processes(tmp_path, monkeypatch):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cotasp.continual.course.peak_memory", lambda: 2**50)
+        out = stopped(tmp_path / "run", 15)
+    resume(out, progress=False)
+    assert json.loads((out / "timing.json").read_text())["peak_memory_bytes"] == 2**50
+
+
 def test_other_versions_are_told(tmp_path):
     out = stopped(tmp_path / "run", 15)
     stamp = json.loads((out / "protocol.json").read_text())
@@ -178,6 +187,32 @@ def test_other_versions_are_told(tmp_path):
     (out / "protocol.json").write_text(json.dumps(stamp))
     with pytest.warns(UserWarning, match=r"begun with other versions \(torch 1.0 -> "):
         resume(out, progress=False)
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def one_again(self):
+        yield
+        torch.set_num_threads(1)
+
+    def test_a_run_goes_on_with_as_many_as_it_began(self, tmp_path, capsys):
+        torch.set_num_threads(2)
+        out = stopped(tmp_path / "run", 15)
+        torch.set_num_threads(1)
+        assert main(["resume", str(out), "--quiet"]) == 0
+        assert torch.get_num_threads() == 2
+        assert "(2 threads)" in capsys.readouterr().out
+
+    def test_others_are_told(self, tmp_path):
+        out = stopped(tmp_path / "run", 15)
+        with pytest.warns(UserWarning, match="with 1 threads of torch and not 2: sums round"):
+            assert main(["resume", str(out), "--quiet", "--threads", "2"]) == 0
+
+    @pytest.mark.parametrize("threads", ["many", 0, -1, 10**9, True, None, 2.0])
+    def test_a_stamp_that_asks_for_nonsense(self, threads, out):
+        stamp = json.loads((out / "protocol.json").read_text())
+        (out / "protocol.json").write_text(json.dumps({**stamp, "threads": threads}))
+        assert RunDirectory.open(out).threads() == 1
 
 
 def test_an_environment_that_cannot_be_brought_back_begins_a_new_episode(tmp_path, monkeypatch):
@@ -202,6 +237,9 @@ class TestBranching:
         assert stamp["begun_from"]["run"] == f"{undisturbed}@1"
         assert len(stamp["begun_from"]["content"]) == 64
         assert boundary.name == "task_01"
+        summary = json.loads((tmp_path / "0" / "summary.json").read_text())
+        assert summary["begun_from"] == stamp["begun_from"]
+        assert "begun_from" not in json.loads((undisturbed / "summary.json").read_text())
 
     def test_what_comes_next_may_be_another_thing(self, undisturbed, tmp_path):
         recipe = tiny("stream.goals=[right, top, left]", "protection=none", "agent.tau=0.1")
@@ -230,6 +268,15 @@ class TestBranching:
         with pytest.raises(RecipeError, match=message):
             run(tiny(*overrides), tmp_path / "run", source=f"{undisturbed}@1", progress=False)
         assert not (tmp_path / "run").exists()
+
+    def test_distilling_needs_what_the_source_kept(self, tmp_path):
+        none = "agent.distillation_updates=0"
+        run(tiny(none, "stream.goals=[right]"), tmp_path / "source", progress=False)
+        source = f"{tmp_path / 'source'}@1"
+        with pytest.raises(RecipeError, match=r"distillation_updates: expected 0, got 3: that run"):
+            run(tiny(), tmp_path / "run", source=source, progress=False)
+        assert not (tmp_path / "run").exists()
+        run(tiny(none), tmp_path / "run", source=source, progress=False)
 
     @pytest.mark.parametrize(
         ("task", "error", "message"),
