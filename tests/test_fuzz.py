@@ -19,7 +19,7 @@ from cotasp.__main__ import main
 from cotasp.recipe import load, to_node
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 SECONDS, MEGABYTES = 2.0, 500
 ODD = [
     "",
