@@ -94,7 +94,7 @@ OVERRIDES = {
     "dictionary.solver": component("solver"),
     "dictionary.update": component("update"),
     "dictionary.lmbda": positive,
-    "dictionary.init": st.sampled_from(["random", "svd"]),
+    "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
     "mask": component("mask"),
     "protection": component("protection"),
     "actor.hidden": st.lists(st.integers(128, 4096), min_size=1, max_size=6),

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from cotasp.errors import RecipeError
 
 _MEMORY = ("embeddings", "codes")
+LEAN = 0.2  # share of the texts in atoms of init="texts"; see docs/measurements.md
 
 
 class Dictionary(nn.Module):
@@ -27,10 +29,12 @@ class Dictionary(nn.Module):
         n_features: m, dimension of the text embedding.
         init: `"random"` draws rows from N(0, 1) and scales those longer than `max_norm` back to
             it.  `"svd"` puts the right singular vectors of `data`, scaled to `max_norm`, in the
-            first rows, strongest first, and random rows, as above, in the rest.
+            first rows, strongest first, and random rows, as above, in the rest.  `"texts"` leans
+            random directions a little towards the span of `data`, each towards a random
+            combination of its rows, so that masks overlap more as texts are alike.
         max_norm: c > 0, largest Euclidean norm of an atom.
         seed: seed of the initial draw and of every later one.
-        data: [n, m] embeddings for `init="svd"`.
+        data: [n, m] embeddings for `init="svd"` and `init="texts"`.
 
     Buffers:
         atoms: [K, m] float64, D.
@@ -67,7 +71,7 @@ class Dictionary(nn.Module):
         n_components: int,
         n_features: int,
         *,
-        init: Literal["random", "svd"] = "random",
+        init: Literal["random", "svd", "texts"] = "random",
         max_norm: float = 1.0,
         seed: int = 0,
         data: Tensor | None = None,
@@ -78,10 +82,10 @@ class Dictionary(nn.Module):
                 raise RecipeError(f"Dictionary.{name}: expected at least 1, got {value}")
         if not 0 < max_norm < float("inf"):
             raise RecipeError(f"Dictionary.max_norm: expected a positive number, got {max_norm}")
-        if init not in ("random", "svd"):
-            raise RecipeError(f"Dictionary.init: expected 'random' or 'svd', got {init!r}")
-        if (data is not None) != (init == "svd"):
-            raise RecipeError("Dictionary.data: give embeddings exactly when init='svd'")
+        if init not in ("random", "svd", "texts"):
+            raise RecipeError(f"Dictionary.init: expected random, svd or texts, got {init!r}")
+        if (data is not None) != (init != "random"):
+            raise RecipeError("Dictionary.data: give embeddings exactly when init is svd or texts")
 
         self.max_norm = float(max_norm)
         K, m = n_components, n_features
@@ -90,13 +94,18 @@ class Dictionary(nn.Module):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("n_recorded", torch.tensor(0))
         self.register_buffer("seed", torch.tensor(seed))
-        atoms = torch.randn(K, m, dtype=torch.float64, generator=self.generator())
-        self.register_buffer("atoms", self.project(atoms))
+        generator = self.generator()
+        atoms = torch.randn(K, m, dtype=torch.float64, generator=generator)
         if data is not None:
             data = _checked(data, "Dictionary.data", (None, m)).double()
+        if init == "svd":
             directions = torch.linalg.svd(data, full_matrices=False).Vh[:K]
             atoms[: len(directions)] = directions * self.max_norm
-            self.atoms.copy_(self.project(atoms))
+        elif init == "texts":
+            shares = torch.randn(K, len(data), dtype=torch.float64, generator=generator)
+            atoms = (1 - LEAN) * normalize(atoms) + LEAN * normalize(shares @ data)
+            atoms = normalize(atoms) * self.max_norm
+        self.register_buffer("atoms", self.project(atoms))
 
     @property
     def n_components(self) -> int:

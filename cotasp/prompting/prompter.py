@@ -24,7 +24,7 @@ class Prompter(nn.Module):
         hidden: widths K_l, the numbers of atoms.
         n_features: m, length of an embedding.
         seed: of the initial atoms; layers draw different ones.
-        data: [n, m] embeddings for `init="svd"`.
+        data: [n, m] embeddings for `init="svd"` and `init="texts"`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Prompter(nn.Module):
                 init=coding.init,
                 max_norm=coding.max_norm,
                 seed=seed * len(hidden) + layer,
-                data=data if coding.init == "svd" else None,
+                data=None if coding.init == "random" else data,
             )
             for layer, width in enumerate(hidden)
         )

@@ -18,14 +18,15 @@ class SparseCoding:
         solver: of the lasso.
         update: what a task's end does to the atoms.
         lmbda: l1 weight, above 0; the larger, the fewer neurons a task gets.
-        init: first atoms: `"random"` normal rows, or `"svd"` of the stream's embeddings.
+        init: first atoms: `"random"` normal rows, `"svd"` of the stream's embeddings, or
+            `"texts"`: random, leaning towards the span of the stream's embeddings.
         max_norm: largest norm of an atom, the paper's c.
     """
 
     solver: Solver = Lars()
     update: UpdateRule = Anchored()
     lmbda: float = 3e-2
-    init: Literal["random", "svd"] = "random"
+    init: Literal["random", "svd", "texts"] = "random"
     max_norm: float = 1.0
 
     def __post_init__(self):

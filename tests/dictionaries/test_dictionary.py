@@ -44,6 +44,24 @@ def test_svd_atoms_are_the_data_directions_strongest_first():
     assert torch.equal(rest, Dictionary(20, 10, max_norm=0.7, seed=3).atoms[4:])
 
 
+def test_leaning_atoms_are_unit_rows_nearer_to_the_span_of_the_data():
+    data = torch.nn.functional.normalize(torch.randn(5, 40, dtype=torch.float64), dim=1)
+    leaning = Dictionary(200, 40, init="texts", data=data, max_norm=0.7, seed=3)
+    torch.testing.assert_close(leaning.atoms.norm(dim=1), torch.full((200,), 0.7).double())
+    assert torch.equal(
+        leaning.atoms, Dictionary(200, 40, init="texts", data=data, max_norm=0.7, seed=3).atoms
+    )
+    basis = torch.linalg.qr(data.mT).Q  # [40, 5]
+
+    def share(atoms):  # of the squared norm that lies in the span; 5/40 for random directions
+        return float(((atoms @ basis).square().sum(1) / atoms.square().sum(1)).mean())
+
+    assert share(Dictionary(200, 40, seed=3).atoms) == pytest.approx(5 / 40, abs=0.02)
+    # (1 - a)u + av with u random and v in the span: a² of the whole, beside u's share
+    expected = (0.64 * 5 / 40 + 0.04) / (0.64 + 0.04)
+    assert share(leaning.atoms) == pytest.approx(expected, abs=0.02)
+
+
 def test_svd_of_more_directions_than_atoms_keeps_the_strongest():
     data = torch.diag(torch.tensor([1.0, 5.0, 3.0]))
     atoms = Dictionary(2, 3, init="svd", data=data).atoms
@@ -114,8 +132,9 @@ def test_checkpoint_of_another_size_is_refused():
         ({"n_features": -1}, "n_features: expected at least 1, got -1"),
         ({"max_norm": 0.0}, "max_norm: expected a positive number"),
         ({"max_norm": float("nan")}, "max_norm: expected a positive number"),
-        ({"init": "sdv"}, "init: expected 'random' or 'svd', got 'sdv'"),
+        ({"init": "sdv"}, "init: expected random, svd or texts, got 'sdv'"),
         ({"init": "svd"}, "data: give embeddings exactly when"),
+        ({"init": "texts"}, "data: give embeddings exactly when"),
         ({"data": torch.ones(2, 5)}, "data: give embeddings exactly when"),
         ({"init": "svd", "data": torch.ones(2, 4)}, r"data: expected shape \['n', 5\], got"),
         ({"init": "svd", "data": torch.full((2, 5), float("inf"))}, "data: expected finite"),
