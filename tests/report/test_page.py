@@ -161,6 +161,8 @@ def test_values_are_shown_by_pointer_and_by_keyboard(page):
     page.locator("#plane .mark > :is(circle, polygon)").first.hover()  # not between error bars
     assert tip.is_visible()
     assert "plasticity" in tip.text_content()
+    page.mouse.move(0, 0)  # else what scrolls under the pointer shows its value, too
+    tip.wait_for(state="hidden")
     figure = page.locator("#success figure > svg").first
     figure.focus()
     page.keyboard.press("ArrowRight")
@@ -169,7 +171,7 @@ def test_values_are_shown_by_pointer_and_by_keyboard(page):
     page.keyboard.press("ArrowRight")
     assert tip.text_content() != first
     page.keyboard.press("Escape")
-    assert tip.is_hidden()
+    tip.wait_for(state="hidden")
 
 
 def test_everything_can_be_reached_and_is_named(page):
