@@ -46,9 +46,9 @@ class ConvergenceWarning(UserWarning):
 
 
 @contextmanager
-def at(path: str) -> Iterator[None]:
-    """Puts the recipe's path before the message of a RecipeError raised inside."""
+def at(place: str, kind: type[CotaspError] = RecipeError) -> Iterator[None]:
+    """Puts the place, of a recipe or a run, before the message of such an error raised inside."""
     try:
         yield
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+    except kind as error:
+        raise kind(f"{place}: {error}") from error

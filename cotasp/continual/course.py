@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from cotasp.continual.checkpoint import Checkpoint
@@ -17,19 +15,10 @@ from cotasp.continual.logs import Logs, cut_metrics
 from cotasp.continual.randomness import random_state, set_random_state
 from cotasp.continual.rundir import RunDirectory
 from cotasp.continual.seeds import derive_seed
-from cotasp.errors import RunError
+from cotasp.errors import RunError, at
 from cotasp.learning.agent import Learner
 from cotasp.recipe import Recipe
 from cotasp.tasks.task import Task
-
-
-@contextmanager
-def _told(place: str) -> Iterator[None]:
-    """Puts the place before the message of a RunError raised inside."""
-    try:
-        yield
-    except RunError as error:
-        raise RunError(f"{place}: {error}") from error
 
 
 class Course:
@@ -94,7 +83,7 @@ class Course:
         """Starts the next task, or goes on with the one that was in training."""
         task = self.tasks[self.finished]
         if self.collection is None:
-            with _told(f"task {task.name!r}, at its beginning"):
+            with at(f"task {task.name!r}, at its beginning", RunError):
                 facts = self.learner.start_task(self.finished)
             self.history.add_facts(task.name, facts)
             self.collection = self._collection()
@@ -109,7 +98,7 @@ class Course:
     def end_task(self) -> None:
         """Finishes the task in training."""
         name = self.tasks[self.finished].name
-        with _told(f"task {name!r}, at its end"):
+        with at(f"task {name!r}, at its end", RunError):
             facts = self.learner.end_task()
         self.history.add_facts(name, facts)
         self.logs.facts(name, self.history.facts[name])
@@ -137,7 +126,7 @@ class Course:
             "metrics": self.logs.lengths(),
         }
         try:
-            with _told(self.place):
+            with at(self.place, RunError):
                 self.checkpoints.save(name, self._state(), beside)
         except OSError as error:
             warnings.warn(

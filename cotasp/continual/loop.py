@@ -195,10 +195,8 @@ def _train(course: Course, evaluator: Evaluator, stop: StopRequest) -> None:
     while collection.steps < recipe.steps_per_task:
         data = collection.collect(recipe.frames_per_batch)
         steps = collection.steps
-        try:
+        with at(f"task {collection.task!r}, step {steps}", RunError):
             losses = course.learner.learn(data)
-        except RunError as error:
-            raise RunError(f"task {collection.task!r}, step {steps}: {error}") from error
         course.logs.step(steps, data, losses)
         if steps == recipe.steps_per_task:
             return

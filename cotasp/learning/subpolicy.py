@@ -98,10 +98,10 @@ class SubPolicy:
             for name, gradient in zip(self._weights, gradients)
         )
         self.optimiser.step(list(guarded))
-        self._steps += 1
 
     def write_back(self) -> None:
-        """Copies weights and Adam moments into the meta-policy's shape."""
+        """Copies weights and Adam moments into the meta-policy's shape, and notes its steps."""
+        self._steps = self.optimiser.steps
         for key, moments in self.optimiser.moments.items():
             full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
             scatter_(full, dict(zip(self._weights, moments)), self.axes, self._active)
@@ -110,7 +110,7 @@ class SubPolicy:
             scatter_(self._full_weights(), self.weights(), self.axes, self._active)
 
     def state_dict(self) -> dict[str, Any]:
-        """The cut and the optimiser's state; weights are the meta-policy's once written back."""
+        """The cut and the optimiser's state, once written back; weights are the meta-policy's."""
         mask, full = self._cut_by
         return {"mask": mask, "full": full, "steps": self._steps, "moments": self._moments}
 
