@@ -42,8 +42,10 @@ class Critics(nn.Module):
         self.activation = activation
         self.sizes = (in_features + action_dim, *hidden, 1)
         pairs = list(zip(self.sizes, self.sizes[1:]))
+        # [n, in, out]: the products' gradients then come in the layout that the optimiser reads
         self.weights = nn.ParameterList(
-            variance_scaling_(torch.empty(n, out, in_)) for in_, out in pairs
+            variance_scaling_(torch.empty(n, out, in_)).transpose(1, 2).contiguous()
+            for in_, out in pairs
         )
         self.biases = nn.ParameterList(torch.zeros(n, 1, out) for _, out in pairs)
         self.norm_weight = nn.Parameter(torch.ones(n, 1, self.sizes[1]))
@@ -63,7 +65,7 @@ class Critics(nn.Module):
         activation = ACTIVATIONS[self.activation]
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            x = torch.baddbmm(bias, x, weight.transpose(1, 2))
+            x = torch.baddbmm(bias, x, weight)
             if i == 0:
                 x = F.layer_norm(x, x.shape[-1:])
                 x = torch.addcmul(self.norm_bias, x, self.norm_weight).tanh_()

@@ -178,13 +178,19 @@ class MetaPolicy(nn.Module):
         Returns:
             loc and scale, [*, action_dim] each.
         """
-        features = self.body(observation, mask)
-        loc = self.mean(features)
+        loc, raw = self._heads(self.body(observation, mask))
         if self.squash_mean:
             loc = torch.tanh(loc)
         low, high = self.log_std_range
-        log_std = low + 0.5 * (high - low) * (torch.tanh(self.log_std(features)) + 1.0)
+        log_std = low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
         return loc, log_std.exp() if self.std == "exp" else F.softplus(log_std)
+
+    def _heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Both heads by one product: a product this small costs the same for 4 columns as for 8."""
+        weight = torch.cat([self.mean.weight, self.log_std.weight])
+        both = features @ weight.T
+        loc, raw = both.split(self.action_dim, dim=-1)
+        return loc, raw + self.log_std.bias
 
 
 def sample_squashed(loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -193,10 +193,10 @@ def test_critics_are_as_many_separate_networks():
     values = critics(s, a)
     for i in range(2):
         x = torch.cat([s, a], -1)
-        x = F.linear(x, critics.weights[0][i], critics.biases[0][i, 0])
+        x = F.linear(x, critics.weights[0][i].T, critics.biases[0][i, 0])
         x = F.layer_norm(x, (8,), critics.norm_weight[i, 0], critics.norm_bias[i, 0])
-        x = F.leaky_relu(F.linear(x.tanh(), critics.weights[1][i], critics.biases[1][i, 0]))
-        x = F.linear(x, critics.weights[2][i], critics.biases[2][i, 0]).squeeze(-1)
+        x = F.leaky_relu(F.linear(x.tanh(), critics.weights[1][i].T, critics.biases[1][i, 0]))
+        x = F.linear(x, critics.weights[2][i].T, critics.biases[2][i, 0]).squeeze(-1)
         torch.testing.assert_close(values[i], x)
         torch.testing.assert_close(critics.member(i).double()(s, a)[0], x, rtol=1e-5, atol=1e-5)
 
