@@ -40,7 +40,6 @@ from torchrl.modules import MLP, NormalParamExtractor, ProbabilisticActor, TanhN
 from torchrl.objectives import SACLoss, SoftUpdate
 
 from cotasp.learning.agent import Method, Problem
-from cotasp.learning.precision import product_precision
 from cotasp.learning.protections import Freeze
 from cotasp.learning.sac import SAC
 from cotasp.learning.sac_learner import SACLearner
@@ -97,11 +96,7 @@ def learner(
 def update_of(made: SACLearner) -> Callable[[], object]:
     """One update of a learner, sampling included."""
 
-    def update() -> None:
-        with product_precision(made.settings.precision):
-            made.update(made.replay.sample())
-
-    return update
+    return lambda: made.update(1)
 
 
 def torchrl_update() -> Callable[[], object]:

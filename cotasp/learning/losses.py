@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cotasp.modules.critics import Critics
 from cotasp.modules.policy import sample_squashed
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
+Critic = Callable[[Tensor, Tensor], Tensor]  # observation, action -> values [n, B]
 
 
 class Batch(NamedTuple):
@@ -36,8 +36,8 @@ class Batch(NamedTuple):
 
 
 def critic_loss(
-    critics: Critics,
-    targets: Critics,
+    critics: Critic,
+    targets: Critic,
     policy: Policy,
     batch: Batch,
     temperature: Tensor,
@@ -61,7 +61,7 @@ def critic_loss(
 
 
 def actor_loss(
-    critics: Critics, policy: Policy, observation: Tensor, temperature: Tensor, noise: Tensor
+    critics: Critic, policy: Policy, observation: Tensor, temperature: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """mean [alpha log pi(a|s) - min_i Q_i(s, a)], a ~ pi(.|s).
 

@@ -21,12 +21,12 @@ from cotasp.learning.checks import (
     check_sub_network,
     check_warmup,
 )
-from cotasp.learning.losses import Batch, actor_loss, distillation_loss
-from cotasp.learning.precision import product_precision
+from cotasp.learning.losses import distillation_loss
 from cotasp.learning.protections import STATES
 from cotasp.learning.replay import Replay
 from cotasp.learning.sac_state import learner_state, load_learner_state
 from cotasp.learning.subpolicy import SubPolicy
+from cotasp.learning.updates import Draw, Updater, update_alone
 from cotasp.learning.values import Values
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -72,6 +72,7 @@ class SACLearner:
         )
         self.acting = ActingPolicy(problem.action_dim, self.device)
         self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])
+        self.updater: Updater = update_alone
         self.task = -1
         self.values = Values(settings, problem)
         self.replay: Replay | None = None
@@ -124,7 +125,7 @@ class SACLearner:
         loss = torch.zeros(())
         for _ in range(self.settings.distillation_updates):
             loss = distillation_loss(self.sub, self.replay.sample().observation)
-            self._step_weights(loss)
+            self.step_weights(loss)
         self.sub.write_back()
         check_loss("distillation_loss", loss.detach(), self.settings.distillation_updates)
         return {"distillation_loss": float(loss.detach())}
@@ -152,10 +153,7 @@ class SACLearner:
         updates = self.updates
         self.replay.extend(data)
         self.steps += len(data)
-        losses: dict[str, Any] = {}
-        with product_precision(self.settings.precision):
-            for _ in range(self._updates_due() - before):
-                losses = self.update(self.replay.sample())
+        losses = self.update(self._updates_due() - before)
         if warming_up and self.steps >= self.settings.warmup_steps:
             self.begin_acting()
         if self.updates // CHECK_EVERY > updates // CHECK_EVERY:
@@ -166,36 +164,38 @@ class SACLearner:
         trained = max(0, self.steps - self.settings.warmup_steps)
         return int(trained * self.settings.updates_per_step)
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One update: critic, actor (weights or code) with the new critic, temperature.
+    def update(self, count: int) -> dict[str, Tensor]:
+        """Makes updates; returns the losses of the last one.
 
         Raises:
             RunError: a loss is not finite.
         """
-        cycle = self.settings.theta_updates + self.settings.code_updates
-        theta = self.updates % cycle < self.settings.theta_updates
-        self._begin_phase("theta" if theta else "code")
-        noise = torch.randn(2, *batch.action.shape, device=self.device)
-        temperature = self.values.temperature
-        critic = self.values.step_critics(self.sub, batch, noise[0])
-        step = self._step_theta if theta else self._step_code
-        actor, log_prob = step(batch.observation, temperature, noise[1])
-        self.values.step_temperature(log_prob)
-        self.values.follow()
-        self.updates += 1
-        losses = {"critic_loss": critic, "actor_loss": actor.detach()}
-        for name, value in losses.items():
-            check_loss(name, value, self.updates)
-        return losses | {"temperature": temperature, "entropy": -log_prob.mean()}
+        losses: dict[str, Tensor] = {}
+        last = self.updates + count
+        while self.updates < last:
+            until = min(last, self._begin_stretch())
+            draws = [self._draw() for _ in range(until - self.updates)]
+            for losses in self.updater(self, draws):
+                self.updates += 1
+                for name in ("critic_loss", "actor_loss"):
+                    check_loss(name, losses[name], self.updates)
+        return losses
 
-    def _step_theta(
-        self, observation: Tensor, temperature: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        loss, log_prob = actor_loss(self.values.critics, self.sub, observation, temperature, noise)
-        self._step_weights(loss)
-        return loss, log_prob
+    def _begin_stretch(self) -> int:
+        """Begins the phase of the next update; the number of updates when it may end."""
+        theta = self.settings.theta_updates
+        cycle = theta + self.settings.code_updates
+        within = self.updates % cycle
+        self._begin_phase("theta" if within < theta else "code")
+        phase_end = self.updates - within + (theta if within < theta else cycle)
+        return min(phase_end, self.updates - self.updates % ANNEAL_EVERY + ANNEAL_EVERY)
 
-    def _step_weights(self, loss: Tensor) -> None:
+    def _draw(self) -> Draw:
+        batch = self.replay.sample()
+        return Draw(batch, torch.randn(2, *batch.action.shape, device=self.device))
+
+    def step_weights(self, loss: Tensor) -> None:
+        """One guarded step of the sub-network's weights down a loss and the protection's penalty."""
         penalty = self.protection.penalty(self.sub.weights(), self.sub.memory)
         self.sub.step(loss if penalty is None else loss + penalty)
 
@@ -204,20 +204,11 @@ class SACLearner:
         yield from self.values.critics.named_parameters("critics")
         yield from (("code", self.code), ("log_temperature", self.values.log_temperature))
 
-    def _step_code(
-        self, observation: Tensor, temperature: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        mask = self.sub.select(self.mask())
-
-        def policy(x: Tensor) -> tuple[Tensor, Tensor]:
-            return self.sub(x, mask)
-
-        loss, log_prob = actor_loss(self.values.critics, policy, observation, temperature, noise)
-        if mask.requires_grad:
-            before = self.code.detach().clone()
-            self.code_optimiser.step(torch.autograd.grad(loss, [self.code]))
-            self._keep_a_unit_per_layer(before)
-        return loss, log_prob
+    def step_code(self, gradient: Tensor) -> None:
+        """One step of the code that leaves every layer a unit."""
+        before = self.code.detach().clone()
+        self.code_optimiser.step([gradient])
+        self._keep_a_unit_per_layer(before)
 
     def _keep_a_unit_per_layer(self, before: Tensor) -> None:
         """Undoes the step in layers that it would switch off altogether."""

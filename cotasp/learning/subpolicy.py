@@ -68,7 +68,7 @@ class SubPolicy:
             weights = gather(self._full_weights(), self.axes, self._active)
             self.network.load_state_dict(weights)
             self.mask = None if binary else mask[torch.cat(self._flat(self._active))]
-        self._fixed = self._gather_fixed(units)
+        self.fixed = self._gather_fixed(units)
         self.memory = {
             k: gather(tensors, self.axes, self._active) if not whole else tensors
             for k, tensors in self._full_memory.items()
@@ -94,7 +94,7 @@ class SubPolicy:
         """One guarded Adam step down a loss (Eq. 4 of CoTASP where the guard is `freeze`'s)."""
         gradients = torch.autograd.grad(loss, list(self._weights.values()))
         guarded = (
-            gradient.masked_fill(self._fixed[name], 0.0) if name in self._fixed else gradient
+            gradient.masked_fill(self.fixed[name], 0.0) if name in self.fixed else gradient
             for name, gradient in zip(self._weights, gradients)
         )
         self.optimiser.step(list(guarded))

@@ -1,0 +1,76 @@
+"""Several works in one process: one at a time, until all wait for what is computed together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cotasp.continual.randomness import random_state, set_random_state
+
+Meet = Callable[..., Any]  # what a work calls to wait for the others; returns its answer
+
+
+class _Turns(threading.Thread):
+    """A work that runs only while its `turn` is taken, with global random states of its own."""
+
+    def __init__(self, work: Callable[[Meet], Any]) -> None:
+        super().__init__(daemon=True)
+        self.work = work
+        self.request: tuple | None = None  # what it waits for
+        self.answer: Any = None
+        self.outcome: Any = None  # what it returned, or its exception
+        self._mine, self._others = threading.Semaphore(0), threading.Semaphore(0)
+        self._random = random_state()
+        self.start()
+
+    def turn(self) -> None:
+        """Goes on until the work waits or has ended."""
+        self._mine.release()
+        self._others.acquire()
+
+    def run(self) -> None:
+        self._begin()
+        try:
+            self.outcome = self.work(self._meet)
+        except BaseException as error:
+            self.outcome = error
+        self._others.release()
+
+    def _meet(self, *request: Any) -> Any:
+        self.request, self._random = request, random_state()
+        self._others.release()
+        self._begin()
+        return self.answer
+
+    def _begin(self) -> None:
+        self._mine.acquire()
+        self.request = None
+        set_random_state(self._random)
+
+
+def in_lockstep(
+    works: Sequence[Callable[[Meet], Any]], together: Callable[..., Sequence[Any]]
+) -> list[Any]:
+    """Runs works by turns; whenever all that have not ended wait, computes what they wait for.
+
+    Each work has Python's, NumPy's and torch's global random states to itself.  One that fails
+    leaves the others alone.
+
+    Args:
+        works: called with a function that waits: `meet(*request)` returns the answer.
+        together: called with the requests' first parts, their second parts, ...; an answer each.
+
+    Returns:
+        what each work returned, or its exception.
+    """
+    threads = [_Turns(work) for work in works]
+    waiting = threads
+    while waiting:
+        for thread in waiting:
+            thread.turn()
+        waiting = [thread for thread in waiting if thread.request is not None]
+        answers = together(*map(list, zip(*(t.request for t in waiting)))) if waiting else ()
+        for thread, answer in zip(waiting, answers):
+            thread.answer = answer
+    return [thread.outcome for thread in threads]

@@ -1,0 +1,224 @@
+"""Updates of several learners computed together: one product where each would make its own.
+
+What each learns is what it would learn alone, up to the rounding of sums in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from cotasp.learning.adam import Adam
+from cotasp.learning.losses import Batch, actor_loss, critic_loss, temperature_gradient
+from cotasp.learning.precision import product_precision
+from cotasp.learning.updates import Draw, Losses, losses
+
+if TYPE_CHECKING:
+    from cotasp.learning.sac_learner import SACLearner
+
+Weights = dict[str, Tensor]
+
+
+def update_together(
+    learners: Sequence[SACLearner], draws: Sequence[Sequence[Draw]]
+) -> list[list[Losses]]:
+    """As many updates of each learner as it has draws; `update_alone` for many.
+
+    Learners that are at different places of their tasks, so that their updates differ in kind,
+    are updated apart.
+
+    Args:
+        learners: of one recipe, apart from the seed.
+        draws: for each learner, what its updates draw.
+
+    Returns:
+        for each learner, the losses of its updates.
+    """
+    places: dict[tuple, list[int]] = {}
+    for i, (learner, mine) in enumerate(zip(learners, draws)):
+        place = (learner.phase, learner.sub.optimiser.steps, learner.values.critic_optimiser.steps)
+        places.setdefault((*place, len(mine)), []).append(i)
+    results: list[list[Losses]] = [[] for _ in learners]
+    for alike in places.values():
+        with product_precision(learners[0].settings.precision):
+            stack = Stack([learners[i] for i in alike])
+            for together in zip(*(draws[i] for i in alike)):
+                for i, values in zip(alike, stack.update(together)):
+                    results[i].append(values)
+            stack.write_back()
+    return results
+
+
+class Stack:
+    """Networks and optimisers of several learners in one phase, as copies, one above the other.
+
+    Sub-networks are padded with neurons that a mask switches off.
+
+    Args:
+        learners: in the same phase, after equally many updates of it.
+    """
+
+    def __init__(self, learners: Sequence[SACLearner]) -> None:
+        self.learners = learners
+        first = learners[0]
+        self.settings = first.settings
+        self.target_entropy = first.values.target_entropy
+        self.critics = StackedAdam([x.values.critic_optimiser for x in learners])
+        self.temperature = StackedAdam([x.values.temperature_optimiser for x in learners])
+        self.actor = StackedAdam([x.sub.optimiser for x in learners])
+        self.targets = [
+            stack(same) for same in zip(*(x.values.targets.parameters() for x in learners))
+        ]
+        hidden = [max(widths) for widths in zip(*(x.sub.network.hidden for x in learners))]
+        self.policy = _Stacked(first.sub.network.with_hidden(hidden), self.actor.parameters)
+        self.critic = _Stacked(first.values.critics, self.critics.parameters)
+        self.target = _Stacked(first.values.targets, self.targets)
+        self.mask = self._masks([x.sub.mask for x in learners])
+        self.fixed = self._fixed()
+
+    def update(self, draws: Sequence[Draw]) -> list[Losses]:
+        """One update of every learner, from a draw each; returns their losses."""
+        batch = Batch(*(torch.stack(columns) for columns in zip(*(draw.batch for draw in draws))))
+        noise = torch.stack([draw.noise for draw in draws], 1)  # [2, learners, B, action_dim]
+        temperature = self.temperature.parameters[0].detach().exp()
+        critic = self._step_critics(batch, temperature, noise[0])
+        step = self._step_theta if self.learners[0].phase == "theta" else self._step_code
+        actor, log_prob = step(batch.observation, temperature, noise[1])
+        gradient = partial(temperature_gradient, target_entropy=self.target_entropy)
+        self.temperature.step([torch.vmap(gradient)(log_prob)])
+        with torch.no_grad():
+            torch._foreach_lerp_(self.targets, self.critics.parameters, self.settings.tau)
+        return [losses(*each) for each in zip(critic, actor, temperature, log_prob)]
+
+    def _step_critics(self, batch: Batch, temperature: Tensor, noise: Tensor) -> Tensor:
+        def loss(critic, target, policy, mask, *given) -> Tensor:  # of one learner
+            batch, temperature, noise = given
+            functions = self.critic(critic), self.target(target), self.policy(policy, mask)
+            return critic_loss(*functions, batch, temperature, self.settings.gamma, noise)
+
+        networks = self.critic.weights, self.target.weights, self.policy.weights, self.mask
+        values = torch.vmap(loss)(*networks, batch, temperature, noise)
+        self.critics.step(torch.autograd.grad(values.sum(), self.critics.parameters))
+        return values.detach()
+
+    def _actor_losses(self, mask: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        def loss(critic, policy, mask, *given) -> tuple[Tensor, Tensor]:  # of one learner
+            return actor_loss(self.critic(critic), self.policy(policy, mask), *given)
+
+        return torch.vmap(loss)(self.critic.weights, self.policy.weights, mask, *given)
+
+    def _step_theta(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+        values, log_prob = self._actor_losses(self.mask, *given)
+        total = values.sum()
+        for i, learner in enumerate(self.learners):
+            mine = learner.sub.weights()
+            weights = {k: part(self.policy.weights[k], i, p.shape) for k, p in mine.items()}
+            penalty = learner.protection.penalty(weights, learner.sub.memory)
+            total = total if penalty is None else total + penalty
+        gradients = torch.autograd.grad(total, self.actor.parameters)
+        self.actor.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
+        return values.detach(), log_prob
+
+    def _step_code(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+        masks = [learner.sub.select(learner.mask()) for learner in self.learners]
+        values, log_prob = self._actor_losses(self._masks(masks), *given)
+        if masks[0].requires_grad:
+            gradients = torch.autograd.grad(values.sum(), [x.code for x in self.learners])
+            for learner, gradient in zip(self.learners, gradients):
+                learner.step_code(gradient)
+        return values.detach(), log_prob
+
+    def _masks(self, masks: Iterable[Tensor | None]) -> Tensor:
+        """Masks [learners, sum of the padded widths] of networks of different widths."""
+        padded = []
+        for learner, mask in zip(self.learners, masks):
+            widths = learner.sub.network.hidden
+            ones = torch.ones(sum(widths), device=learner.device)
+            layers = (ones if mask is None else mask).split(widths)
+            rooms = zip(layers, self.policy.module.hidden)
+            padded.append(torch.cat([F.pad(x, (0, width - len(x))) for x, width in rooms]))
+        return torch.stack(padded)
+
+    def _fixed(self) -> list[Tensor]:
+        """Per parameter of the policy, [learners, *], true where it may not step."""
+        return [
+            stack(
+                [
+                    x.sub.fixed.get(name, torch.zeros_like(p, dtype=torch.bool))
+                    for x in self.learners
+                    for p in (x.sub.weights()[name],)
+                ]
+            )
+            for name in self.policy.weights
+        ]
+
+    def write_back(self) -> None:
+        """Gives the learners what they have become."""
+        for optimiser in (self.critics, self.temperature, self.actor):
+            optimiser.write_back()
+        for i, learner in enumerate(self.learners):
+            mine = [target[i] for target in self.targets]
+            torch._foreach_copy_(list(learner.values.targets.parameters()), mine)
+
+
+class _Stacked:
+    """A module and the weights of several of its kind, [learners, *] each."""
+
+    def __init__(self, module: nn.Module, weights: Sequence[Tensor]) -> None:
+        self.module = module
+        self.weights: Weights = dict(zip((n for n, _ in module.named_parameters()), weights))
+
+    def __call__(self, weights: Weights, *last: Tensor) -> Callable[..., Tensor]:
+        """The function of one learner, its last arguments given."""
+        return lambda *inputs: functional_call(self.module, weights, (*inputs, *last))
+
+
+class StackedAdam:
+    """One Adam for the parameters of several, which are copied until `write_back`.
+
+    Args:
+        optimisers: after equally many steps.
+    """
+
+    def __init__(self, optimisers: Sequence[Adam]) -> None:
+        self.optimisers = optimisers
+        self.parameters = [
+            stack(same).requires_grad_() for same in zip(*(x.parameters for x in optimisers))
+        ]
+        self.adam = Adam(self.parameters, optimisers[0].learning_rate)
+        for key in self.adam.moments:
+            theirs = zip(*(x.moments[key] for x in optimisers))
+            self.adam.moments[key] = [stack(same) for same in theirs]
+        self.adam.count_from(optimisers[0].steps)
+        self.step = self.adam.step
+
+    def write_back(self) -> None:
+        """Copies parameters, moments and steps to those they came from."""
+        mine = [self.adam.parameters, *self.adam.moments.values()]
+        for i, optimiser in enumerate(self.optimisers):
+            theirs = list(chain(optimiser.parameters, *optimiser.moments.values()))
+            parts = [part(a, i, b.shape) for a, b in zip(chain(*mine), theirs)]
+            torch._foreach_copy_(theirs, parts)
+            optimiser.count_from(self.adam.steps)
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors that differ in sizes as one, [n, *], padded with zeros at the ends."""
+    first = tensors[0].detach()
+    shape = [max(sizes) for sizes in zip(*(t.shape for t in tensors))]
+    stacked = first.new_zeros(len(tensors), *shape)
+    for i, tensor in enumerate(tensors):
+        part(stacked, i, tensor.shape).copy_(tensor.detach())
+    return stacked
+
+
+def part(stacked: Tensor, i: int, shape: Sequence[int]) -> Tensor:
+    """What `stack` took as tensor number `i`, of this shape: a view."""
+    return stacked[(i, *(slice(size) for size in shape))]

@@ -1,0 +1,66 @@
+"""Updates of soft actor-critic: critic, then actor or code with the new critic, then temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cotasp.learning.losses import Batch, actor_loss
+from cotasp.learning.precision import product_precision
+
+if TYPE_CHECKING:
+    from cotasp.learning.sac_learner import SACLearner
+
+
+class Draw(NamedTuple):
+    """What chance gives an update.
+
+    Args:
+        batch: of transitions.
+        noise: [2, B, action_dim], standard normal: of the next action, and of the action.
+    """
+
+    batch: Batch
+    noise: Tensor
+
+
+Losses = dict[str, Tensor]
+# a learner in the phase of its next updates and what they draw -> losses of each
+Updater = Callable[["SACLearner", Sequence[Draw]], list[Losses]]
+
+
+def update_alone(learner: SACLearner, draws: Sequence[Draw]) -> list[Losses]:
+    """One update after the other."""
+    with product_precision(learner.settings.precision):
+        return [_update(learner, *draw) for draw in draws]
+
+
+def _update(learner: SACLearner, batch: Batch, noise: Tensor) -> Losses:
+    values, sub = learner.values, learner.sub
+    temperature = values.temperature
+    critic = values.step_critics(sub, batch, noise[0])
+    inputs = batch.observation, temperature, noise[1]
+    if learner.phase == "theta":
+        actor, log_prob = actor_loss(values.critics, sub, *inputs)
+        learner.step_weights(actor)
+    else:
+        mask = sub.select(learner.mask())
+        actor, log_prob = actor_loss(values.critics, lambda x: sub(x, mask), *inputs)
+        if mask.requires_grad:
+            learner.step_code(*torch.autograd.grad(actor, [learner.code]))
+    values.step_temperature(log_prob)
+    values.follow()
+    return losses(critic, actor.detach(), temperature, log_prob)
+
+
+def losses(critic: Tensor, actor: Tensor, temperature: Tensor, log_prob: Tensor) -> Losses:
+    """By the names that they are logged by; `log_prob` is [B], the others scalars."""
+    return {
+        "critic_loss": critic,
+        "actor_loss": actor,
+        "temperature": temperature,
+        "entropy": -log_prob.mean(),
+    }

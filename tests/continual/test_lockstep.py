@@ -1,0 +1,65 @@
+"""Works that run by turns in one process."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from cotasp.continual.lockstep import in_lockstep
+
+
+def draws(seed: int, meet=lambda number: number, rounds: int = 3) -> list[float]:
+    """Numbers from every global generator, drawn on both sides of a meeting."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+    found = []
+    for _ in range(rounds):
+        found += [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: NPY002
+        found.append(meet(found[-1]))
+    return found
+
+
+def test_each_work_has_its_own_random_numbers():
+    works = [lambda meet, seed=seed: draws(seed, meet) for seed in range(3)]
+    assert in_lockstep(works, lambda numbers: numbers) == [draws(seed) for seed in range(3)]
+
+
+def test_one_works_at_a_time_and_all_meet_before_an_answer():
+    order: list[str] = []
+
+    def work(name: str, meet) -> str:
+        for n in range(2):
+            order.append(f"{name}{n} begins")
+            order.append(f"{name}{n} waits")
+            assert meet(name, n) == f"{name}{n} of ab"
+        return name
+
+    def together(names, numbers):
+        order.append("together")
+        return [f"{name}{n} of {''.join(names)}" for name, n in zip(names, numbers)]
+
+    ended = in_lockstep([lambda m: work("a", m), lambda m: work("b", m)], together)
+    assert ended == ["a", "b"]
+    one_round = ["{0} begins", "{0} waits", "{1} begins", "{1} waits", "together"]
+    assert order == [x.format(f"a{n}", f"b{n}") for n in range(2) for x in one_round]
+
+
+def test_works_may_end_early_or_fail():
+    def work(rounds: int, meet) -> int:
+        for n in range(rounds):
+            meet(n)
+        if rounds == 2:
+            raise ValueError("two")
+        return rounds
+
+    met = []
+    works = [lambda meet, rounds=rounds: work(rounds, meet) for rounds in (0, 1, 2, 3)]
+    ended = in_lockstep(works, lambda numbers: met.append(numbers) or numbers)
+    assert [e for e in ended if not isinstance(e, ValueError)] == [0, 1, 3]
+    with pytest.raises(ValueError, match="two"):
+        raise ended[2]
+    assert met == [[0, 0, 0], [1, 1], [2]]
