@@ -285,6 +285,7 @@ KINDS: dict[str, Registry] = {
                 "local": f"{_LAUNCHERS}:Local",
                 "ray": f"{_LAUNCHERS}:Ray",
                 "slurm": f"{_LAUNCHERS}:Slurm",
+                "stacked": f"{_LAUNCHERS}:Stacked",
             },
         ),
     )

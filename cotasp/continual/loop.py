@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,10 +19,13 @@ from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.randomness import seed_everything
 from cotasp.continual.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
-from cotasp.errors import RunError, RunStopped, at
+from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.learning.agent import Learner, Problem
 from cotasp.recipe import Recipe, check_machine
 from cotasp.tasks.task import Task
+
+if TYPE_CHECKING:
+    from cotasp.learning.updates import Updater
 
 
 def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
@@ -35,13 +38,21 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
         return recipe.stream.make_tasks()
 
 
-def make_learner(recipe: Recipe, tasks: tuple[Task, ...]) -> Learner:
+def make_learner(
+    recipe: Recipe, tasks: tuple[Task, ...], updater: Updater | None = None
+) -> Learner:
     """The recipe's learner at the beginning of its stream.
 
     Networks are drawn from torch's global random state.
 
+    Args:
+        recipe: of the run.
+        tasks: of its stream.
+        updater: computes the learner's updates; None: the learner itself.
+
     Raises:
-        RecipeError: a task, text, size or device that cannot be used.
+        RecipeError: a task, text, size or device that cannot be used, or an agent whose updates
+            only itself can compute.
     """
     check_machine(recipe)
     texts = [task.text for task in tasks]
@@ -58,7 +69,15 @@ def make_learner(recipe: Recipe, tasks: tuple[Task, ...]) -> Learner:
         seed=recipe.seed,
         device=recipe.device,
     )
-    return recipe.agent.learner(problem, method)
+    learner = recipe.agent.learner(problem, method)
+    if updater is not None:
+        if not hasattr(learner, "updater"):
+            raise RecipeError(
+                f"recipe.agent: the updates of {type(recipe.agent).__name__} cannot be computed "
+                f"together with others'; run with --launcher local"
+            )
+        learner.updater = updater
+    return learner
 
 
 def run(
@@ -68,6 +87,7 @@ def run(
     baseline: Mapping[str, float] | None = None,
     source: str | None = None,
     progress: bool = True,
+    updater: Updater | None = None,
 ) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
 
@@ -81,6 +101,7 @@ def run(
         source: `DIR@TASK`, a run and one of its tasks, by name or number, after which this run
             begins; the recipes may differ in what comes next, see `cotasp.continual.branch`.
         progress: whether to draw a progress bar on standard error.
+        updater: see `make_learner`.
 
     Returns:
         the summary, as written to `summary.json`.
@@ -105,13 +126,15 @@ def run(
         check_agreement(before.recipe(), recipe, tasks, finished)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         more["fill"] = partial(copy_boundary, before.path, saved)
-    learner = make_learner(recipe, tasks)
+    learner = make_learner(recipe, tasks, updater)
     directory = RunDirectory.create(out, recipe, facts, **more)
     with directory.locked():
         return _continue(directory, recipe, tasks, learner, progress)
 
 
-def resume(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
+def resume(
+    path: str | Path, *, progress: bool = True, updater: Updater | None = None
+) -> dict[str, Any]:
     """Continues a run that was stopped in whatever way, from its last checkpoint.
 
     It ends with the same bits as a run that was never stopped, on the same machine with the same
@@ -120,6 +143,7 @@ def resume(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
     Args:
         path: the run directory.
         progress: whether to draw a progress bar on standard error.
+        updater: see `make_learner`.
 
     Returns:
         the summary, as written to `summary.json`.
@@ -143,7 +167,8 @@ def resume(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
         _warn_of_changes(directory)
         seed_everything(recipe.seed)
         tasks = make_tasks(recipe)
-        return _continue(directory, recipe, tasks, make_learner(recipe, tasks), progress)
+        learner = make_learner(recipe, tasks, updater)
+        return _continue(directory, recipe, tasks, learner, progress)
 
 
 def _warn_of_changes(directory: RunDirectory) -> None:

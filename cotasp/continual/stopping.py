@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -14,21 +14,32 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopRequest:
     """Inside the block, notes the first of these signals; a second one stops at once.
 
-    Outside of the main thread, where Python lets nobody handle signals, it does nothing.
+    In other threads than the main one, where Python lets nobody handle signals, it hears what a
+    block of the main thread does.
     """
 
+    _main: ClassVar[StopRequest | None] = None
+
     def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+        self._noted: signal.Signals | None = None
+        self._in_main = threading.current_thread() is threading.main_thread()
         self._usual: dict[signal.Signals, Any] = {}
 
+    @property
+    def signal(self) -> signal.Signals | None:
+        """The signal; None as long as there was none."""
+        heard = self if self._in_main else StopRequest._main
+        return None if heard is None else heard._noted
+
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
+        if self._in_main:
             self._usual = {number: signal.signal(number, self._note) for number in SIGNALS}
+            StopRequest._main = self
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is None:
-            self.signal = signal.Signals(number)
+        if self._noted is None:
+            self._noted = signal.Signals(number)
             return
         self.__exit__()
         os.kill(os.getpid(), number)
@@ -37,3 +48,5 @@ class StopRequest:
         for number, handler in self._usual.items():
             signal.signal(number, handler)
         self._usual = {}
+        if self._in_main:
+            StopRequest._main = None

@@ -195,7 +195,7 @@ class SACLearner:
         return Draw(batch, torch.randn(2, *batch.action.shape, device=self.device))
 
     def step_weights(self, loss: Tensor) -> None:
-        """One guarded step of the sub-network's weights down a loss and the protection's penalty."""
+        """One guarded step of the weights down a loss and the protection's penalty."""
         penalty = self.protection.penalty(self.sub.weights(), self.sub.memory)
         self.sub.step(loss if penalty is None else loss + penalty)
 

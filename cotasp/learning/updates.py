@@ -1,4 +1,4 @@
-"""Updates of soft actor-critic: critic, then actor or code with the new critic, then temperature."""
+"""Updates of soft actor-critic: critic, actor or code with the new critic, temperature."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Plan": "plan",
         "Ray": "launchers",
         "Slurm": "launchers",
+        "Stacked": "launchers",
         "load_sweep": "plan",
         "run_sweep": "running",
     },

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored,frozen --seeds 5
   cotasp sweep recipes/ablations/frozen.yaml --seeds 5 --out runs/frozen
+  cotasp sweep recipes/smoke.yaml --seeds 8 --launcher stacked device=cuda
   cotasp sweep recipes/smoke.yaml --seeds 20 --launcher ray --address auto
 Rerun the same command, and only what is missing runs.
 """
@@ -42,7 +43,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--single-tasks", action="store_true", help="also each task alone, for forward transfer"
     )
     sub.add_argument("--out", help="directory of the sweep; default runs/<file>-sweep")
-    sub.add_argument("--launcher", default="local", help="local, ray, slurm or a plug-in")
+    sub.add_argument("--launcher", default="local", help="local, stacked, ray, slurm or a plug-in")
     sub.add_argument("--workers", type=int, help="trials side by side; default: as many as cores")
     sub.add_argument("--address", help="of a Ray cluster; default: one on this machine")
     sub.add_argument("--partition", help="of a Slurm cluster")

@@ -84,6 +84,28 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Stacked:
+    """A process per variant on this machine, its seeds' updates computed together: for a GPU.
+
+    The seeds' results are those of single runs up to the rounding of sums.  Environments are
+    stepped one after the other.
+
+    Args:
+        workers: variants side by side.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self):
+        _check_workers(self)
+
+    def open(self) -> Pool:
+        from cotasp.sweep.pools import LocalPool
+
+        return LocalPool(self.workers, stacked=True)
+
+
+@dataclass(frozen=True)
 class Ray:
     """Tasks of a Ray cluster, one core each; nodes share the file system.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections import deque
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RecipeError, RunError
@@ -29,37 +29,41 @@ class LocalPool:
     """Processes on this machine.
 
     Args:
-        workers: side by side.
+        workers: processes side by side.
+        stacked: whether trials that lie in one directory, a variant's seeds, share a process.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, stacked: bool = False) -> None:
         self.workers = workers
-        self.waiting: deque[Job] = deque()
-        self.running: dict[Job, subprocess.Popen] = {}
+        self.stacked = stacked
+        self.waiting: dict[Path, list[Job]] = {}
+        self.running: dict[tuple[Job, ...], subprocess.Popen] = {}
         self.refused: list[Job] = []
 
     def submit(self, job: Job) -> None:
-        self.waiting.append(job)
-        self._fill()
+        out = Path(job.out)
+        self.waiting.setdefault(out.parent if self.stacked else out, []).append(job)
 
     def _fill(self) -> None:
         while self.waiting and len(self.running) < self.workers:
-            job = self.waiting.popleft()
+            jobs = self.waiting.pop(next(iter(self.waiting)))
             try:
-                self.running[job] = start(job)
+                self.running[tuple(jobs)] = start(*jobs)
             except (OSError, RunError) as error:
-                note(job, error)
-                self.refused.append(job)
+                for job in jobs:
+                    note(job, error)
+                self.refused += jobs
 
     def ended(self, timeout: float) -> list[tuple[Job, int]]:
         until = time.monotonic() + timeout
         while True:
-            done = [(job, p.returncode) for job, p in self.running.items() if p.poll() is not None]
-            for job, _ in done:
-                del self.running[job]
+            self._fill()
+            ended = {jobs: p.returncode for jobs, p in self.running.items() if p.poll() is not None}
+            for jobs in ended:
+                del self.running[jobs]
+            done = [(job, code) for jobs, code in ended.items() for job in jobs]
             done += [(job, 1) for job in self.refused]
             self.refused.clear()
-            self._fill()
             if done or time.monotonic() >= until:
                 return done
             time.sleep(_POLL)

@@ -19,7 +19,7 @@ from cotasp.recipe import Recipe, dump
 from cotasp.report.runs import SWEEP
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
-from cotasp.sweep.trial import Job, reason
+from cotasp.sweep.trial import Job, job_at, reason
 
 RETRIES = 5  # of a trial whose worker is killed
 _EVERY = 0.3  # s between looks at the trials' progress
@@ -62,10 +62,9 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
 
 
 def make_job(out: Path, name: str, recipe: Recipe) -> Job:
-    """A trial's job; its recipe and log lie beside its run directory."""
-    path = str((out / name).resolve())
+    """The job of a trial of a sweep."""
     steps = recipe.steps_per_task * len(recipe.stream.make_tasks())
-    return Job(name, f"{path}.yaml", path, f"{path}.log", steps)
+    return job_at(str((out / name).resolve()), name, steps)
 
 
 def _check_same(path: Path, recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""One trial: a run in a process of its own."""
+"""Trials as processes: one of its own for each, or one for several whose updates are stacked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -58,44 +58,66 @@ class Job:
             return 0
 
 
-def command(job: Job) -> list[str]:
-    """The command that runs the trial, or continues it where it can be continued.
+def job_at(path: str, name: str, steps: int) -> Job:
+    """A trial's job; its recipe and log lie beside its run directory."""
+    return Job(name, f"{path}.yaml", path, f"{path}.log", steps)
 
-    What is there of an unfinished run without checkpoint is removed.
+
+def begun(job: Job) -> bool:
+    """Whether there is a run to continue; what is there of one without checkpoint is removed.
 
     Raises:
         RunError: another process is at work on the run.
     """
-    cotasp = [sys.executable, "-m", "cotasp"]
     out = Path(job.out)
-    if out.exists() and any(out.iterdir()):
-        if any(out.glob("checkpoints/task_*")):
-            return [*cotasp, "resume", job.out, "--quiet"]
-        with RunDirectory(out).locked():  # it may be at work, started by hand
-            shutil.rmtree(out)
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    if any(out.glob("checkpoints/task_*")):
+        return True
+    with RunDirectory(out).locked():  # it may be at work, started by hand
+        shutil.rmtree(out)
+    return False
+
+
+def command(*jobs: Job) -> list[str]:
+    """The command that runs a trial or continues it, or that does so with several.
+
+    Raises:
+        RunError: another process is at work on a run.
+    """
+    if len(jobs) > 1:
+        return [sys.executable, "-m", "cotasp.sweep.stacked", *(job.out for job in jobs)]
+    (job,) = jobs
+    cotasp = [sys.executable, "-m", "cotasp"]
+    if begun(job):
+        return [*cotasp, "resume", job.out, "--quiet"]
     return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
 
 
-def start(job: Job) -> subprocess.Popen:
-    """Starts the trial with one thread; what it prints is appended to its log.
+def start(*jobs: Job) -> subprocess.Popen:
+    """Starts trials in one process with one thread; what it prints is appended to the first's log.
 
-    The process holds a lock on its log as long as it lives, so that no other begins meanwhile.
+    The process holds locks on their logs as long as it lives, so that no other begins meanwhile.
 
     Raises:
-        RunError: another process is at work on this trial.
-        OSError: its log cannot be written, or no process can be started.
+        RunError: another process is at work on one of these trials.
+        OSError: a log cannot be written, or no process can be started.
     """
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    with open(job.log, "ab") as log:
-        _lock(log, job)
-        argv = command(job)
-        log.write(f"$ {' '.join(argv)}\n".encode())
-        log.flush()
+    with ExitStack() as files:
+        logs = [files.enter_context(open(job.log, "ab")) for job in jobs]
+        for log, job in zip(logs, jobs):
+            _lock(log, job)
+        argv = command(*jobs)
+        for log in logs:
+            log.write(f"$ {' '.join(argv)}\n".encode())
+            log.flush()
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=log,  # which hands the lock on
-            stderr=log,
+            stdout=logs[0],
+            stderr=logs[0],
+            pass_fds=[log.fileno() for log in logs],  # which hands the locks on
             env=environment,
             start_new_session=True,  # the terminal's Ctrl-C is the sweep's, which passes on one
             preexec_fn=None if _LIBC is None else _die_with_parent,
@@ -138,11 +160,11 @@ def execute(job: Job) -> int:
         return 1
 
 
-def note(job: Job, error: Exception) -> None:
-    """Appends to the trial's log why it could not be run."""
+def note(job: Job, error: BaseException, said: str = "error: could not be run: ") -> None:
+    """Appends to the trial's log why it could not be run, or ended."""
     *above, last = str(error).strip().splitlines() or [type(error).__name__]
     with suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
-        log.write("\n".join([*above, f"cotasp: error: could not be run: {last.strip()}\n"]))
+        log.write("\n".join([*above, f"cotasp: {said}{last.strip()}\n"]))
 
 
 def reason(job: Job) -> str:

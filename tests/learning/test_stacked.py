@@ -35,6 +35,7 @@ def state(made) -> dict[str, torch.Tensor]:
     """Everything that learning changes."""
     made.sub.write_back()
     adams = {"critic": made.values.critic_optimiser, "code": made.code_optimiser}
+    actor = made.sub.state_dict()["moments"]
     moments = {
         f"{n} {k} {i}": v
         for n, adam in adams.items()
@@ -45,7 +46,7 @@ def state(made) -> dict[str, torch.Tensor]:
     networks["targets"] = made.values.targets
     return {
         **{f"{n} {k}": v for n, net in networks.items() for k, v in net.state_dict().items()},
-        **{f"{k} {n}": v for k, m in made.sub.state_dict()["moments"].items() for n, v in m.items()},
+        **{f"actor {k} {name}": v for k, of in actor.items() for name, v in of.items()},
         **moments,
         "code": made.code.detach(),
         "temperature": made.values.log_temperature,

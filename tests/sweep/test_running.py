@@ -15,13 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from cotasp.continual.checkpoints import Checkpoints
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
 from cotasp.sweep import trial
-from cotasp.sweep.launchers import Local, Ray, Slurm
+from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import make_job, outcome_table, run_sweep
+from cotasp.sweep.stacked import run_stacked
 
 TINY = """
 stream: {name: point, goals: [left, right], horizon: 10}
@@ -259,9 +262,57 @@ def test_slurm_jobs_give_the_same_results(plan, undisturbed, tmp_path):
     assert summaries(tmp_path / "out") == {name: expected[name] for name in plan.resolved()}
 
 
+def learned(out: Path, name: str) -> dict[str, torch.Tensor]:
+    """What a trial has learned: weights and codes."""
+    state = Checkpoints(out / name).newest().state()["learner"]
+    return {**state["meta_policy"], "codes": state["codes"]}
+
+
+def test_stacked_seeds_learn_what_each_learns_alone(plan, undisturbed, tmp_path):
+    plan = replace(plan, axes=dict([axis_of("dictionary.update=online")]))
+    outcomes = run_sweep(plan, tmp_path, Stacked(), progress=False)
+    assert [outcome.state for outcome in outcomes.values()] == ["done", "done"], outcomes
+    for name in outcomes:
+        assert "cotasp.sweep.stacked" in (tmp_path / f"{name}.log").read_text()
+        ours, expected = summaries(tmp_path)[name], summaries(undisturbed)[name]
+        assert ours["task_facts"].keys() == expected["task_facts"].keys()
+        assert ours["performance"] == expected["performance"]
+        theirs = learned(undisturbed, name)
+        for key, tensor in learned(tmp_path, name).items():
+            torch.testing.assert_close(tensor, theirs[key], rtol=1e-3, atol=1e-5)
+
+
+def test_of_stacked_trials_one_may_fail(recipe, undisturbed, tmp_path):
+    jobs = [trial.job_at(str(tmp_path / name), name, 600) for name in ("good", "bad")]
+    Path(jobs[0].recipe).write_text(recipe.read_text())
+    assert run_stacked(jobs) == 1
+    good, bad = jobs
+    assert good.finished
+    assert summaries(tmp_path)["good"]["performance"] >= 0
+    assert trial.reason(bad).startswith(f"{bad.recipe}: ")
+
+
+@linux
+def test_stacked_trials_are_stopped_and_go_on(recipe, tmp_path):
+    jobs = [trial.job_at(str(tmp_path / f"seed{seed}"), "", 600) for seed in (0, 1)]
+    for seed, job in enumerate(jobs):
+        Path(job.recipe).write_text(f"{recipe.read_text()}\nseed: {seed}\n")
+    process = trial.start(*jobs)
+    while not all((Path(job.out) / "metrics").exists() for job in jobs):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    for job in jobs:
+        assert Path(job.log).read_text().splitlines()[-1].startswith("cotasp: stopped by SIGTERM")
+    assert trial.start(*jobs).wait() == 0
+    assert all(job.finished for job in jobs)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Stacked(workers=0), "Stacked.workers: expected at least 1"),
         (lambda: Local(workers=0), "Local.workers: expected at least 1"),
         (lambda: Ray(cpus=0), "Ray.cpus: expected above 0"),
         (lambda: Slurm(minutes=0), "Slurm.minutes: expected at least 1"),

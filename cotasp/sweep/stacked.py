@@ -1,0 +1,58 @@
+"""Several trials of one recipe in one process, their updates computed together.
+
+`python -m cotasp.sweep.stacked DIR...` is what `--launcher stacked` starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from cotasp.errors import RunStopped
+from cotasp.sweep.trial import Job, begun, job_at, note
+
+
+def run_stacked(jobs: Sequence[Job]) -> int:
+    """Runs the trials to their ends, or continues them; the process's exit code.
+
+    One that fails leaves the others alone; its log says why.
+    """
+    os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl reads it when imported
+    import torch
+
+    from cotasp.continual.lockstep import in_lockstep
+    from cotasp.continual.stopping import StopRequest
+    from cotasp.learning.stacked import update_together
+
+    torch.set_num_threads(1)
+    with StopRequest():
+        ended = in_lockstep([partial(_run, job) for job in jobs], update_together)
+    code = 0
+    for job, outcome in zip(jobs, ended):
+        if isinstance(outcome, BaseException):
+            stopped = isinstance(outcome, RunStopped)
+            note(job, outcome, "" if stopped else "error: ")
+            code = max(code, 128 + outcome.number if stopped else 1)
+    return code
+
+
+def _run(job: Job, meet: Any) -> dict[str, Any]:
+    from cotasp.continual.loop import resume, run
+    from cotasp.recipe import load
+
+    if begun(job):
+        return resume(job.out, progress=False, updater=meet)
+    return run(load(job.recipe), job.out, progress=False, updater=meet)
+
+
+if __name__ == "__main__":
+    trials = [job_at(path, path, steps=0) for path in sys.argv[1:]]
+    try:
+        sys.exit(run_stacked(trials))
+    except Exception as error:  # of what they share: it is every trial's reason
+        for trial in trials:
+            note(trial, error)
+        raise
