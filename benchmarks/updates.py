@@ -11,6 +11,7 @@ first table    every way to compute the update, at lambda 1e-3, and TorchRL's SA
                networks of the same size, updated as TorchRL's examples do
 second table   how the compact update follows the neurons: lambda 1e-1 to 1e-3
 third table    widths 256 to 4096 with the same number of active neurons (mask: topk)
+fourth table   several seeds in one process, their updates stacked (`--launcher stacked`)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,10 +41,13 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import MLP, NormalParamExtractor, ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import SACLoss, SoftUpdate
 
+from cotasp.continual.lockstep import in_lockstep
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.protections import Freeze
 from cotasp.learning.sac import SAC
 from cotasp.learning.sac_learner import SACLearner
+from cotasp.learning.stacked import update_together
+from cotasp.learning.updates import Updater
 from cotasp.modules.masks import Step, TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT
@@ -51,6 +56,7 @@ from cotasp.tasks.texts import CW10, TEXTS
 
 OBS, ACT, BATCH = 39, 4, 256
 ROUNDS, SECONDS = 3, 2.0
+STRETCH = 50  # updates from one collected batch to the next, as recipes have it
 
 
 def transitions(n: int) -> TensorDict:
@@ -74,9 +80,10 @@ def learner(
     width: int = 1024,
     top: int | None = None,
     device: str = "cpu",
+    seed: int = 0,
 ) -> SACLearner:
     """A learner at the beginning of its first task, its buffer filled."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     texts = [TEXTS[task] for task in CW10]
     method = Method(
         encoder=SBERT().prepare(texts),
@@ -86,7 +93,7 @@ def learner(
         actor=ActorSpec(hidden=(width,) * 4),
     )
     settings = SAC(execution=execution, precision=precision, warmup_steps=0, updates_per_step=0)
-    problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, device=device)
+    problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, seed=seed, device=device)
     made = SACLearner(settings, problem, method)
     made.start_task(0)
     made.learn(transitions(10_000).to(device))
@@ -97,6 +104,17 @@ def update_of(made: SACLearner) -> Callable[[], object]:
     """One update of a learner, sampling included."""
 
     return lambda: made.update(1)
+
+
+def stacked(seeds: int, precision: str) -> Callable[[], object]:
+    """A batch of updates of several seeds, computed together."""
+    made = [learner("compact", precision, seed=seed) for seed in range(seeds)]
+
+    def work(one: SACLearner, meet: Updater) -> None:
+        one.updater = meet
+        one.update(STRETCH)
+
+    return lambda: in_lockstep([partial(work, one) for one in made], update_together)
 
 
 def torchrl_update() -> Callable[[], object]:
@@ -204,6 +222,12 @@ def main() -> None:
         rate = found[str(width)]
         print(f"{width:8d}{neurons(one):9.0f}{rate:11.1f}")
         out["width"].append({"width": width, "neurons": neurons(one), "updates_per_s": rate})
+    out["stacked"] = []
+    print(f"\n{'seeds':>8}{'updates/s of all':>18}   (compact bfloat16, stacked)")
+    for seeds in (1, 2) if options.quick else (1, 2, 4, 8):
+        rate = rates({"": stacked(seeds, "bfloat16")}, seconds)[""] * STRETCH * seeds
+        print(f"{seeds:8d}{rate:18.1f}")
+        out["stacked"].append({"seeds": seeds, "updates_per_s": rate})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak resident memory of this process: {peak:,.0f} MB")
     if options.json:
