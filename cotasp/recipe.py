@@ -282,7 +282,7 @@ def check_machine(recipe: Recipe) -> None:
     try:
         torch.empty(1, device=recipe.device)
     except Exception as error:  # each backend raises its own
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise RecipeError(
             f"recipe.device: {recipe.device} cannot be used here ({reason}); "
             f"run with device=cpu, or where there is one"

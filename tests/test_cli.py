@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 import cotasp
 from cotasp.__main__ import main
@@ -209,10 +210,16 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(tiny, argv, message, ca
         assert files(tiny) == before
 
 
-def test_a_device_that_is_not_there_is_found_before_anything_is_written(tiny, capsys):
+@pytest.mark.parametrize("device", ["cuda:99", "mps", "xpu:99"])
+def test_a_device_that_is_not_there_is_found_before_anything_is_written(device, tiny, capsys):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("it is there")
     before = files(tiny)
-    assert main(["run", "tiny.yaml", "device=cuda:99", "--quiet"]) == 2
-    assert complaint(capsys).startswith("recipe.device: cuda:99 cannot be used here (")
+    assert main(["run", "tiny.yaml", f"device={device}", "--quiet"]) == 2
+    told = complaint(capsys)
+    assert told.startswith(f"recipe.device: {device} cannot be used here (")
+    assert told.endswith("run with device=cpu, or where there is one")
+    assert len(told) < 200
     assert files(tiny) == before
 
 
