@@ -45,7 +45,8 @@ class SAC:
             sub-network to a random policy on the previous task's states.
         execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
         precision: of the factors in matrix products while training; `"bfloat16"` is faster where
-            the processor has such products.  Weights, sums and losses stay float32 either way.
+            the device has such products (an x86 processor: with AMX), and float32 where it has
+            not.  Weights, sums and losses stay float32 either way.
     """
 
     critic: CriticSpec = CriticSpec()
@@ -82,6 +83,8 @@ class SAC:
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
 
     def learner(self, problem: Problem, method: Method) -> Learner:
+        from cotasp.learning.precision import check_precision
         from cotasp.learning.sac_learner import SACLearner
 
+        check_precision(self.precision, problem.device)
         return SACLearner(self, problem, method)

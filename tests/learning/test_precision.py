@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from cotasp import load, run
-from cotasp.learning.precision import product_precision
+from cotasp.learning import precision
+from cotasp.learning.precision import product_precision, rounds_factors
+from tests.continual.runs import tiny
 
 SMOKE = Path(__file__).parents[2] / "recipes" / "smoke.yaml"
 
@@ -24,6 +27,39 @@ def test_precision_is_put_back_whatever_happens():
     with pytest.raises(ZeroDivisionError):
         fail_inside_the_block()
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_device_heeds_the_precision_or_computes_in_float32(enabled, monkeypatch):
+    """The reference rounds the factors itself; without oneDNN no processor does."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", enabled)
+    heeds = rounds_factors("bfloat16", "cpu")
+    assert enabled or not heeds
+    assert not rounds_factors("float32", "cpu")
+    a, b = torch.randn(2, 256, 256)
+    with product_precision("bfloat16"):
+        product = a @ b
+    reference = a.bfloat16().float() @ b.bfloat16().float() if heeds else a @ b
+    torch.testing.assert_close(product, reference, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "heeds", "warned"),
+    [("bfloat16", False, 1), ("bfloat16", True, 0), ("float32", False, 0)],
+)
+def test_one_warning_where_the_device_lacks_the_precision(
+    name, heeds, warned, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(precision, "rounds_factors", lambda name, device: heeds)
+    recipe = tiny(f"agent.precision={name}", "stream.goals=[right]")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(recipe, tmp_path / "run", progress=False)["tasks"] == ["right"]
+    told = [str(w.message) for w in caught]
+    assert (
+        sum("precision: bfloat16 products are not to be had on this cpu" in t for t in told)
+        == warned
+    )
 
 
 @pytest.mark.slow
