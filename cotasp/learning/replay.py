@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,13 @@ class Replay:
 
     Args:
         settings: capacity, batch size, reward scale.
-        problem: device and seed.
+        problem: sizes, device and seed; of its `steps_per_task` transitions no more are kept.
         task: number of the task, which varies the sampling.
     """
 
     def __init__(self, settings: SAC, problem: Problem, task: int) -> None:
         self.task = task
-        self.capacity = settings.buffer_size
+        self.capacity = min(settings.buffer_size, problem.steps_per_task)
         observation, action = (problem.observation_dim,), (problem.action_dim,)
         self.row = dict(zip(Batch._fields, (observation, action, (), observation, ())))  # shapes
         self.added = 0  # transitions, those since overwritten included
@@ -41,12 +42,17 @@ class Replay:
         self.reward_scale = settings.reward_scale
         self.generator = torch.Generator().manual_seed(problem.seed * 10_007 + task)
         self.buffer = TensorDictReplayBuffer(
-            storage=LazyTensorStorage(settings.buffer_size, device=problem.device),
+            storage=LazyTensorStorage(self.capacity, device=problem.device),
             generator=self.generator,
         )
 
     def __len__(self) -> int:
         return len(self.buffer)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes when full: float32 columns, and the 8 bytes of TorchRL's index."""
+        return self.capacity * (4 * sum(math.prod(shape) for shape in self.row.values()) + 8)
 
     def extend(self, data: TensorDictBase) -> None:
         """Adds transitions [n] as a collector gives them."""
@@ -91,7 +97,7 @@ class Replay:
         if rows.stop - rows.start != min(rows.stop, self.capacity):
             raise RunError(
                 f"buffer: expected the last {min(rows.stop, self.capacity)} transitions, as "
-                f"buffer_size says, got {rows.stop - rows.start}"
+                f"buffer_size and steps_per_task say, got {rows.stop - rows.start}"
             )
         begins_round = rows.stop - rows.stop % self.capacity  # the row at the buffer's first place
         if rows.start == 0:

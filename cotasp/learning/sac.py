@@ -29,7 +29,8 @@ class SAC:
         learning_rate: Adam's, of actor, critics and temperature.
         code_learning_rate: Adam's, of the codes.
         batch_size: transitions per update.
-        buffer_size: transitions kept, of the task in training only.
+        buffer_size: transitions kept, of the task in training only; memory is taken for no more
+            than the task has steps.
         updates_per_step: updates per environment step.
         gamma: discount factor.
         tau: rate at which the target critics follow.
@@ -83,8 +84,10 @@ class SAC:
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
 
     def learner(self, problem: Problem, method: Method) -> Learner:
+        from cotasp.learning.memory import check_memory
         from cotasp.learning.precision import check_precision
         from cotasp.learning.sac_learner import SACLearner
 
+        check_memory(self, problem)
         check_precision(self.precision, problem.device)
         return SACLearner(self, problem, method)

@@ -184,7 +184,7 @@ def test_what_has_not_begun_may_be_another_task():
     ("changes", "texts", "message"),
     [
         ({}, ["another", "task 1"], "the encoder gives the tasks other embeddings"),
-        ({"buffer_size": 60}, None, "as buffer_size says, got 100"),
+        ({"buffer_size": 60}, None, "the last 60 .* as buffer_size and .* say, got 100"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(changes, texts, message):
