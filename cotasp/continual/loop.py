@@ -25,7 +25,7 @@ from cotasp.recipe import Recipe, check_machine
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
-    from cotasp.learning.updates import Updater
+    from cotasp.learning.updates import Together
 
 
 def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
@@ -39,7 +39,7 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
 
 
 def make_learner(
-    recipe: Recipe, tasks: tuple[Task, ...], updater: Updater | None = None
+    recipe: Recipe, tasks: tuple[Task, ...], together: Together | None = None
 ) -> Learner:
     """The recipe's learner at the beginning of its stream.
 
@@ -48,7 +48,7 @@ def make_learner(
     Args:
         recipe: of the run.
         tasks: of its stream.
-        updater: computes the learner's updates; None: the learner itself.
+        together: the other learners of this process, if updates are computed with theirs.
 
     Raises:
         RecipeError: a task, text, size or device that cannot be used, or an agent whose updates
@@ -68,15 +68,16 @@ def make_learner(
         steps_per_task=recipe.steps_per_task,
         seed=recipe.seed,
         device=recipe.device,
+        learners=1 if together is None else together.learners,
     )
     learner = recipe.agent.learner(problem, method)
-    if updater is not None:
+    if together is not None:
         if not hasattr(learner, "updater"):
             raise RecipeError(
                 f"recipe.agent: the updates of {type(recipe.agent).__name__} cannot be computed "
                 f"together with others'; run with --launcher local"
             )
-        learner.updater = updater
+        learner.updater = together.updater
     return learner
 
 
@@ -87,7 +88,7 @@ def run(
     baseline: Mapping[str, float] | None = None,
     source: str | None = None,
     progress: bool = True,
-    updater: Updater | None = None,
+    together: Together | None = None,
 ) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
 
@@ -101,7 +102,7 @@ def run(
         source: `DIR@TASK`, a run and one of its tasks, by name or number, after which this run
             begins; the recipes may differ in what comes next, see `cotasp.continual.branch`.
         progress: whether to draw a progress bar on standard error.
-        updater: see `make_learner`.
+        together: see `make_learner`.
 
     Returns:
         the summary, as written to `summary.json`.
@@ -126,14 +127,14 @@ def run(
         check_agreement(before.recipe(), recipe, tasks, finished)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         more["fill"] = partial(copy_boundary, before.path, saved)
-    learner = make_learner(recipe, tasks, updater)
+    learner = make_learner(recipe, tasks, together)
     directory = RunDirectory.create(out, recipe, facts, **more)
     with directory.locked():
         return _continue(directory, recipe, tasks, learner, progress)
 
 
 def resume(
-    path: str | Path, *, progress: bool = True, updater: Updater | None = None
+    path: str | Path, *, progress: bool = True, together: Together | None = None
 ) -> dict[str, Any]:
     """Continues a run that was stopped in whatever way, from its last checkpoint.
 
@@ -143,7 +144,7 @@ def resume(
     Args:
         path: the run directory.
         progress: whether to draw a progress bar on standard error.
-        updater: see `make_learner`.
+        together: see `make_learner`.
 
     Returns:
         the summary, as written to `summary.json`.
@@ -167,7 +168,7 @@ def resume(
         _warn_of_changes(directory)
         seed_everything(recipe.seed)
         tasks = make_tasks(recipe)
-        learner = make_learner(recipe, tasks, updater)
+        learner = make_learner(recipe, tasks, together)
         return _continue(directory, recipe, tasks, learner, progress)
 
 

@@ -43,6 +43,7 @@ class Problem:
         steps_per_task: environment steps per task.
         seed: of everything the learner draws outside torch's global random state.
         device: of networks and buffer.
+        learners: of this process, this one included: they share its memory.
     """
 
     texts: Sequence[str]
@@ -51,6 +52,7 @@ class Problem:
     steps_per_task: int
     seed: int = 0
     device: str = "cpu"
+    learners: int = 1
 
 
 class Learner(Protocol):

@@ -24,8 +24,8 @@ _GROUPS = {
 }
 
 
-def check_memory(settings: SAC, problem: Problem, learners: int = 1) -> None:
-    """Makes sure that the replay buffers of so many learners in one process will fit in memory.
+def check_memory(settings: SAC, problem: Problem) -> None:
+    """Makes sure that the replay buffers of a process's learners will fit in memory.
 
     Systems hand out memory as it is filled: without this the run would be killed hours later.
 
@@ -33,14 +33,16 @@ def check_memory(settings: SAC, problem: Problem, learners: int = 1) -> None:
         RecipeError: they will not fit; never where it is unknown how much memory is available.
     """
     replay, available = Replay(settings, problem, task=0), available_memory(problem.device)
-    needed = learners * replay.bytes
+    needed = problem.learners * replay.bytes
     if available is not None and needed > available:
-        factors = f"{learners} learners x {_size(replay.bytes)} = " if learners > 1 else ""
+        each = f"{problem.learners} learners x {_size(replay.bytes)} = "
         raise RecipeError(
             f"recipe.agent.buffer_size: expected a replay buffer that fits in the "
             f"{_size(available)} of memory available on {problem.device}, got "
-            f"{settings.buffer_size}: {replay.capacity} transitions kept at a time need {factors}"
-            f"{_size(needed)}; choose a smaller buffer_size, or a machine with more memory"
+            f"{settings.buffer_size}: {replay.capacity} transitions kept at a time need "
+            f"{each if problem.learners > 1 else ''}{_size(needed)}; choose a smaller buffer_size, "
+            f"{'fewer seeds in one process, ' if problem.learners > 1 else ''}"
+            f"or a machine with more memory"
         )
 
 

@@ -32,6 +32,18 @@ Losses = dict[str, Tensor]
 Updater = Callable[["SACLearner", Sequence[Draw]], list[Losses]]
 
 
+class Together(NamedTuple):
+    """How a learner shares a process with others.
+
+    Args:
+        updater: computes its updates with theirs.
+        learners: how many they are.
+    """
+
+    updater: Updater
+    learners: int
+
+
 def update_alone(learner: SACLearner, draws: Sequence[Draw]) -> list[Losses]:
     """One update after the other."""
     with product_precision(learner.settings.precision):

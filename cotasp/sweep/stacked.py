@@ -29,7 +29,7 @@ def run_stacked(jobs: Sequence[Job]) -> int:
 
     torch.set_num_threads(1)
     with StopRequest():
-        ended = in_lockstep([partial(_run, job) for job in jobs], update_together)
+        ended = in_lockstep([partial(_run, job, len(jobs)) for job in jobs], update_together)
     code = 0
     for job, outcome in zip(jobs, ended):
         if isinstance(outcome, BaseException):
@@ -39,13 +39,15 @@ def run_stacked(jobs: Sequence[Job]) -> int:
     return code
 
 
-def _run(job: Job, meet: Any) -> dict[str, Any]:
+def _run(job: Job, learners: int, meet: Any) -> dict[str, Any]:
     from cotasp.continual.loop import resume, run
+    from cotasp.learning.updates import Together
     from cotasp.recipe import load
 
+    together = Together(meet, learners)
     if begun(job):
-        return resume(job.out, progress=False, updater=meet)
-    return run(load(job.recipe), job.out, progress=False, updater=meet)
+        return resume(job.out, progress=False, together=together)
+    return run(load(job.recipe), job.out, progress=False, together=together)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def test_what_does_not_fit_is_refused_with_the_numbers(monkeypatch):
     each = 60 * 72
     monkeypatch.setattr(memory, "available_memory", lambda device: 3 * each)
     for learners in (1, 3):
-        check_memory(SAC(), PROBLEM, learners)
+        check_memory(SAC(), replace(PROBLEM, learners=learners))
     with pytest.raises(RecipeError, match=r"^recipe.agent.buffer_size: .*4 learners x 0.0 MB = "):
-        check_memory(SAC(), PROBLEM, learners=4)
-    check_memory(SAC(buffer_size=40), PROBLEM, learners=4)
+        check_memory(SAC(), replace(PROBLEM, learners=4))
+    check_memory(SAC(buffer_size=40), replace(PROBLEM, learners=4))
     monkeypatch.setattr(memory, "available_memory", lambda device: 17_000_000)
     message = (
         r"fits in the 17.0 MB of memory available on cpu, got 1000000: 250000 transitions kept at "
@@ -72,7 +72,7 @@ def test_a_run_that_does_not_fit_writes_nothing(tmp_path, monkeypatch):
 
 def test_without_knowing_nothing_is_refused():
     endless = replace(PROBLEM, steps_per_task=10**9, device="mps")
-    check_memory(SAC(buffer_size=10**9), endless, learners=10**9)
+    check_memory(SAC(buffer_size=10**9), replace(endless, learners=10**9))
 
 
 @pytest.mark.parametrize(
