@@ -38,6 +38,14 @@ def own_success(success: Success, trained: NDArray[np.int64], average: int = 5) 
     return [_mean_of_last(success[trained == i, i], average) for i in range(success.shape[1])]
 
 
+def untrained_success(success: Success, trained: NDArray[np.int64]) -> list[float]:
+    """p_i just before its own training, by the policy that its text alone gives, [T].
+
+    NaN where it was not evaluated then.  R_{i-1,i} of Gradient Episodic Memory (arXiv 1706.08840).
+    """
+    return [_mean_of_last(success[trained < i, i], 1) for i in range(success.shape[1])]
+
+
 def performance(success: Success, average: int = 5) -> float:
     """P = mean_i p_i(end), in [0, 1]."""
     return float(np.mean(final_success(success, average)))

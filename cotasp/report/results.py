@@ -152,14 +152,17 @@ def _better(study: Study, variant: Variant) -> Cell:
     return number(None) if pair is None else interval(improvement(*pair))
 
 
+TASK_METRICS = ("untrained", "own", "performance", "forgetting", "steps_to_threshold")
+
+
 def task_table(study: Study) -> Table:
     """Success and steps to the threshold, task by task."""
     rows = []
     for variant in study.variants:
-        columns = {m: variant.scores(m) for m in ("own", *METRICS)}
+        columns = {m: variant.scores(m) for m in TASK_METRICS}
         for i, task in enumerate(variant.tasks):
             row = [Cell(variant.name), Cell(task, i)]
-            for metric in ("own", "performance", "forgetting", "steps_to_threshold"):
+            for metric in TASK_METRICS:
                 found = estimate(columns[metric][:, i : i + 1], mean)
                 row.append(interval(found, digits_of(metric, study)))
             reached = [r.summary[METRICS[3]][i] is not None for r in variant.runs]
@@ -169,11 +172,13 @@ def task_table(study: Study) -> Table:
     return Table(
         "tasks",
         "Task by task, mean over seeds",
-        ("variant", "task", "trained", "at end", "forgotten", f"G to {threshold:g}", "reached"),
+        ("variant", "task", "from text", "trained", "at end", "forgotten", f"G to {threshold:g}", "reached"),
         tuple(rows),
         (
+            "from text: p_i just before its own training, by the policy that its text alone "
+            "gives, where the run was evaluated so (evaluation.schedule=full); "
             "trained: p_i at the end of its own training; at end: p_i when the stream has ended; "
-            "forgotten: their difference.",
+            "forgotten: the difference of the last two.",
             seeds_note(study),
             *metric_notes(study, [METRICS[3]]),
             *stamp_notes(study),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cotasp.continual.metrics import forward_transfer
+from cotasp.continual.metrics import forward_transfer, untrained_success
 from cotasp.continual.protocol import COMPARABLE
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
@@ -81,6 +81,9 @@ class Variant:
             return final
         if metric == "own":
             return own
+        if metric == "untrained":
+            success = np.array(run.summary["success"], dtype=np.float64).T
+            return untrained_success(success, np.array(run.summary["evaluations"]["trained"]))
         if metric == "forgetting":
             return [a - b for a, b in zip(own, final)]
         if metric == "steps_to_threshold":
