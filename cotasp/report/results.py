@@ -172,7 +172,8 @@ def task_table(study: Study) -> Table:
     return Table(
         "tasks",
         "Task by task, mean over seeds",
-        ("variant", "task", "from text", "trained", "at end", "forgotten", f"G to {threshold:g}", "reached"),
+        ("variant", "task", "from text", "trained", "at end", "forgotten")
+        + (f"G to {threshold:g}", "reached"),
         tuple(rows),
         (
             "from text: p_i just before its own training, by the policy that its text alone "
