@@ -153,6 +153,7 @@ def _better(study: Study, variant: Variant) -> Cell:
 
 
 TASK_METRICS = ("untrained", "own", "performance", "forgetting", "steps_to_threshold")
+TASK_COLUMNS = ("from text", "trained", "at end", "forgotten")
 
 
 def task_table(study: Study) -> Table:
@@ -172,8 +173,7 @@ def task_table(study: Study) -> Table:
     return Table(
         "tasks",
         "Task by task, mean over seeds",
-        ("variant", "task", "from text", "trained", "at end", "forgotten")
-        + (f"G to {threshold:g}", "reached"),
+        ("variant", "task", *TASK_COLUMNS, f"G to {threshold:g}", "reached"),
         tuple(rows),
         (
             "from text: p_i just before its own training, by the policy that its text alone "
