@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are looked at each time
+MULTIPLE = {"float32": 1, "bfloat16": 32}  # of widths: oneDNN's tiles, and few shapes for its cache
 ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
 
 
@@ -68,7 +69,10 @@ class SACLearner:
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
         self.memory: dict[str, dict[str, Tensor]] = {}
         self.sub = SubPolicy(
-            self.meta_policy, settings.learning_rate, settings.execution == "compact"
+            self.meta_policy,
+            settings.learning_rate,
+            settings.execution == "compact",
+            MULTIPLE[settings.precision],
         )
         self.acting = ActingPolicy(problem.action_dim, self.device)
         self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])

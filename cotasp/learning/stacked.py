@@ -19,6 +19,7 @@ from cotasp.learning.adam import Adam
 from cotasp.learning.losses import Batch, actor_loss, critic_loss, temperature_gradient
 from cotasp.learning.precision import product_precision
 from cotasp.learning.updates import Draw, Losses, losses
+from cotasp.modules.subnetwork import pad, unpadded
 
 if TYPE_CHECKING:
     from cotasp.learning.sac_learner import SACLearner
@@ -119,7 +120,7 @@ class Stack:
         total = values.sum()
         for i, learner in enumerate(self.learners):
             mine = learner.sub.weights()
-            weights = {k: part(self.policy.weights[k], i, p.shape) for k, p in mine.items()}
+            weights = {k: unpadded(self.policy.weights[k][i], p.shape) for k, p in mine.items()}
             penalty = learner.protection.penalty(weights, learner.sub.memory)
             total = total if penalty is None else total + penalty
         gradients = torch.autograd.grad(total, self.actor.parameters)
@@ -139,9 +140,9 @@ class Stack:
         """Masks [learners, sum of the padded widths] of networks of different widths."""
         padded = []
         for learner, mask in zip(self.learners, masks):
-            widths = learner.sub.network.hidden
-            ones = torch.ones(sum(widths), device=learner.device)
-            layers = (ones if mask is None else mask).split(widths)
+            layers = (learner.sub.units() if mask is None else mask).split(
+                learner.sub.network.hidden
+            )
             rooms = zip(layers, self.policy.module.hidden)
             padded.append(torch.cat([F.pad(x, (0, width - len(x))) for x, width in rooms]))
         return torch.stack(padded)
@@ -204,21 +205,12 @@ class StackedAdam:
         mine = [self.adam.parameters, *self.adam.moments.values()]
         for i, optimiser in enumerate(self.optimisers):
             theirs = list(chain(optimiser.parameters, *optimiser.moments.values()))
-            parts = [part(a, i, b.shape) for a, b in zip(chain(*mine), theirs)]
+            parts = [unpadded(a[i], b.shape) for a, b in zip(chain(*mine), theirs)]
             torch._foreach_copy_(theirs, parts)
             optimiser.count_from(self.adam.steps)
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors that differ in sizes as one, [n, *], padded with zeros at the ends."""
-    first = tensors[0].detach()
     shape = [max(sizes) for sizes in zip(*(t.shape for t in tensors))]
-    stacked = first.new_zeros(len(tensors), *shape)
-    for i, tensor in enumerate(tensors):
-        part(stacked, i, tensor.shape).copy_(tensor.detach())
-    return stacked
-
-
-def part(stacked: Tensor, i: int, shape: Sequence[int]) -> Tensor:
-    """What `stack` took as tensor number `i`, of this shape: a view."""
-    return stacked[(i, *(slice(size) for size in shape))]
+    return torch.stack([pad(tensor, shape) for tensor in tensors])

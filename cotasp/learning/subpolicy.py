@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotasp.learning.adam import Adam, check_shapes
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.subnetwork import active_units, gather, membership, scatter_, unit_axes
+from cotasp.modules.subnetwork import (
+    active_units,
+    gather,
+    membership,
+    pad,
+    scatter_,
+    unit_axes,
+    unpadded,
+)
 
 Memory = Mapping[str, Mapping[str, Tensor]]
 
@@ -27,12 +36,18 @@ class SubPolicy:
         policy: the meta-policy.
         learning_rate: of Adam.
         compact: whether to gather.
+        multiple: of which the gathered layers' widths are, by units whose weights are and stay
+            zero.  oneDNN keeps code for every shape of a product that it has met, so that widths
+            which shrink unit by unit would fill memory.
     """
 
-    def __init__(self, policy: MetaPolicy, learning_rate: float, compact: bool) -> None:
+    def __init__(
+        self, policy: MetaPolicy, learning_rate: float, compact: bool, multiple: int = 1
+    ) -> None:
         self.policy = policy
         self.learning_rate = learning_rate
         self.compact = compact
+        self.multiple = multiple
         self.axes = unit_axes(policy)
         self.network = policy
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
@@ -64,16 +79,17 @@ class SubPolicy:
             self.mask = None if binary and units.all() else mask
         else:
             self._active = active_units(mask, self.policy.hidden)
-            self.network = self.policy.with_hidden([len(a) for a in self._active])
-            weights = gather(self._full_weights(), self.axes, self._active)
-            self.network.load_state_dict(weights)
-            self.mask = None if binary else mask[torch.cat(self._flat(self._active))]
+            widths = [len(units) for units in self._active]
+            self.network = self.policy.with_hidden([n + -n % self.multiple for n in widths])
+            self.network.body.normalised = widths[0]
+            self.network.load_state_dict(self._gather(self._full_weights()))
+            self.mask = None if binary else self.select(mask)
+        self._weights = dict(self.network.named_parameters())
         self.fixed = self._gather_fixed(units)
         self.memory = {
-            k: gather(tensors, self.axes, self._active) if not whole else tensors
+            k: self._gather(tensors) if not whole else tensors
             for k, tensors in self._full_memory.items()
         }
-        self._weights = dict(self.network.named_parameters())
         self.optimiser = Adam(self._weights.values(), self.learning_rate)
         self.optimiser.count_from(self._steps)
         self._restore_moments(units)
@@ -83,8 +99,17 @@ class SubPolicy:
         return self._weights
 
     def select(self, mask: Tensor) -> Tensor:
-        """The entries of a mask [sum(hidden)] that belong to the network in training."""
-        return mask if self.network is self.policy else mask[torch.cat(self._flat(self._active))]
+        """The entries of a mask [sum(hidden)] that belong to the network in training, and zeros
+        for units that pad it.
+        """
+        if self.network is self.policy:
+            return mask
+        layers = zip(mask.split(self.policy.hidden), self._active, self.network.hidden)
+        return torch.cat([F.pad(m[units], (0, k - len(units))) for m, units, k in layers])
+
+    def units(self) -> Tensor:
+        """1 for every unit of the network in training, 0 for those that pad it."""
+        return self.select(self.policy.mean.weight.new_ones(sum(self.policy.hidden)))
 
     def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
@@ -104,10 +129,10 @@ class SubPolicy:
         self._steps = self.optimiser.steps
         for key, moments in self.optimiser.moments.items():
             full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
-            scatter_(full, dict(zip(self._weights, moments)), self.axes, self._active)
+            self._scatter(full, dict(zip(self._weights, moments)))
             self._moments[key] = full
         if self.network is not self.policy:
-            scatter_(self._full_weights(), self.weights(), self.axes, self._active)
+            self._scatter(self._full_weights(), self._weights)
 
     def state_dict(self) -> dict[str, Any]:
         """The cut and the optimiser's state, once written back; weights are the meta-policy's."""
@@ -135,9 +160,22 @@ class SubPolicy:
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.policy.named_parameters()}
 
-    def _flat(self, active: list[Tensor]) -> list[Tensor]:
-        offsets = [sum(self.policy.hidden[:i]) for i in range(len(self.policy.hidden))]
-        return [units + offset for units, offset in zip(active, offsets)]
+    def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of tensors in the meta-policy's shapes, in those of the network in training."""
+        return self._padded(gather(tensors, self.axes, self._active))
+
+    def _padded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        shapes = {name: weight.shape for name, weight in self.network.named_parameters()}
+        return {k: t if t.shape == shapes[k] else pad(t, shapes[k]) for k, t in tensors.items()}
+
+    def _scatter(self, into: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Writes tensors in the shapes of the network in training to those of the meta-policy."""
+        values = {}
+        for name, tensor in tensors.items():
+            ends = zip(self.axes[name], tensor.shape)
+            shape = [n if layer is None else len(self._active[layer]) for layer, n in ends]
+            values[name] = unpadded(tensor, shape)
+        scatter_(into, values, self.axes, self._active)
 
     def _gather_fixed(self, units: Tensor) -> dict[str, Tensor]:
         """Per parameter in training, true where it may not step; free ones are left out."""
@@ -145,12 +183,12 @@ class SubPolicy:
         if self._guard is not None:
             allowed = {name: mine & self._guard[name] for name, mine in allowed.items()}
         allowed = gather(allowed, self.axes, self._active)
-        return {name: ~mine for name, mine in allowed.items() if not mine.all()}
+        return self._padded({name: ~mine for name, mine in allowed.items() if not mine.all()})
 
     def _restore_moments(self, units: Tensor) -> None:
         members = membership(self.policy, units)
         for key, full in self._moments.items():
             inside = {name: moment * members[name] for name, moment in full.items()}
-            mine = gather(inside, self.axes, self._active)
+            mine = self._gather(inside)
             for name, moment in zip(self._weights, self.optimiser.moments[key]):
                 moment.copy_(mine[name])

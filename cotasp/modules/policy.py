@@ -77,6 +77,7 @@ class MaskedMLP(nn.Module):
         self.in_features = in_features
         self.hidden = tuple(hidden)
         self.activation = activation
+        self.normalised = self.hidden[0]  # units that layer normalisation sees; the rest pads
         sizes = (in_features, *hidden)
         self.layers = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
         for layer in self.layers:
@@ -98,10 +99,16 @@ class MaskedMLP(nn.Module):
         activation = ACTIVATIONS[self.activation]
         for i, (layer, phi) in enumerate(zip(self.layers, masks)):
             x = layer(x)
-            x = masked_layer_norm(x, phi).tanh_() if i == 0 else activation(x)
+            x = self._normalise(x, phi).tanh_() if i == 0 else activation(x)
             if phi is not None:
                 x = x * phi
         return x
+
+    def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        padding = x.shape[-1] - self.normalised
+        if mask is not None or not padding:
+            return masked_layer_norm(x, mask)
+        return F.pad(masked_layer_norm(x[..., : self.normalised], None), (0, padding))
 
 
 class MetaPolicy(nn.Module):

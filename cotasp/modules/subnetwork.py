@@ -85,6 +85,18 @@ def scatter_(
             target[_index(axes[name], active, target.ndim)] = value.detach().to(target.dtype)
 
 
+def pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """A copy with zeros appended along every axis, up to a shape."""
+    padded = tensor.new_zeros(tuple(shape))
+    unpadded(padded, tensor.shape).copy_(tensor.detach())
+    return padded
+
+
+def unpadded(padded: Tensor, shape: Sequence[int]) -> Tensor:
+    """What `pad` was given, as a view."""
+    return padded[tuple(slice(size) for size in shape)]
+
+
 def extract(policy: MetaPolicy, mask: Tensor) -> MetaPolicy:
     """The sub-network of a mask as an ordinary, small policy that needs no mask.
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
+from cotasp.learning import sac_learner
 from cotasp.learning.protections import EWC, Freeze, Unprotected
 from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
-from cotasp.modules.subnetwork import membership
+from cotasp.modules.subnetwork import membership, unpadded
 from cotasp.registry import KINDS
 from tests.learning.problems import OBS, learner, train, transitions
 
@@ -118,6 +119,35 @@ def test_compact_equals_dense(mask, protection):
     for (name, a), b in pairs:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
     torch.testing.assert_close(compact.codes, dense.codes, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("protection", [Freeze(), EWC(weight=10.0, samples=8)])
+@pytest.mark.parametrize("mask", ["step-clipped", "step-identity", "sigmoid"])
+def test_padding_changes_nothing(mask, protection, monkeypatch):
+    """Widths rounded up to a multiple, of a policy whose widths are none, by units that stay 0."""
+    torch.set_default_dtype(torch.float64)
+    runs = []
+    try:
+        for multiple in (1, 7):
+            monkeypatch.setitem(sac_learner.MULTIPLE, "float32", multiple)
+            made = learner(mask=MASKS[mask], protection=protection, learning_rate=1e-3)
+            train(made, 0)
+            made.start_task(1)
+            made.learn(transitions(60, seed=5))
+            if made.sub.network is not made.meta_policy:
+                assert all(k % multiple == 0 for k in made.sub.network.hidden)
+            for name, weight in made.sub.weights().items():
+                rest, inside = weight.detach().clone(), [len(a) for a in made.sub._active]
+                ends = zip(made.sub.axes[name], weight.shape)
+                unpadded(rest, [n if i is None else inside[i] for i, n in ends]).zero_()
+                assert not rest.any(), name
+            made.end_task()
+            runs.append(made)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(*(made.meta_policy.parameters() for made in runs)):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+    torch.testing.assert_close(runs[0].codes, runs[1].codes, rtol=1e-6, atol=1e-10)
 
 
 def test_one_update_agrees_to_1e_6_in_float32():
