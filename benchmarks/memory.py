@@ -1,6 +1,6 @@
 """Resident memory of training, which must not grow.
 
-    python benchmarks/memory.py [--quick] [--json FILE]
+    python benchmarks/memory.py [--precision NAME] [--quick] [--json FILE]
 
 Updates of the paper's size (see `updates.py`), weights and codes in alternation, the sub-network
 cut anew at every change of phase, in either precision, each in a process of its own.  Printed is
@@ -46,10 +46,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the updates")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    both = ("float32", "bfloat16")
+    parser.add_argument("--precision", choices=both, action="append", help="default: both")
     options = parser.parse_args()
     out: dict[str, object] = {"machine": machine()}
     updates = 5_000 if options.quick else 50_000
-    for precision in ("float32", "bfloat16"):
+    for precision in options.precision or both:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             points = pool.apply(train, (precision, updates))
         growth = max(mb for _, mb in points) - points[0][1]
