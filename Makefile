@@ -9,7 +9,7 @@ ARGS ?=
 .PHONY: quickstart test lint clean
 
 quickstart: $(VENV)/.installed
-	$(BIN)/cotasp run recipes/quickstart.yaml --threads 2 $(ARGS) --out $(RUN)
+	$(BIN)/cotasp run recipes/quickstart.yaml $(ARGS) --out $(RUN)
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
@@ -22,6 +22,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	@echo "Installing cotasp and what it needs into $(VENV): some minutes, once"
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 

@@ -3,7 +3,11 @@
 Importing this package imports nothing heavy; the names below import their module on first use.
 """
 
+import os
+
 from cotasp._lazy import lazy_exports
+
+os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl reads it when imported
 
 __version__ = "0.1.0"
 

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     run = command("run", _run, "Learn a recipe's stream and write a run directory.")
     recipe_arguments(run)
     run.add_argument("--out", help="run directory; default runs/<recipe>-seed<seed>")
-    run_arguments(run, 1, "1, best for runs side by side; 2 is faster for one run alone")
+    run_arguments(run, 1, "1; 2 is a little faster alone, far slower beside others")
     run.add_argument(
         "--from",
         dest="source",
@@ -150,10 +150,12 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from cotasp.continual.rundir import RunDirectory
     from cotasp.recipe import dump
 
     recipe = _recipe(arguments)
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-seed{recipe.seed}"
+    RunDirectory.check_free(out)
     if not arguments.quiet:
         print(f"# recipe, every default written out; kept in {out}/recipe.yaml")
         print(dump(recipe), flush=True)
@@ -196,6 +198,9 @@ def _print_result(out: str, threads: int) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from cotasp.continual.rundir import RunDirectory
+
+    RunDirectory.open(arguments.dir)  # what is wrong here is told before torch is imported
     _prepare_process()
     from cotasp.continual.saved import evaluate_run
 
@@ -212,6 +217,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from cotasp.continual.rundir import RunDirectory
+
+    RunDirectory.open(arguments.dir)
     _prepare_process()
     from cotasp.continual.saved import export_run
 
@@ -224,16 +232,12 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _prepare_process(threads: int = 1) -> None:
-    """Sets torch's threads and quietens torchrl.
+    """Sets torch's threads.
 
     Runs side by side want one thread each: with two each they wait for one another.
     """
     if threads < 1:
         raise RecipeError(f"--threads: expected at least 1, got {threads}")
-    import os
-
-    os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl reads it when imported
-
     import torch
 
     torch.set_num_threads(threads)

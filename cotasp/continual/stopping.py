@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -40,6 +42,9 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._noted is None:
             self._noted = signal.Signals(number)
+            said = f"\n{self._noted.name}: stopping where it can go on; once more stops at once\n"
+            with suppress(OSError):  # whoever sent it may have closed the terminal
+                os.write(sys.stderr.fileno(), said.encode())
             return
         self.__exit__()
         os.kill(os.getpid(), number)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +19,6 @@ def run_stacked(jobs: Sequence[Job]) -> int:
 
     One that fails leaves the others alone; its log says why.
     """
-    os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl reads it when imported
     import torch
 
     from cotasp.continual.lockstep import in_lockstep

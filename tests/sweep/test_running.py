@@ -200,7 +200,9 @@ def test_a_sweep_that_is_stopped_stops_its_trials_where_they_can_go_on(recipe, t
         send(sweep.pid, number)
         err = sweep.communicate(timeout=60)[1].decode()
         assert sweep.returncode == 128 + number
-        assert err.startswith(f"cotasp: stopped by {number.name}, 0 of 2 trials have ended; ")
+        notice, last = err.split("\n")[1:3]
+        assert notice.startswith(f"{number.name}: stopping where it can go on; once more stops")
+        assert last.startswith(f"cotasp: stopped by {number.name}, 0 of 2 trials have ended; ")
         for job in jobs:
             last = Path(job.log).read_text().splitlines()[-1]
             assert last.startswith("cotasp: stopped by SIGTERM in task"), last
