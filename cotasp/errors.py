@@ -46,6 +46,21 @@ class ConvergenceWarning(UserWarning):
 
 
 @contextmanager
+def calling(kind: str, component: object) -> Iterator[None]:
+    """Names the component in whatever it raises, as a PluginError; the library's errors pass."""
+    try:
+        yield
+    except (CotaspError, Warning):  # a warning is raised where its filter says "error"
+        raise
+    except Exception as error:
+        cls = type(component)
+        raise PluginError(
+            f"{kind} {cls.__name__} (of {cls.__module__}) raised {type(error).__name__}: {error}; "
+            f"--debug shows where"
+        ) from error
+
+
+@contextmanager
 def at(place: str, kind: type[CotaspError] = RecipeError) -> Iterator[None]:
     """Puts the place, of a recipe or a run, before the message of such an error raised inside."""
     try:

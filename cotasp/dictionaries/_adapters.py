@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cotasp.dictionaries._cholesky import Array
+from cotasp.errors import RecipeError
 
 
 def sklearn_lars(
@@ -63,7 +64,7 @@ def celer(
     try:
         from celer import Lasso
     except ImportError as error:
-        raise ImportError(
+        raise RecipeError(
             "solver 'celer' needs the package celer; install it with: pip install 'cotasp[celer]'"
         ) from error
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cotasp.dictionaries._certificate import certificate
 from cotasp.dictionaries.solvers import Solver
-from cotasp.errors import ConvergenceWarning, PluginError, RecipeError
+from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, calling
 from cotasp.registry import KINDS
 
 
@@ -68,7 +68,7 @@ def sparse_encode(
         RecipeError: an argument is of the wrong type, shape or range, or not finite; the solver
             lacks `positive`, or `tol`, or `max_iter`.
         UnknownNameError: no such solver.
-        PluginError: the solver returned something that is not a code.
+        PluginError: the solver raised an error, or returned something that is not a code.
 
     Warns:
         ConvergenceWarning: rows of an exact solver that missed the tolerance, and by how much.
@@ -221,7 +221,8 @@ def _call(
     shape = (len(X), len(dictionary))
     if len(X) == 0:
         return X.new_zeros(shape), torch.zeros(0, dtype=torch.int64, device=X.device)
-    result = solver(X, dictionary, lmbda=lmbda, positive=positive, init=init)
+    with calling("solver", solver):
+        result = solver(X, dictionary, lmbda=lmbda, positive=positive, init=init)
     name = type(solver).__name__
     ok = isinstance(result, tuple) and len(result) == 2
     if not ok or not all(isinstance(part, Tensor) for part in result):

@@ -10,6 +10,7 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor, nn
 
 from cotasp.dictionaries import Dictionary, sparse_encode
+from cotasp.errors import calling
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.sparse_coding import SparseCoding
 
@@ -77,6 +78,9 @@ class Prompter(nn.Module):
             embedding: [m].
             code: [sum(hidden)].
 
+        Raises:
+            PluginError: the update rule raised an error.
+
         Returns:
             what the update did, by name and layer; see `cotasp.dictionaries.diagnostics`.
         """
@@ -86,7 +90,10 @@ class Prompter(nn.Module):
         layers = zip(self.dictionaries, code.double().split(self.hidden))
         for number, (dictionary, layer_code) in enumerate(layers, start=1):
             before = dictionary.atoms.clone()
-            self.coding.update(dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda)
+            with calling("update rule", self.coding.update):
+                self.coding.update(
+                    dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda
+                )
             values = diagnostics(
                 dictionary, previous=before, lmbda=self.coding.lmbda, solver=self.coding.solver
             )

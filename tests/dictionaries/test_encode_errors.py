@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -129,3 +130,38 @@ def test_a_plugin_without_its_declarations():
 
     with pytest.raises(PluginError, match="Bare: expected a class attribute 'supports_positive'"):
         sparse_encode(X, D, lmbda=0.1, solver=Bare())
+
+
+def test_an_error_of_a_plugin_names_it_and_keeps_its_cause():
+    def fail(code, n):
+        raise IndexError("out of range")
+
+    told = rf"solver Faulty \(of {__name__}\) raised IndexError: out of range"
+    with pytest.raises(PluginError, match=told) as raised:
+        sparse_encode(X, D, lmbda=0.1, solver=plugin(fail))
+    assert isinstance(raised.value.__cause__, IndexError)
+
+    @dataclass(frozen=True)
+    class OtherWords:
+        supports_positive: ClassVar[bool] = True
+        exact: ClassVar[bool] = True
+
+        def __call__(self, X, dictionary, *, alpha, positive, init):
+            raise AssertionError("cannot be called")
+
+    with pytest.raises(PluginError, match=r"solver OtherWords .* unexpected keyword .*'lmbda'"):
+        sparse_encode(X, D, lmbda=0.1, solver=OtherWords())
+
+
+def test_errors_of_this_library_are_not_wrapped():
+    def refuse(code, n):
+        raise RecipeError("mine")
+
+    with pytest.raises(RecipeError, match=r"^mine$"):
+        sparse_encode(X, D, lmbda=0.1, solver=plugin(refuse))
+
+
+def test_a_solver_whose_package_is_missing_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "celer", None)
+    with pytest.raises(RecipeError, match=r"^solver 'celer' needs .* pip install 'cotasp\[celer"):
+        sparse_encode(X, D, lmbda=0.1, solver="celer")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from tensordict import NonTensorStack, TensorDict
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from cotasp.dictionaries import Anchored, Frozen, sparse_encode
+from cotasp.errors import PluginError
 from cotasp.modules import LayerMasks, MetaPolicy, Step
 from cotasp.modules.tensordict import squashed_gaussian_head
 from cotasp.prompting import OneHot, Prompter, RandomEncoder, SparseCoding, TextEncoder
@@ -82,3 +84,12 @@ def test_the_prompter_survives_a_checkpoint():
     copy.load_state_dict(made.state_dict())
     assert torch.equal(copy(e), made(e))
     assert torch.equal(copy.dictionaries[0].codes, made.dictionaries[0].codes)
+
+
+def test_an_error_of_an_update_rule_names_it():
+    def forgetful(dictionary, embedding, code, *, lmbda):
+        raise ZeroDivisionError("no statistics")
+
+    made, e = prompter(update=forgetful), RandomEncoder(dim=12)(["a"])[0]
+    with pytest.raises(PluginError, match=r"^update rule function .* ZeroDivisionError: no stat"):
+        made.end_task(e, made(e))
