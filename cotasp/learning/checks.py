@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import ConvergenceWarning, RecipeError, RunError
 from cotasp.modules.subnetwork import active_units
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
+    from cotasp.modules.tensordict import LayerMasks
+    from cotasp.prompting.prompter import Prompter
 
 _REMEDY = "lower learning_rate or reward_scale, or check the environment's rewards"
 
@@ -31,19 +34,66 @@ def check_sub_network(mask: Tensor, hidden: Sequence[int], problem: Problem, tas
     try:
         active_units(mask, hidden)
     except RunError as error:
-        raise RunError(f"task {task} ({problem.texts[task]!r}): {error}") from error
+        raise RunError(f"task {task + 1} ({problem.texts[task]!r}): {error}") from error
 
 
-def check_first_masks(masks: Tensor, hidden: Sequence[int], problem: Problem, lmbda: float) -> None:
-    """Raises RecipeError when a text's first mask, a row of [n_tasks, sum(hidden)], is no use."""
-    for task, mask in enumerate(masks):
-        try:
-            check_sub_network(mask, hidden, problem, task)
-        except RunError as error:
-            raise RecipeError(
-                f"recipe.dictionary.lmbda: {lmbda:g} is too large, or the mask policy's "
-                f"threshold: {error}"
-            ) from error
+def check_first_masks(
+    masks: Tensor, prompter: Prompter, policy: LayerMasks, embeddings: Tensor, problem: Problem
+) -> None:
+    """Raises RecipeError when a text's first mask switches a layer off; it names what is to blame.
+
+    Args:
+        masks: [n_tasks, sum(hidden)].
+        prompter, policy, embeddings: what they were made of, [n_tasks, m] the last.
+        problem: the stream.
+    """
+    empty = ~_layers_with_units(masks, policy.hidden)
+    if not empty.any():
+        return
+    task, layer = empty.nonzero()[0].tolist()
+    code = prompter(embeddings)[task].split(policy.hidden)[layer]
+    largest = float((prompter.dictionaries[layer].atoms @ embeddings[task].double()).abs().max())
+    lmbda = prompter.coding.lmbda
+    told = f"task {task + 1} ({problem.texts[task]!r}) gets no neuron in hidden layer {layer + 1}"
+    if (code > 0).any():
+        raise RecipeError(
+            f"recipe.mask: {told}: {type(policy.policy).__name__} switches off all whose code is "
+            f"above 0, the largest {float(code.max()):.2g}; set it to keep some of them"
+        )
+    if lmbda < largest and not code.any():
+        raise RecipeError(
+            f"recipe.dictionary.solver: {told}: {type(prompter.coding.solver).__name__} stopped at "
+            f"the zero code, the lasso's only for an lmbda of {largest:.2g} or more, not for "
+            f"{lmbda:g}; let it converge, or use lars"
+        )
+    usable = _largest_lmbda(prompter, policy, embeddings)
+    if usable is None:
+        raise RecipeError(f"recipe.actor.hidden: {told}, with any lmbda; make that layer wider")
+    raise RecipeError(
+        f"recipe.dictionary.lmbda: {told}: no atom explains its text at {lmbda:g}; the largest "
+        f"lmbda at which all tasks get some is about {usable:g}"
+    )
+
+
+def _layers_with_units(masks: Tensor, hidden: Sequence[int]) -> Tensor:
+    """Which layers masks [n, sum(hidden)] leave a unit, [n, n_layers]."""
+    return torch.stack([layer.any(-1) for layer in (masks > 0).split(tuple(hidden), -1)], -1)
+
+
+def _largest_lmbda(prompter: Prompter, policy: LayerMasks, embeddings: Tensor) -> float | None:
+    """An lmbda, of two digits, at which every text gets a unit in every layer; None: found none.
+
+    Were codes non-negative they would be zero from max(D e) on.  They are not, and those below
+    0 shift that a little; so values are tried from there down.
+    """
+    e = embeddings.double()
+    zero_from = min(float((e @ d.atoms.mT).amax(-1).min()) for d in prompter.dictionaries)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for lmbda in (float(f"{zero_from * 0.95**i:.2g}") for i in range(60) if zero_from > 0):
+            if _layers_with_units(policy(prompter(embeddings, lmbda)), policy.hidden).all():
+                return lmbda
+    return None
 
 
 def check_loss(name: str, value: Tensor, update: int) -> None:

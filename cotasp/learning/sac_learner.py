@@ -82,7 +82,7 @@ class SACLearner:
         self.replay: Replay | None = None
         check_warmup(settings.warmup_steps, problem.steps_per_task)
         masks = self.prompt_mask(self.embeddings)
-        check_first_masks(masks, hidden, problem, method.dictionary.lmbda)
+        check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
     # -- the task's beginning -------------------------------------------------------------
 

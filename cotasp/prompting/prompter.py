@@ -52,11 +52,12 @@ class Prompter(nn.Module):
         )
 
     @torch.no_grad()
-    def forward(self, embedding: Tensor) -> Tensor:
+    def forward(self, embedding: Tensor, lmbda: float | None = None) -> Tensor:
         """Codes of embeddings.
 
         Args:
             embedding: [*, m].
+            lmbda: l1 weight, > 0; None: of `coding`.
 
         Returns:
             [*, sum(hidden)] float32, the layers' codes side by side.
@@ -64,7 +65,7 @@ class Prompter(nn.Module):
         rows = embedding.reshape(-1, embedding.shape[-1]).double()
         codes = [
             sparse_encode(
-                rows, dictionary.atoms, lmbda=self.coding.lmbda, solver=self.coding.solver
+                rows, dictionary.atoms, lmbda=lmbda or self.coding.lmbda, solver=self.coding.solver
             ).code
             for dictionary in self.dictionaries
         ]

@@ -252,7 +252,7 @@ class TestFailures:
         [
             (
                 "dictionary.lmbda=10",
-                r"recipe.dictionary.lmbda: 10 is too large.*task 0 .*hidden layer 1",
+                r"recipe.dictionary.lmbda: task 1 .*layer 1: no atom explains its text at 10",
             ),
             ("agent.warmup_steps=100", r"recipe.agent.warmup_steps: .*fewer than the 100"),
             ("encoder={name: onehot, dim: 1}", r"recipe.encoder: "),

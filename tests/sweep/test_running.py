@@ -107,7 +107,7 @@ def test_a_trial_that_fails_stops_no_other(recipe, undisturbed, tmp_path):
     assert outcomes["what=good/seed0"].state == "done"
     bad = outcomes["what=bad/seed0"]
     assert bad.state == "failed"
-    assert "recipe.dictionary.lmbda: 50 is too large" in bad.reason
+    assert "no atom explains its text at 50" in bad.reason
     assert str(tmp_path / "what=bad" / "seed0.log") in bad.reason
     assert bad.reason in outcome_table(outcomes, tmp_path)
 

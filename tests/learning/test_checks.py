@@ -1,0 +1,49 @@
+"""A first mask without units is refused, and the setting to blame is named."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cotasp.errors import ConvergenceWarning, RecipeError
+from cotasp.modules import Sigmoid
+from cotasp.modules.specs import ActorSpec
+from cotasp.prompting import OneHot, SparseCoding
+from tests.learning.problems import TEXTS, learner
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_an_lmbda_too_large_the_largest_usable_is_told(seed):
+    with pytest.raises(RecipeError) as told:
+        learner(seed, dictionary=SparseCoding(lmbda=10.0))
+    message = str(told.value)
+    assert message.startswith("recipe.dictionary.lmbda: task 1 ('task 0') gets no neuron in hidden")
+    usable = float(re.search(r"is about ([\d.e-]+)$", message)[1])
+    learner(seed, dictionary=SparseCoding(lmbda=usable))
+    with pytest.raises(RecipeError, match=rf"lmbda: .* is about {usable:g}$"):
+        learner(seed, dictionary=SparseCoding(lmbda=1.15 * usable))
+
+
+def test_a_mask_policy_that_leaves_nothing_of_a_code_is_told():
+    with pytest.raises(RecipeError, match=r"^recipe\.mask: task 1 .* layer 1: Sigmoid switches"):
+        learner(mask=Sigmoid(threshold=5.0))
+
+
+def test_a_solver_that_stops_at_zero_is_told():
+    class Lazy:
+        supports_positive = exact = True
+
+        def __call__(self, X, dictionary, *, lmbda, positive, init):
+            return X.new_zeros(len(X), len(dictionary)), X.new_zeros(len(X))
+
+    with (
+        pytest.warns(ConvergenceWarning, match="6 of 6 rows did not converge"),
+        pytest.raises(RecipeError, match=r"^recipe\.dictionary\.solver: task 1 .*: Lazy stopped"),
+    ):
+        learner(dictionary=SparseCoding(solver=Lazy(), lmbda=0.05))
+
+
+def test_a_layer_too_narrow_for_its_texts_is_told():
+    with pytest.raises(RecipeError, match=r"^recipe\.actor\.hidden: .*layer 1, with any lmbda"):
+        learner(encoder=OneHot(dim=16).prepare(TEXTS), actor=ActorSpec(hidden=(1, 40)))
