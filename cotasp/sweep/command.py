@@ -53,7 +53,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from cotasp.sweep.running import outcome_table, run_sweep
+    from cotasp.sweep.running import failures, outcome_table, run_sweep
 
     plan, launcher = _plan(arguments), _launcher(arguments)
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-sweep"
@@ -65,8 +65,10 @@ def sweep(arguments: argparse.Namespace) -> None:
     before = f" ({states.count('there')} were there)" if "there" in states else ""
     said = f"{ended} of {len(states)} trials have ended{before}"
     if ended < len(states):
+        print(failures(outcomes))
         raise RunError(
-            f"{said}, {len(states) - ended} failed, see the table; the same command runs them again"
+            f"{said}, {len(states) - ended} failed; once what stands above is repaired, "
+            f"the same command runs what is missing"
         )
     print(f"done: {said} in {time.monotonic() - started:.0f} s; next: cotasp report {out}")
 

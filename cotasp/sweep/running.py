@@ -32,10 +32,12 @@ class Outcome:
     Args:
         state: `there` before, `done`, `failed` or `killed`.
         reason: why it failed, or nothing.
+        log: the file that says more of it, or nothing.
     """
 
     state: str
     reason: str = ""
+    log: str = ""
 
 
 def prepare(plan: Plan, out: Path) -> list[Job]:
@@ -142,7 +144,7 @@ def _run(
                     continue
                 outcomes[job.name] = _outcome(job, code)
                 if outcomes[job.name].state != "done":
-                    bar.write(f"{job.name}: {outcomes[job.name].reason}")
+                    bar.write(f"{job.name}: {outcomes[job.name].state}")
             if stop.signal is not None and len(outcomes) < len(jobs):
                 raise RunStopped(
                     f"stopped by {stop.signal.name}, {len(outcomes) + len(there)} of "
@@ -167,19 +169,15 @@ def _outcome(job: Job, code: int) -> Outcome:
     if job.finished:  # whatever became of its process then
         return Outcome("done")
     if _killed(code):
-        return Outcome("killed", f"killed too often; see {job.log}")
-    return Outcome("failed", f"{reason(job)}; see {job.log}")
+        return Outcome("killed", "killed too often", job.log)
+    return Outcome("failed", reason(job), job.log)
 
 
 def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
-    """One line per trial: how it ended, P, F and the time it took, or why it failed."""
+    """One line per trial: how it ended, P, F and the time it took."""
     width = max(len("trial"), *map(len, outcomes))
     lines = [f"{'trial':<{width}}  state       P     F  seconds"]
     for name, outcome in outcomes.items():
-        row = f"{name:<{width}}  {outcome.state:<6}"
-        if outcome.reason:
-            lines.append(f"{row}  {outcome.reason}")
-            continue
         summary, timing = (_values(Path(out) / name / file) for file in (SUMMARY, TIMING))
         p, f, seconds = (
             "-" if value is None else f"{value:.{digits}f}"
@@ -189,7 +187,17 @@ def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
                 (timing.get("wall_seconds"), 0),
             )
         )
-        lines.append(f"{row}  {p:>5} {f:>5}  {seconds:>7}")
+        lines.append(f"{name:<{width}}  {outcome.state:<6}  {p:>5} {f:>5}  {seconds:>7}")
+    return "\n".join(lines)
+
+
+def failures(outcomes: Mapping[str, Outcome]) -> str:
+    """Each reason why trials failed, once, and under it these trials and their logs."""
+    reasons = dict.fromkeys(o.reason for o in outcomes.values() if o.reason)
+    lines: list[str] = []
+    for why in reasons:
+        lines.append(f"failed: {why}")
+        lines += [f"  {name}: see {o.log}" for name, o in outcomes.items() if o.reason == why]
     return "\n".join(lines)
 
 

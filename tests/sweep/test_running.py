@@ -23,7 +23,7 @@ from cotasp.recipe import load
 from cotasp.sweep import trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked
 from cotasp.sweep.plan import Plan, axis_of
-from cotasp.sweep.running import make_job, outcome_table, run_sweep
+from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, run_sweep
 from cotasp.sweep.stacked import run_stacked
 
 TINY = """
@@ -100,7 +100,7 @@ def test_what_is_no_run_is_never_removed(plan, tmp_path):
     assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
 
 
-def test_a_trial_that_fails_stops_no_other(recipe, undisturbed, tmp_path):
+def test_a_trial_that_fails_stops_no_other(recipe, tmp_path, capsys):
     axes = {"what": {"good": ["dictionary.update=online"], "bad": ["dictionary.lmbda=50"]}}
     plan = Plan(recipe=recipe, axes=axes)
     outcomes = run_sweep(plan, tmp_path, Local(workers=1), progress=False)
@@ -108,8 +108,22 @@ def test_a_trial_that_fails_stops_no_other(recipe, undisturbed, tmp_path):
     bad = outcomes["what=bad/seed0"]
     assert bad.state == "failed"
     assert "no atom explains its text at 50" in bad.reason
-    assert str(tmp_path / "what=bad" / "seed0.log") in bad.reason
-    assert bad.reason in outcome_table(outcomes, tmp_path)
+    assert capsys.readouterr().out == "what=bad/seed0: failed\n"
+    rows = outcome_table(outcomes, tmp_path).splitlines()
+    assert rows[2].split() == ["what=bad/seed0", "failed", "-", "-", "-"]
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_a_reason_stands_once_above_its_trials_and_their_logs():
+    outcomes = {"b": Outcome("done"), "c": Outcome("killed", "killed too often", "c.log")}
+    outcomes |= {name: Outcome("failed", "no room", f"{name}.log") for name in ("a", "d")}
+    assert failures(outcomes).splitlines() == [
+        "failed: killed too often",
+        "  c: see c.log",
+        "failed: no room",
+        "  a: see a.log",
+        "  d: see d.log",
+    ]
 
 
 def children(pid: int) -> list[int]:
