@@ -59,7 +59,13 @@ class Course:
             self._restore(saved)
         cut_metrics(directory.path, {} if saved is None else saved.manifest["metrics"])
         self.checkpoints.continue_from(saved)
-        self.logs = Logs(directory.path, recipe, len(tasks), progress)
+        self.logs = Logs(directory.path, recipe, len(tasks), progress, self._steps)
+
+    @property
+    def _steps(self) -> int:
+        """Environment steps taken so far, of all tasks."""
+        within = 0 if self.collection is None else self.collection.steps
+        return self.finished * self.recipe.steps_per_task + within
 
     @property
     def seconds(self) -> float:

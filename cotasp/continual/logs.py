@@ -12,8 +12,8 @@ from typing import Any
 from tensordict import TensorDictBase
 from torchrl.record import CSVLogger
 from torchrl.record.loggers import Logger
-from tqdm import tqdm
 
+from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.evaluation import Score
 from cotasp.continual.rundir import writing
 from cotasp.errors import RunError
@@ -67,23 +67,19 @@ class Logs:
         recipe: of the run.
         n_tasks: tasks of the stream.
         progress: whether to draw the bar.
+        done: environment steps of all tasks that were taken before.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, n_tasks: int, progress: bool) -> None:
+    def __init__(
+        self, path: Path, recipe: Recipe, n_tasks: int, progress: bool, done: int = 0
+    ) -> None:
         self.path = path
         self.recipe = recipe
         self.loggers = [
             CSVLogger("metrics", log_dir=str(path)),
             *_extra_logger(recipe.logger, path),
         ]
-        self.bar = tqdm(
-            total=recipe.steps_per_task * n_tasks,
-            disable=not progress,
-            unit="step",
-            unit_scale=True,
-            mininterval=1.0,
-            dynamic_ncols=True,
-        )
+        self.bar = progress_bar(recipe.steps_per_task * n_tasks, shown=progress, done=done)
         self.last = time.time(), 0
         self.n_tasks = n_tasks
         self.offset = 0
@@ -95,9 +91,7 @@ class Logs:
         self.offset = index * self.recipe.steps_per_task
         done = self.offset + steps
         self.last = time.time(), done
-        if self.bar.n < done:  # before the stop
-            self.bar.n = self.bar.initial = done
-        self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}")
+        self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}", refresh=False)
 
     def facts(self, task: str, values: Mapping[str, float | None]) -> None:
         """Logs what the learner tells of a task once it has ended."""
@@ -123,10 +117,10 @@ class Logs:
             self._log({f"evaluation/{name}/{k}": v for k, v in score._asdict().items()}, at)
         self.success |= {name: score.success for name, score in scores.items()}
         shown = ", ".join(f"{name} {value:.2f}" for name, value in self.success.items())
-        self.bar.set_postfix_str(f"success: {shown}")
+        self.bar.set_postfix_str(f"success: {shown}", refresh=False)
         if not self.bar.disable:
             now = ", ".join(f"{name} {score.success:.2f}" for name, score in scores.items())
-            self.bar.write(f"task {index + 1}, step {steps:>7,}: success {now}")
+            write_above(self.bar, f"task {index + 1}, step {steps:>7,}: success {now}")
 
     def _log(self, values: Mapping[str, float | None], step: int) -> None:
         with writing(self.path / "metrics", self.path):

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from cotasp._yaml import parse
+from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped
@@ -127,36 +126,36 @@ def _run(
     outcomes: dict[str, Outcome] = {}
     for job in jobs:
         pool.submit(job)
-    with tqdm(
-        total=sum(job.steps for job in jobs),
-        disable=not progress,
-        unit="step",
-        unit_scale=True,
-        dynamic_ncols=True,
-        desc=f"{len(jobs)} trials",
+    with progress_bar(
+        sum(job.steps for job in jobs),
+        shown=progress,
+        done=sum(job.progress() for job in jobs),
+        description=f"{len(jobs)} trials",
     ) as bar:
         while len(outcomes) < len(jobs):
             for job, code in pool.ended(_EVERY):
                 if _killed(code) and left[job] > 0 and not job.finished:
                     left[job] -= 1
-                    bar.write(f"{job.name}: killed; tried again")
+                    write_above(bar, f"{job.name}: killed; tried again")
                     pool.submit(job)
                     continue
                 outcomes[job.name] = _outcome(job, code)
                 if outcomes[job.name].state != "done":
-                    bar.write(f"{job.name}: {outcomes[job.name].state}")
+                    write_above(bar, f"{job.name}: {outcomes[job.name].state}")
             if stop.signal is not None and len(outcomes) < len(jobs):
                 raise RunStopped(
                     f"stopped by {stop.signal.name}, {len(outcomes) + len(there)} of "
                     f"{len(jobs) + len(there)} trials have ended; the same command goes on",
                     stop.signal,
                 )
-            bar.n = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
             failed = sum(o.state != "done" for o in outcomes.values())
             bar.set_postfix_str(
                 f"{len(outcomes) - failed + len(there)} done"
-                + (f", {failed} failed" if failed else "")
+                + (f", {failed} failed" if failed else ""),
+                refresh=False,
             )
+            taken = sum(job.steps if job.name in outcomes else job.progress() for job in jobs)
+            bar.update(taken - bar.n)
     return outcomes
 
 
