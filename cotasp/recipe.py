@@ -127,8 +127,10 @@ class Recipe:
                 f"({self.frames_per_batch}), got {every}"
             )
         if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:[0-9]+)?", self.device):
+            cuda = self.device.replace("gpu", "cuda")
             raise RecipeError(
                 f"device: expected cpu, cuda, cuda:1, mps or xpu, got {self.device!r}"
+                + (f". Did you mean {cuda!r}?" if cuda != self.device else "")
             )
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:

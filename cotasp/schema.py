@@ -14,7 +14,7 @@ import math
 import numbers
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -228,7 +228,7 @@ def _build_fields(cls: type, node: Mapping, path: str, default: Any = MISSING) -
         ) from error
     for key in node:
         if key not in fields:
-            raise RecipeError(f"{path}: unknown key {key!r}. {suggest(str(key), fields)}")
+            raise RecipeError(f"{path}: unknown key {key!r}. {_meant(str(key), fields)}")
     kept = {k: getattr(default, k) for k in fields} if isinstance(default, cls) else {}
     for key, (annotation, preset) in fields.items():
         if key not in node and key not in kept and preset is MISSING:
@@ -244,6 +244,24 @@ def _build_fields(cls: type, node: Mapping, path: str, default: Any = MISSING) -
         message = str(error).removeprefix(f"{cls.__name__}.")
         joint = "." if re.split(r"[.:\[]", message, maxsplit=1)[0] in fields else ": "
         raise RecipeError(f"{path}{joint}{message}") from error
+
+
+def _meant(key: str, fields: Mapping[str, tuple[Any, Any]]) -> str:
+    """The sentence after an unknown key: a field near it, here or further in, or all of here."""
+    ends = {path: path.rpartition(".")[2] for path in _paths(fields)}
+    if key not in ends.values() and nearest(key, fields):
+        return suggest(key, fields)
+    close = nearest(key, ends.values())
+    meant = " or ".join(repr(path) for path, end in ends.items() if end == close)
+    return f"Did you mean {meant}?" if meant else suggest(key, fields)
+
+
+def _paths(fields: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """Dotted names of the fields, and of those of their defaults."""
+    for name, (_, default) in fields.items():
+        yield name
+        if dataclasses.is_dataclass(default):
+            yield from (f"{name}.{path}" for path in _paths(fields_of(type(default))))
 
 
 def plain(value: Any, annotation: Any = Any) -> Any:

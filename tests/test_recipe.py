@@ -197,7 +197,13 @@ def test_overrides(text, overrides, check):
             "recipe.dictionary.solver: unknown solver 'larz'. Did you mean 'lars'?",
         ),
         ("dictionary=lars", "recipe.dictionary: expected a mapping of solver, update, lmbda"),
-        ("base=x", "recipe: unknown key 'base'."),
+        ("base=x", "recipe: unknown key 'base'. Known: "),
+        ("lmbda=3", "recipe: unknown key 'lmbda'. Did you mean 'dictionary.lmbda'?"),
+        ("gama=3", "recipe: unknown key 'gama'. Did you mean 'agent.gamma'?"),
+        (
+            "hidden=[3]",
+            "recipe: unknown key 'hidden'. Did you mean 'actor.hidden' or 'agent.critic.hidden'?",
+        ),
     ],
 )
 def test_bad_overrides(override, message):

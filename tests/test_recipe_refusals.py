@@ -124,7 +124,10 @@ def test_a_folder_is_no_recipe(tmp_path):
         ),
         ("evaluation: {every: 0}", "recipe.evaluation.every: expected at least 1, got 0"),
         ("evaluation: {threshold: 0}", "recipe.evaluation.threshold: expected in (0, 1], got 0.0"),
-        ("device: gpu", "recipe.device: expected cpu, cuda, cuda:1, mps or xpu, got 'gpu'"),
+        (
+            "device: gpu",
+            "recipe.device: expected cpu, cuda, cuda:1, mps or xpu, got 'gpu'. Did you",
+        ),
         ("device: cuda:x", "recipe.device: expected cpu, cuda, cuda:1, mps or xpu, got 'cuda:x'"),
         (
             "mask: {name: topk, k: 65}\nactor: {hidden: [128, 64]}",
