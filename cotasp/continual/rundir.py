@@ -125,6 +125,11 @@ class RunDirectory:
     def check_free(path: str | Path) -> None:
         """Raises RunError when something is there already."""
         path = Path(path)
+        if (path / RECIPE).is_file():
+            raise RunError(
+                f"{path}: there is a run already; go on with it by `cotasp resume {path}`, choose "
+                f"another directory with --out, or remove it"
+            )
         if path.is_dir() and any(path.iterdir()):
             raise RunError(
                 f"{path}: the run directory exists and is not empty; "
@@ -141,8 +146,10 @@ class RunDirectory:
             RunError: there is none, it holds no recipe, or links lead out of it.
         """
         run = cls(path)
+        if not run.path.is_dir():
+            raise RunError(f"{run.path}: no such directory; check the path")
         if not (run.path / RECIPE).is_file():
-            raise RunError(f"{run.path}: expected a run directory with {RECIPE}, found none")
+            raise RunError(f"{run.path}: holds no run; name a directory with a {RECIPE} in it")
         run._refuse_links()
         return run
 

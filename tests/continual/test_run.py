@@ -106,7 +106,7 @@ class TestRunDirectory:
     def test_an_existing_run_is_never_overwritten(self, finished):
         out, _ = finished
         before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-        with pytest.raises(RunError, match=r"exists and is not empty.*--out"):
+        with pytest.raises(RunError, match=r"there is a run already; .*`cotasp resume .*--out"):
             run(tiny(), out, progress=False)
         assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
@@ -273,7 +273,7 @@ class TestFailures:
         assert (tmp_path / "run").read_text() == "mine"
 
     def test_no_run_and_no_checkpoint(self, tmp_path):
-        with pytest.raises(RunError, match=r"expected a run directory"):
+        with pytest.raises(RunError, match="holds no run"):
             load_run(tmp_path)
         (tmp_path / "recipe.yaml").write_text(TINY)
         with pytest.raises(RunError, match=r"no checkpoint"):
