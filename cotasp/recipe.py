@@ -179,8 +179,10 @@ def read_node(path: Path) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             text = file.read(LONGEST + 1)
     except FileNotFoundError as error:
-        close = nearest(path.name, (other.name for other in path.parent.glob("*.y*ml")))
-        remedy = f"did you mean {path.parent / close}?" if close else "check the path"
+        others = {other.stem: other for other in path.parent.glob("*.y*ml")}
+        filed = path.parent / "recipes" / f"{path.stem}.yaml"
+        close = filed if filed.is_file() else others.get(nearest(path.stem, others) or "")
+        remedy = f"did you mean {close}?" if close else "check the path"
         raise RecipeError(f"{path}: no such file; {remedy}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"

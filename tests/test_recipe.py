@@ -237,7 +237,7 @@ def test_a_base_is_edited_and_named_relative_to_the_file(tmp_path):
             "base: tpo",
             "edit.yaml: base: {dir}/tpo.yaml: no such file; did you mean {dir}/top.yaml?",
         ),
-        ("base: zzzzz", "edit.yaml: base: {dir}/zzzzz.yaml: no such file; check the path"),
+        ("base: zap", "edit.yaml: base: {dir}/zap.yaml: no such file; check the path"),
         ("base: 3", "edit.yaml: base: expected the name of a recipe, got 3"),
         ("base: [top]", "edit.yaml: base: expected the name of a recipe, got ['top']"),
         ("base: edit", "edit.yaml: base: {dir}/edit.yaml has a base of its own; one level is"),

@@ -40,6 +40,15 @@ def test_bad_files(tmp_path, content, message):
     assert str(caught.value).startswith(f"{tmp_path}/" + message.format(dir=tmp_path))
 
 
+def test_a_recipe_among_recipes_is_suggested(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "smoke.yaml").write_text("seed: 0")
+    (tmp_path / "smoke2.yaml").write_text("seed: 0")
+    for name in ("smoke", "smoke.yaml"):
+        with pytest.raises(RecipeError, match=r"; did you mean .*/recipes/smoke\.yaml\?$"):
+            load(tmp_path / name)
+
+
 def test_a_folder_is_no_recipe(tmp_path):
     with pytest.raises(RecipeError, match=r"cannot read the recipe: Is a directory$"):
         load(tmp_path)
