@@ -92,6 +92,7 @@ def test_a_name_near_to_nothing_lists_all():
     assert nearest("zzz", ["lars", "cd"]) is None
     assert suggest("zzz", ["lars", "cd"]) == "Known: cd, lars."
     assert suggest("zzz", []) == "Known: none."
+    assert suggest("zzz", ["mask=step,seed=1", "all"]) == "Known: all, 'mask=step,seed=1'."
 
 
 # -- registering --------------------------------------------------------------------------

@@ -82,6 +82,8 @@ def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
             warnings.simplefilter("ignore")  # the exporter's own
             program = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
     except ImportError as error:
-        raise RunError(f"{path}: torch's ONNX exporter needs {error.name}; install it") from error
+        raise RunError(
+            f"{path}: torch's ONNX exporter needs {error.name}; pip install 'cotasp[onnx]'"
+        ) from error
     program.save(path)
     return path

@@ -67,3 +67,12 @@ def test_refusals(tmp_path):
         export_policy(small(), tmp_path / "policy.pt")
     with pytest.raises(RunError, match="no such directory; make it first"):
         export_policy(small(), tmp_path / "absent" / "policy.pt2")
+
+
+def test_without_the_onnx_exporter_its_package_is_named(tmp_path, monkeypatch):
+    def missing(*args, **kwargs):
+        raise ModuleNotFoundError("no module", name="onnxscript")
+
+    monkeypatch.setattr(torch.onnx, "export", missing)
+    with pytest.raises(RunError, match=r"needs onnxscript; pip install 'cotasp\[onnx\]'$"):
+        export_policy(MetaPolicy(3, 2, (8,)), tmp_path / "policy.onnx")
