@@ -181,6 +181,7 @@ def test_a_reader_that_stops_early_gets_no_complaint():
         (["show", "tiny.yaml", "--seed", "-1"], "seed: expected in [0, 2^31), got -1"),
         (["evaluate", "x", "--mode", "slow"], "argument --mode: invalid choice: 'slow'"),
         (["show", "tinny.yaml"], "tinny.yaml: no such file; did you mean tiny.yaml?"),
+        (["sweep", "tiny.yaml", "--seeds", "0"], "--seeds: expected at least 1 or a list of seeds"),
         (["show", "."], ".: cannot read the recipe: Is a directory"),
         (["show", "tiny.yaml", "seed"], "override 'seed': expected key=value"),
         (["run", "none/r.yaml"], "none/r.yaml: no such file; check the path"),
@@ -251,13 +252,17 @@ def test_what_is_there_is_not_overwritten(tiny, kind, capsys):
         (tiny / "out").write_text("precious")
     before = files(tiny)
     assert main(["run", "tiny.yaml", "--out", "out", "--quiet"]) == 1
-    assert complaint(capsys).startswith("out: ")
+    remedy = "there is a run already; go on with it by `cotasp resume out`, choose"
+    message = {"directory": remedy, "file": "expected a directory or nothing there, found a file"}
+    assert complaint(capsys).startswith(f"out: {message[kind]}")
     assert files(tiny) == before
 
 
-def test_evaluate_needs_a_run(tiny, capsys):
+def test_evaluate_and_resume_need_a_run(tiny, capsys):
     assert main(["evaluate", "nowhere"]) == 1
-    assert complaint(capsys).startswith("nowhere: expected a run directory with recipe.yaml")
+    assert complaint(capsys) == "nowhere: no such directory; check the path"
+    assert main(["resume", "."]) == 1
+    assert complaint(capsys) == ".: holds no run; name a directory with a recipe.yaml in it"
     assert list(files(tiny)) == ["tiny.yaml"]
 
 

@@ -244,7 +244,7 @@ def load_sweep(path: str | Path) -> Plan:
     return Plan(
         recipe=path.parent / str(node["recipe"]),
         axes={name: _axis(f"{path}: axes.{name}", name, values) for name, values in axes.items()},
-        seeds=seeds_of(node.get("seeds", 1), str(path)),
+        seeds=seeds_of(node.get("seeds", 1), f"{path}: seeds"),
         overrides=_overrides(f"{path}: overrides", node.get("overrides", [])),
         question=str(node.get("question", "")),
         baseline=None if baseline is None else str(baseline),
@@ -258,7 +258,7 @@ def seeds_of(given: Any, where: str) -> tuple[int, ...]:
         return tuple(range(given))
     fits = isinstance(given, list) and all(type(seed) is int and seed >= 0 for seed in given)
     if not fits or len(set(given)) != len(given) or not given:
-        raise RecipeError(f"{where}: seeds: expected how many or a list of them, got {given!r}")
+        raise RecipeError(f"{where}: expected at least 1 or a list of seeds, got {given!r}")
     return tuple(given)
 
 

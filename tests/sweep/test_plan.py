@@ -81,7 +81,7 @@ def test_the_baseline_is_a_variant():
 
 @pytest.mark.parametrize("given", [0, -1, [], [1, 1], "x", True, [1.5]])
 def test_seeds_are_a_number_or_a_list(given):
-    with pytest.raises(RecipeError, match="seeds"):
+    with pytest.raises(RecipeError, match=r"^here: expected at least 1 or a list of seeds, got "):
         seeds_of(given, "here")
     assert (seeds_of(3, ""), seeds_of([7, 2], "")) == ((0, 1, 2), (7, 2))
 
