@@ -37,6 +37,7 @@ def report(arguments: argparse.Namespace) -> None:
     if arguments.compare:
         _compare(arguments)
         return
+    from cotasp.report.differences import counted
     from cotasp.report.runs import read_runs
     from cotasp.report.study import make_study
     from cotasp.report.writing import PAGE, write_report
@@ -47,11 +48,12 @@ def report(arguments: argparse.Namespace) -> None:
     tables = write_report(study, out, figures=arguments.figures)
     print(next(table for table in tables if table.name == "results").markdown())
     runs = sum(len(variant.runs) for variant in study.variants)
-    print(f"done: {runs} runs, {len(study.variants)} variants; see {out}/{PAGE}")
+    variants = counted(len(study.variants), "variant")
+    print(f"done: {counted(runs, 'run')}, {variants}; see {out}/{PAGE}")
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from cotasp.report.compare import compared, comparison_table
+    from cotasp.report.compare import TOO_FEW, compared, comparison_table
     from cotasp.report.results import difference_table
     from cotasp.report.writing import write_report, write_tables
 
@@ -64,5 +66,6 @@ def _compare(arguments: argparse.Namespace) -> None:
     if arguments.out:
         write_report(study, arguments.out, figures=arguments.figures)
         write_tables([table], arguments.out)
-    words = [f"{row[0].text} {row[-1].text}" for row in table.rows if row[-1].text != "-"]
-    print(f"done: {'; '.join(words)}")
+    verdicts = {row[0].text: row[-1].text for row in table.rows if row[-1].text != "-"}
+    words = [f"{metric} {verdict}" for metric, verdict in verdicts.items()]
+    print(f"done: {TOO_FEW if set(verdicts.values()) == {TOO_FEW} else '; '.join(words)}")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cotasp.errors import RecipeError
+from cotasp.report.differences import counted
 from cotasp.report.results import (
     digits_of,
     metric_notes,
@@ -20,6 +21,7 @@ from cotasp.report.study import LARGER_IS_BETTER, METRICS, SYMBOLS, Study, make_
 from cotasp.report.tables import Cell, Table, interval, number
 
 SEEDS = 5  # that a verdict needs
+TOO_FEW = "too few seeds to say"
 
 
 def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = False) -> Study:
@@ -82,7 +84,7 @@ def comparison_table(study: Study) -> Table:
     rows.append((Cell("P(better)"), dash, dash, interval(found), Cell(word)))
     return Table(
         "comparison",
-        f"B against A: {count} seeds in common",
+        f"B against A: {counted(count, 'seed')} in common",
         ("metric", f"A: {a.name}", f"B: {b.name}", "B - A, paired", "verdict"),
         tuple(rows),
         (
@@ -111,7 +113,7 @@ def verdict(change: Estimate, metric: str, seeds: int, even: float = 0.0) -> str
     if change.value is None:
         return "-"
     if seeds < SEEDS:
-        return "too few seeds to say"
+        return TOO_FEW
     if not change.excludes(even):
         return "no difference shown"
     return "B is better" if (change.value > even) == LARGER_IS_BETTER[metric] else "B is worse"

@@ -58,6 +58,15 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "seed"), counted(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def variant_names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A name for each recipe, made of what tells it from the others."""
     found = differences(recipes)

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from cotasp import __version__
 from cotasp.report.charts import Chart, Figure, Heat, drawn
+from cotasp.report.differences import counted
 from cotasp.report.heat import draw_heat
 from cotasp.report.study import Study
 from cotasp.report.svg import draw, marker, shown
@@ -69,7 +70,7 @@ def render(study: Study, tables: Sequence[Table], figures: Sequence[Figure]) -> 
 
 def _facts(study: Study) -> str:
     runs = sum(len(v.runs) for v in study.variants)
-    facts = [f"{runs} runs", f"{len(study.variants)} variants"]
+    facts = [counted(runs, "run"), counted(len(study.variants), "variant")]
     seeds = sorted({seed for v in study.variants for seed in v.seeds})
     facts.append(f"seeds {', '.join(map(str, seeds[:12]))}{' …' if len(seeds) > 12 else ''}")
     facts += [f"protocol {key}" for key in study.protocols]

@@ -85,7 +85,7 @@ def difference_table(study: Study) -> Table:
         (Cell(v.name), *(Cell(study.differences[path][i]) for path in paths))
         for i, v in enumerate(study.variants)
     )
-    caption = "What differs between the recipes" if paths else "All runs have one recipe"
+    caption = "What differs between the recipes" if paths else "The finished runs have one recipe"
     return Table(
         "recipes", caption, ("variant", *paths), rows, ("All else is the same in all of them.",)
     )

@@ -15,6 +15,7 @@ from cotasp.continual.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped
 from cotasp.recipe import Recipe, dump
+from cotasp.report.differences import counted
 from cotasp.report.runs import SWEEP
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
@@ -130,7 +131,7 @@ def _run(
         sum(job.steps for job in jobs),
         shown=progress,
         done=sum(job.progress() for job in jobs),
-        description=f"{len(jobs)} trials",
+        description=counted(len(jobs), "trial"),
     ) as bar:
         while len(outcomes) < len(jobs):
             for job, code in pool.ended(_EVERY):

@@ -77,7 +77,7 @@ def test_compare_prints_what_differs_and_a_verdict(runs, capsys):
     assert main(["report", "--compare", str(runs / "f"), str(runs / "a")]) == 0
     out = capsys.readouterr().out
     assert "dictionary.update" in out
-    assert out.splitlines()[-1].startswith("done: P too few seeds to say")
+    assert out.splitlines()[-1] == "done: too few seeds to say"
 
 
 @pytest.mark.parametrize(
@@ -130,3 +130,13 @@ def test_many_runs_stay_within_the_limits_of_time_memory_and_size(tmp_path):
     assert found["processor_seconds"] < 10
     assert found["peak_memory_bytes"] < 2**30
     assert found["html_bytes"] < 5e6
+
+
+def test_one_variant_alone_is_called_one(runs, tmp_path, capsys):
+    """A sweep may have varied something all the same: what is told is of runs that have ended."""
+    out = tmp_path / "out"
+    assert main(["report", str(runs / "a" / "seed0"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"done: 1 run, 1 variant; see {out}/index.html\n")
+    page = (out / "index.html").read_text()
+    assert "The finished runs have one recipe" in page
+    assert "<li>1 run</li><li>1 variant</li>" in page
