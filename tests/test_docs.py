@@ -28,9 +28,10 @@ BRIEF = (
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """What a reader has: the recipes and the Makefile, in a folder of their own."""
+    """What a reader has: recipes, results and the Makefile, in a folder of their own."""
     folder = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    for name in ("recipes", "results"):
+        shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
