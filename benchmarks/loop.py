@@ -138,9 +138,7 @@ def main() -> None:
         beyond = median(w - b for w, b in pairs)
         print(f"{task:<16} {bare:12.3f} {all_:8.3f} {beyond:9.3f}", flush=True)
         rows.append({"task": task, "simulator_ms": bare, "loop_ms": all_, "beyond_ms": beyond})
-    print(
-        f"\n{'task':<16} {'precision':>9} {'loop ms':>8} {'update ms':>9} {'of the update rate':>19}"
-    )
+    print(f"\n{'task':<16} {'precision':>9} {'loop ms':>8} {'update ms':>9} {'of its rate':>12}")
     loops = []
     for task in options.tasks:
         for precision in ("float32", "bfloat16"):

@@ -15,7 +15,7 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from updates import learner, update_of  # first: it sets the thread counts
+from updates import learner  # first: it sets the thread counts
 
 import torch  # isort: skip
 from _machine import machine
@@ -32,9 +32,9 @@ def resident() -> float:
 def train(precision: str, updates: int) -> list[tuple[int, float]]:
     """Resident memory at even distances from a tenth of the updates to all of them."""
     torch.set_num_threads(1)
-    update, points = update_of(learner("compact", precision)), []
+    made, points = learner("compact", precision), []
     for number in range(1, updates + 1):
-        update()
+        made.update(1)
         if number % (updates // POINTS) == 0:
             points.append((number, resident()))
             print(f"{precision:>9}{number:>8,} updates {points[-1][1]:8.1f} MB", flush=True)

@@ -4,8 +4,8 @@
 
 The paper's sizes: observations of 39 numbers, actions of 4, actor 4 x 1024, twin critics 4 x 256,
 batch 256, one thread.  Buffers hold random transitions; an update samples a batch and steps
-critics, actor, temperature and targets.  Times are CPU times, the best of several rounds that take
-turns, so that other load on the machine counts little.
+critics, actor, temperature and targets, fifty in a row as after a collected batch.  Times are CPU
+times, the best of several rounds that take turns, so that other load on the machine counts little.
 
 first table    every way to compute the update, at lambda 1e-3, and TorchRL's SACLoss with plain
                networks of the same size, updated as TorchRL's examples do
@@ -101,9 +101,8 @@ def learner(
 
 
 def update_of(made: SACLearner) -> Callable[[], object]:
-    """One update of a learner, sampling included."""
-
-    return lambda: made.update(1)
+    """A stretch of updates of a learner, sampling included."""
+    return lambda: made.update(STRETCH)
 
 
 def stacked(seeds: int, precision: str) -> Callable[[], object]:
@@ -139,27 +138,29 @@ def torchrl_update() -> Callable[[], object]:
     buffer.extend(transitions(10_000))
 
     def update() -> None:
-        values = loss(buffer.sample())
-        sum(values[name] for name in ("loss_actor", "loss_qvalue", "loss_alpha")).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        targets.step()
+        for _ in range(STRETCH):
+            values = loss(buffer.sample())
+            sum(values[name] for name in ("loss_actor", "loss_qvalue", "loss_alpha")).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            targets.step()
 
     return update
 
 
-def rates(ways: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Calls per second of CPU time: the best of rounds in which the ways take turns."""
+def rates(
+    ways: dict[str, Callable[[], object]], seconds: float, each: int = STRETCH
+) -> dict[str, float]:
+    """What is done per second of CPU time, `each` per call: the best of rounds in turns."""
     best = dict.fromkeys(ways, 0.0)
     for work in ways.values():
-        for _ in range(3):
-            work()
+        work()
     for _ in range(ROUNDS):
         for name, work in ways.items():
             count, started = 0, time.process_time()
             while (spent := time.process_time() - started) < seconds:
                 work()
-                count += 1
+                count += each
             best[name] = max(best[name], count / spent)
     return best
 
@@ -198,7 +199,7 @@ def main() -> None:
         {name: update_of(m) for name, m in made.items()} | {"TorchRL SACLoss": torchrl_update()},
         seconds,
     )
-    actions = rates({name: acting(m) for name, m in made.items()}, seconds / 4)
+    actions = rates({name: acting(m) for name, m in made.items()}, seconds / 4, each=1)
     print(f"\n{neurons(made['dense float32']):.0f} of 1024 neurons per layer")
     print(f"{'':18}{'updates/s':>10}{'x dense':>9}{'actions/s':>11}")
     for name, rate in updates.items():
@@ -225,7 +226,7 @@ def main() -> None:
     out["stacked"] = []
     print(f"\n{'seeds':>8}{'updates/s of all':>18}   (compact bfloat16, stacked)")
     for seeds in (1, 2) if options.quick else (1, 2, 4, 8):
-        rate = rates({"": stacked(seeds, "bfloat16")}, seconds)[""] * STRETCH * seeds
+        rate = rates({"": stacked(seeds, "bfloat16")}, seconds, STRETCH * seeds)[""]
         print(f"{seeds:8d}{rate:18.1f}")
         out["stacked"].append({"seeds": seeds, "updates_per_s": rate})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

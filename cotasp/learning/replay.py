@@ -75,6 +75,11 @@ class Replay:
         sample = self.buffer.sample(size or self.batch_size)
         return Batch(*(sample[key] for key in Batch._fields))
 
+    def batches(self, count: int) -> list[Batch]:
+        """What as many samples would give, read at once: rows lie scattered in memory."""
+        columns = (column.split(self.batch_size) for column in self.sample(count * self.batch_size))
+        return [Batch(*parts) for parts in zip(*columns)]
+
     def state_dict(self) -> dict[str, Any]:
         """The transitions as `Rows`, and the generator that samples them."""
         held = Rows(

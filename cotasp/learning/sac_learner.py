@@ -178,8 +178,7 @@ class SACLearner:
         last = self.updates + count
         while self.updates < last:
             until = min(last, self._begin_stretch())
-            draws = [self._draw() for _ in range(until - self.updates)]
-            for losses in self.updater(self, draws):
+            for losses in self.updater(self, self._draws(until - self.updates)):
                 self.updates += 1
                 for name in ("critic_loss", "actor_loss"):
                     check_loss(name, losses[name], self.updates)
@@ -194,9 +193,10 @@ class SACLearner:
         phase_end = self.updates - within + (theta if within < theta else cycle)
         return min(phase_end, self.updates - self.updates % ANNEAL_EVERY + ANNEAL_EVERY)
 
-    def _draw(self) -> Draw:
-        batch = self.replay.sample()
-        return Draw(batch, torch.randn(2, *batch.action.shape, device=self.device))
+    def _draws(self, count: int) -> list[Draw]:
+        batches = self.replay.batches(count)
+        noises = (torch.randn(2, *b.action.shape, device=self.device) for b in batches)
+        return [Draw(*pair) for pair in zip(batches, noises)]
 
     def step_weights(self, loss: Tensor) -> None:
         """One guarded step of the weights down a loss and the protection's penalty."""
