@@ -19,7 +19,7 @@ from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.randomness import seed_everything
 from cotasp.continual.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
-from cotasp.errors import RecipeError, RunError, RunStopped, at
+from cotasp.errors import RecipeError, RunError, RunStopped, at, calling
 from cotasp.learning.agent import Learner, Problem
 from cotasp.recipe import Recipe, check_machine
 from cotasp.tasks.task import Task
@@ -56,7 +56,7 @@ def make_learner(
     """
     check_machine(recipe)
     texts = [task.text for task in tasks]
-    with at("recipe.encoder"):
+    with at("recipe.encoder"), calling("encoder", recipe.encoder):
         method = replace(recipe.method, encoder=recipe.encoder.prepare(texts))
     env = tasks[0].make_env()
     sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]

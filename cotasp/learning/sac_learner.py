@@ -10,6 +10,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
+from cotasp.errors import calling
 from cotasp.learning.acting import ActingPolicy
 from cotasp.learning.adam import Adam
 from cotasp.learning.agent import Method, Problem
@@ -56,7 +57,8 @@ class SACLearner:
         self.problem = problem
         self.device = torch.device(problem.device)
         self.protection = method.protection
-        self.embeddings = method.encoder(problem.texts)
+        with calling("encoder", method.encoder):
+            self.embeddings = method.encoder(problem.texts)
         self.meta_policy: MetaPolicy = method.actor.build(
             problem.observation_dim, problem.action_dim
         ).to(self.device)

@@ -149,16 +149,11 @@ class Stack:
 
     def _fixed(self) -> list[Tensor]:
         """Per parameter of the policy, [learners, *], true where it may not step."""
-        return [
-            stack(
-                [
-                    x.sub.fixed.get(name, torch.zeros_like(p, dtype=torch.bool))
-                    for x in self.learners
-                    for p in (x.sub.weights()[name],)
-                ]
-            )
-            for name in self.policy.weights
-        ]
+        fixed = []
+        for name, weight in self.policy.weights.items():
+            none = torch.zeros_like(weight[0], dtype=torch.bool)
+            fixed.append(stack([x.sub.fixed.get(name, none) for x in self.learners]))
+        return fixed
 
     def write_back(self) -> None:
         """Gives the learners what they have become."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
-from cotasp.errors import ConvergenceWarning, RecipeError
+from cotasp.errors import ConvergenceWarning, PluginError, RecipeError
 from cotasp.modules import Sigmoid
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting import OneHot, SparseCoding
@@ -47,3 +49,18 @@ def test_a_solver_that_stops_at_zero_is_told():
 def test_a_layer_too_narrow_for_its_texts_is_told():
     with pytest.raises(RecipeError, match=r"^recipe\.actor\.hidden: .*layer 1, with any lmbda"):
         learner(encoder=OneHot(dim=16).prepare(TEXTS), actor=ActorSpec(hidden=(1, 40)))
+
+
+@dataclass(frozen=True)
+class Mute:
+    """An encoder that cannot speak."""
+
+    dim: ClassVar[int] = 16
+
+    def __call__(self, texts):
+        raise LookupError("no voice")
+
+
+def test_an_encoder_that_fails_is_named():
+    with pytest.raises(PluginError, match=r"encoder Mute \(of .*\) raised LookupError: no voice"):
+        learner(encoder=Mute())
