@@ -64,7 +64,7 @@ class Evaluator:
         deterministic = self.settings.mode == "deterministic"
         kind = ExplorationType.DETERMINISTIC if deterministic else ExplorationType.RANDOM
         with torch.random.fork_rng(devices=[]), set_exploration_type(kind), torch.no_grad():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU's alone, as it is forked
             data = env.rollout(
                 _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
             )["next"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,17 +31,22 @@ class _Turns(threading.Thread):
         self._others.acquire()
 
     def run(self) -> None:
-        self._begin()
         try:
+            self._begin()
             self.outcome = self.work(self._meet)
         except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # which hold all that the work had
             self.outcome = error
-        self._others.release()
+        finally:
+            self.request = None
+            self._others.release()
 
     def _meet(self, *request: Any) -> Any:
         self.request, self._random = request, random_state()
         self._others.release()
         self._begin()
+        if isinstance(self.answer, Exception):
+            raise self.answer
         return self.answer
 
     def _begin(self) -> None:
@@ -55,7 +61,7 @@ def in_lockstep(
     """Runs works by turns; whenever all that have not ended wait, computes what they wait for.
 
     Each work has Python's, NumPy's and torch's global random states to itself.  One that fails
-    leaves the others alone.
+    leaves the others alone; an error of `together` is raised in all that wait.
 
     Args:
         works: called with a function that waits: `meet(*request)` returns the answer.
@@ -64,13 +70,24 @@ def in_lockstep(
     Returns:
         what each work returned, or its exception.
     """
+    before = random_state()
     threads = [_Turns(work) for work in works]
     waiting = threads
     while waiting:
         for thread in waiting:
             thread.turn()
         waiting = [thread for thread in waiting if thread.request is not None]
-        answers = together(*map(list, zip(*(t.request for t in waiting)))) if waiting else ()
-        for thread, answer in zip(waiting, answers):
+        for thread, answer in zip(waiting, _answers(waiting, together), strict=True):
             thread.answer = answer
+    set_random_state(before)
     return [thread.outcome for thread in threads]
+
+
+def _answers(waiting: Sequence[_Turns], together: Callable[..., Sequence[Any]]) -> Sequence[Any]:
+    """An answer to each request, or the error to raise there."""
+    if not waiting:
+        return ()
+    try:
+        return together(*map(list, zip(*(thread.request for thread in waiting))))
+    except Exception as error:
+        return [error] * len(waiting)

@@ -17,7 +17,7 @@ class StopRequest:
     """Inside the block, notes the first of these signals; a second one stops at once.
 
     In other threads than the main one, where Python lets nobody handle signals, it hears what a
-    block of the main thread does.
+    block of the main thread does, as long as that lasts.
     """
 
     _main: ClassVar[StopRequest | None] = None
@@ -26,6 +26,7 @@ class StopRequest:
         self._noted: signal.Signals | None = None
         self._in_main = threading.current_thread() is threading.main_thread()
         self._usual: dict[signal.Signals, Any] = {}
+        self._outer: StopRequest | None = None
 
     @property
     def signal(self) -> signal.Signals | None:
@@ -36,7 +37,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if self._in_main:
             self._usual = {number: signal.signal(number, self._note) for number in SIGNALS}
-            StopRequest._main = self
+            self._outer, StopRequest._main = StopRequest._main, self
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -53,5 +54,5 @@ class StopRequest:
         for number, handler in self._usual.items():
             signal.signal(number, handler)
         self._usual = {}
-        if self._in_main:
-            StopRequest._main = None
+        if StopRequest._main is self:
+            StopRequest._main = self._outer

@@ -43,7 +43,7 @@ class Problem:
         steps_per_task: environment steps per task.
         seed: of everything the learner draws outside torch's global random state.
         device: of networks and buffer.
-        learners: of this process, this one included: they share its memory.
+        learners: of this process for which there must be memory, this one included.
     """
 
     texts: Sequence[str]

@@ -81,6 +81,10 @@ class Stack:
         self.policy = _Stacked(first.sub.network.with_hidden(hidden), self.actor.parameters)
         self.critic = _Stacked(first.values.critics, self.critics.parameters)
         self.target = _Stacked(first.values.targets, self.targets)
+        self.own = [
+            {k: unpadded(self.policy.weights[k][i], p.shape) for k, p in x.sub.weights().items()}
+            for i, x in enumerate(learners)
+        ]  # views
         self.mask = self._masks([x.sub.mask for x in learners])
         self.fixed = self._fixed()
 
@@ -118,9 +122,7 @@ class Stack:
     def _step_theta(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         values, log_prob = self._actor_losses(self.mask, *given)
         total = values.sum()
-        for i, learner in enumerate(self.learners):
-            mine = learner.sub.weights()
-            weights = {k: unpadded(self.policy.weights[k][i], p.shape) for k, p in mine.items()}
+        for learner, weights in zip(self.learners, self.own):
             penalty = learner.protection.penalty(weights, learner.sub.memory)
             total = total if penalty is None else total + penalty
         gradients = torch.autograd.grad(total, self.actor.parameters)

@@ -37,7 +37,7 @@ class Together(NamedTuple):
 
     Args:
         updater: computes its updates with theirs.
-        learners: how many they are.
+        learners: how many of them this one makes sure that there is memory for.
     """
 
     updater: Updater

@@ -44,7 +44,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--out", help="directory of the sweep; default runs/<file>-sweep")
     sub.add_argument("--launcher", default="local", help="local, stacked, ray, slurm or a plug-in")
-    sub.add_argument("--workers", type=int, help="trials side by side; default: as many as cores")
+    sub.add_argument(
+        "--workers",
+        type=int,
+        help="side by side; default: a core each, or 1 stack",
+    )
     sub.add_argument("--address", help="of a Ray cluster; default: one on this machine")
     sub.add_argument("--partition", help="of a Slurm cluster")
     sub.add_argument("--minutes", type=int, help="that a Slurm job may take")

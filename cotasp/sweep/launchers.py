@@ -87,8 +87,9 @@ class Local:
 class Stacked:
     """A process per variant on this machine, its seeds' updates computed together: for a GPU.
 
-    The seeds' results are those of single runs up to the rounding of sums.  Environments are
-    stepped one after the other.
+    The seeds' results are those of single runs up to the rounding of sums.  Steps, evaluations and
+    distillation are taken in turns, and stacking costs a few updates' time per collected batch.
+    A seed's `timing.json` has the time and memory of the whole process.
 
     Args:
         workers: variants side by side.

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from cotasp.errors import RunStopped
+from cotasp.errors import CotaspError, RunError, RunStopped
 from cotasp.sweep.trial import Job, begun, job_at, note
 
 
@@ -27,14 +28,26 @@ def run_stacked(jobs: Sequence[Job]) -> int:
 
     torch.set_num_threads(1)
     with StopRequest():
-        ended = in_lockstep([partial(_run, job, len(jobs)) for job in jobs], update_together)
+        # the first finds out whether there is memory for all; the others begin when it has its own
+        learners = [len(jobs), *[1] * (len(jobs) - 1)]
+        works = [partial(_run, job, count) for job, count in zip(jobs, learners)]
+        ended = in_lockstep(works, update_together)
     code = 0
     for job, outcome in zip(jobs, ended):
         if isinstance(outcome, BaseException):
             stopped = isinstance(outcome, RunStopped)
-            note(job, outcome, "" if stopped else "error: ")
+            _tell(job, outcome, "" if stopped else "error: ")
             code = max(code, 128 + outcome.number if stopped else 1)
     return code
+
+
+def _tell(job: Job, error: BaseException, said: str) -> None:
+    """Writes to the trial's log why it ended, and where if nobody expected it."""
+    if not isinstance(error, CotaspError):
+        with open(job.log, "a", encoding="utf-8") as log:
+            log.writelines(traceback.format_exception(error))
+        error = RunError(f"{type(error).__name__}: {error}")
+    note(job, error, said)
 
 
 def _run(job: Job, learners: int, meet: Any) -> dict[str, Any]:
@@ -49,10 +62,4 @@ def _run(job: Job, learners: int, meet: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    trials = [job_at(path, path, steps=0) for path in sys.argv[1:]]
-    try:
-        sys.exit(run_stacked(trials))
-    except Exception as error:  # of what they share: it is every trial's reason
-        for trial in trials:
-            note(trial, error)
-        raise
+    sys.exit(run_stacked([job_at(path, path, steps=0) for path in sys.argv[1:]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -46,6 +47,47 @@ def test_one_works_at_a_time_and_all_meet_before_an_answer():
     assert ended == ["a", "b"]
     one_round = ["{0} begins", "{0} waits", "{1} begins", "{1} waits", "together"]
     assert order == [x.format(f"a{n}", f"b{n}") for n in range(2) for x in one_round]
+
+
+def test_an_error_of_what_is_computed_together_is_raised_in_all_that_wait():
+    closed = []
+
+    def work(name: str, meet) -> None:
+        try:
+            meet(name)
+        finally:
+            closed.append(name)
+
+    def together(names):
+        raise MemoryError(f"of {len(names)}")
+
+    ended = in_lockstep([lambda m, n=n: work(n, m) for n in "ab"], together)
+    assert [str(error) for error in ended] == ["of 2", "of 2"]
+    assert closed == ["a", "b"]
+
+
+def test_the_callers_random_numbers_are_left_as_they_were():
+    torch.manual_seed(3)
+    expected = float(torch.rand(()))
+    torch.manual_seed(3)
+    in_lockstep([lambda meet: draws(0, meet)], lambda numbers: numbers)
+    assert float(torch.rand(())) == expected
+
+
+def test_a_work_that_failed_is_let_go():
+    class Large:
+        pass
+
+    held = []
+
+    def work(meet):
+        large = Large()
+        held.append(weakref.ref(large))
+        raise ValueError("gone")
+
+    (error,) = in_lockstep([work], lambda: ())
+    assert str(error) == "gone"
+    assert held[0]() is None
 
 
 def test_works_may_end_early_or_fail():

@@ -310,6 +310,17 @@ def test_of_stacked_trials_one_may_fail(recipe, undisturbed, tmp_path):
     assert trial.reason(bad).startswith(f"{bad.recipe}: ")
 
 
+def test_an_error_that_nobody_expected_is_told_with_its_place(recipe, tmp_path, monkeypatch):
+    def missing(path):
+        raise KeyError("observation")
+
+    monkeypatch.setattr("cotasp.recipe.load", missing)
+    job = trial.job_at(str(tmp_path / "seed0"), "seed0", 600)
+    assert run_stacked([job]) == 1
+    assert trial.reason(job) == "KeyError: 'observation'"
+    assert "in missing" in Path(job.log).read_text()
+
+
 @linux
 def test_stacked_trials_are_stopped_and_go_on(recipe, tmp_path):
     jobs = [trial.job_at(str(tmp_path / f"seed{seed}"), "", 600) for seed in (0, 1)]
