@@ -11,7 +11,6 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -19,7 +18,7 @@ from cotasp.learning.adam import Adam
 from cotasp.learning.losses import Batch, actor_loss, critic_loss, temperature_gradient
 from cotasp.learning.precision import product_precision
 from cotasp.learning.updates import Draw, Losses, losses
-from cotasp.modules.subnetwork import pad, unpadded
+from cotasp.modules.subnetwork import pad, pad_layers, unpadded
 
 if TYPE_CHECKING:
     from cotasp.learning.sac_learner import SACLearner
@@ -141,12 +140,9 @@ class Stack:
     def _masks(self, masks: Iterable[Tensor | None]) -> Tensor:
         """Masks [learners, sum of the padded widths] of networks of different widths."""
         padded = []
-        for learner, mask in zip(self.learners, masks):
-            layers = (learner.sub.units() if mask is None else mask).split(
-                learner.sub.network.hidden
-            )
-            rooms = zip(layers, self.policy.module.hidden)
-            padded.append(torch.cat([F.pad(x, (0, width - len(x))) for x, width in rooms]))
+        for sub, mask in zip((x.sub for x in self.learners), masks):
+            layers = (sub.units() if mask is None else mask).split(sub.network.hidden)
+            padded.append(pad_layers(layers, self.policy.module.hidden))
         return torch.stack(padded)
 
     def _fixed(self) -> list[Tensor]:

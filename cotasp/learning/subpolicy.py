@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotasp.learning.adam import Adam, check_shapes
@@ -16,6 +15,7 @@ from cotasp.modules.subnetwork import (
     gather,
     membership,
     pad,
+    pad_layers,
     scatter_,
     unit_axes,
     unpadded,
@@ -104,8 +104,8 @@ class SubPolicy:
         """
         if self.network is self.policy:
             return mask
-        layers = zip(mask.split(self.policy.hidden), self._active, self.network.hidden)
-        return torch.cat([F.pad(m[units], (0, k - len(units))) for m, units, k in layers])
+        layers = zip(mask.split(self.policy.hidden), self._active)
+        return pad_layers([layer[units] for layer, units in layers], self.network.hidden)
 
     def units(self) -> Tensor:
         """1 for every unit of the network in training, 0 for those that pad it."""

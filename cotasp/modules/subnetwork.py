@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cotasp.errors import RunError
@@ -95,6 +96,11 @@ def pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 def unpadded(padded: Tensor, shape: Sequence[int]) -> Tensor:
     """What `pad` was given, as a view."""
     return padded[tuple(slice(size) for size in shape)]
+
+
+def pad_layers(layers: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
+    """One value per unit, given layer by layer, [sum(widths)]: zeros at the end of each layer."""
+    return torch.cat([F.pad(layer, (0, k - len(layer))) for layer, k in zip(layers, widths)])
 
 
 def extract(policy: MetaPolicy, mask: Tensor) -> MetaPolicy:

@@ -85,32 +85,22 @@ def test_a_limit_on_file_sizes(out, undisturbed):
     assert contents(out) == contents(undisturbed)
 
 
-def test_no_room_for_metrics_ends_the_run_where_it_can_be_continued(out, undisturbed, monkeypatch):
-    from torchrl.record import CSVLogger
-
-    def fails(self, *_, **__):
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("torchrl.record.CSVLogger.log_scalar", "run/metrics"),
+        ("cotasp.continual.rundir.write_text", "evaluations.json"),
+    ],
+    ids=["metrics", "results"],
+)
+def test_no_room_ends_the_run_where_it_can_be_continued(place, name, out, undisturbed, monkeypatch):
+    def fails(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(CSVLogger, "log_scalar", fails)
+        patch.setattr(place, fails)
         with pytest.raises(
-            RunError, match=r"run/metrics: cannot be written to: No space left .*cotasp "
-        ):
-            resume(out, progress=False)
-    resume(out, progress=False)
-    assert contents(out) == contents(undisturbed)
-
-
-def test_no_room_for_the_results_ends_it_likewise(out, undisturbed, monkeypatch):
-    from cotasp.continual import rundir
-
-    def fails(path, text):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(rundir, "write_text", fails)
-        with pytest.raises(
-            RunError, match=r"evaluations.json: cannot be written to: No space .*cotasp "
+            RunError, match=rf"{name}: cannot be written to: No space left .*cotasp "
         ):
             resume(out, progress=False)
     resume(out, progress=False)
