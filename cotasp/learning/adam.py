@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from cotasp.errors import RunError
 
@@ -33,27 +32,25 @@ class Adam:
     def count_from(self, steps: int) -> None:
         """Sets the number of steps taken."""
         self.steps = steps
-        self._counters = [
-            torch.tensor(float(steps), device=p.device) for p in self.parameters
-        ]  # fused kernels count for themselves, per parameter
+        self._count = torch.tensor(float(steps), device=self.parameters[0].device)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step down the gradients, given in the order of the parameters."""
         self.steps += 1
-        adam(
+        self._count += 1
+        torch._fused_adam_(
             self.parameters,
             [gradient.contiguous() for gradient in gradients],  # the kernel reads them as such
             *self.moments.values(),
             [],
-            self._counters,
-            fused=True,
-            amsgrad=False,
+            [self._count] * len(self.parameters),
+            lr=self.learning_rate,
             beta1=0.9,
             beta2=0.999,
-            lr=self.learning_rate,
             weight_decay=0.0,
             eps=1e-8,
+            amsgrad=False,
             maximize=False,
         )
 

@@ -96,10 +96,16 @@ def _largest_lmbda(prompter: Prompter, policy: LayerMasks, embeddings: Tensor) -
     return None
 
 
-def check_loss(name: str, value: Tensor, update: int) -> None:
-    """Raises RunError when a loss is not finite."""
-    if not torch.isfinite(value):
-        raise RunError(f"{name} is {float(value)} at update {update}; {_REMEDY}")
+def check_losses(name: str, values: Tensor, before: int) -> None:
+    """Raises RunError when the losses [n] of n updates are not all finite.
+
+    Args:
+        before: updates made before the first of them.
+    """
+    finite = torch.isfinite(values)
+    if not finite.all():
+        i = int(finite.long().argmin())
+        raise RunError(f"{name} is {float(values[i])} at update {before + i + 1}; {_REMEDY}")
 
 
 def check_parameters(parameters: Iterable[tuple[str, Tensor]], update: int) -> None:

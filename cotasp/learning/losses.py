@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cotasp.modules.critics import Ensemble, Tape
 from cotasp.modules.policy import sample_squashed
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
-Critic = Callable[[Tensor, Tensor], Tensor]  # observation, action -> values [n, B]
 
 
 class Batch(NamedTuple):
@@ -35,47 +35,66 @@ class Batch(NamedTuple):
     terminated: Tensor
 
 
+@torch.no_grad()
 def critic_loss(
-    critics: Critic,
-    targets: Critic,
+    critics: Ensemble,
+    targets: Ensemble,
     policy: Policy,
     batch: Batch,
     temperature: Tensor,
     gamma: float,
     noise: Tensor,
-) -> Tensor:
+) -> tuple[Tensor, list[Tensor]]:
     """Sum over critics of the mean squared Bellman error.
 
     y = r + gamma (1 - terminated) [min_i Q'_i(s', a') - alpha log pi(a'|s')], a' ~ pi(.|s').
 
     Args:
-        temperature: alpha, scalar.
-        noise: [B, action_dim], standard normal, for a'.
+        temperature: alpha, [*].
+        noise: [*, B, action_dim], standard normal, for a'.
+
+    Returns:
+        the loss [*], and its gradients by the critics' parameters.
     """
-    with torch.no_grad():
-        next_action, log_prob = sample_squashed(*policy(batch.next_observation), noise)
-        value = targets(batch.next_observation, next_action).amin(0) - temperature * log_prob
-        target = batch.reward + gamma * (1.0 - batch.terminated) * value
-    error = critics(batch.observation, batch.action) - target
-    return error.square().mean(-1).sum()
+    next_action, log_prob = sample_squashed(*policy(batch.next_observation), noise)
+    value = targets.values(batch.next_observation, next_action).amin(-2)
+    value = value - temperature[..., None] * log_prob
+    target = batch.reward + gamma * (1.0 - batch.terminated) * value
+    tape = Tape()
+    values = critics.values(batch.observation, batch.action, tape)
+    error = values - target.unsqueeze(-2)
+    slope = error * (2.0 / error.shape[-1])
+    return error.square().mean(-1).sum(-1), critics.gradients(tape, slope)
 
 
 def actor_loss(
-    critics: Critic, policy: Policy, observation: Tensor, temperature: Tensor, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+    critics: Ensemble, policy: Policy, observation: Tensor, temperature: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """mean [alpha log pi(a|s) - min_i Q_i(s, a)], a ~ pi(.|s).
 
+    Args:
+        temperature: alpha, [*].
+        noise: [*, B, action_dim], standard normal, for a.
+
     Returns:
-        the loss, and log pi(a|s) [B] without gradient.
+        the loss [*] without gradient, a sum over all of another function that has its gradient,
+        and log pi(a|s) [*, B] without gradient.
     """
     action, log_prob = sample_squashed(*policy(observation), noise)
-    value = critics(observation, action).amin(0)
-    return (temperature * log_prob - value).mean(), log_prob.detach()
+    with torch.no_grad():
+        tape = Tape()
+        values = critics.values(observation, action, tape)
+        lowest, which = values.min(-2, keepdim=True)
+        slope = torch.zeros_like(values).scatter_(-2, which, 1.0 / values.shape[-1])
+        rise = critics.action_gradient(tape, slope, action.shape[-1])
+    entropy = (temperature[..., None] * log_prob).mean(-1)
+    loss = entropy.detach() - lowest.squeeze(-2).mean(-1)
+    return loss, entropy.sum() - (rise * action).sum(), log_prob.detach()
 
 
 def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
     """d/d(log alpha) of -log alpha * mean [log pi(a|s) + target entropy]."""
-    return -(log_prob.mean() + target_entropy)
+    return -(log_prob.mean(-1) + target_entropy)
 
 
 def distillation_loss(policy: Policy, observation: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ from cotasp.learning.agent import Method, Problem
 from cotasp.learning.allocation import allocation_facts
 from cotasp.learning.checks import (
     check_first_masks,
-    check_loss,
+    check_losses,
     check_parameters,
     check_sub_network,
     check_warmup,
 )
 from cotasp.learning.losses import distillation_loss
+from cotasp.learning.precision import product_precision
 from cotasp.learning.protections import STATES
 from cotasp.learning.replay import Replay
 from cotasp.learning.sac_state import learner_state, load_learner_state
@@ -128,13 +129,15 @@ class SACLearner:
             return {}
         self.sub.begin_task(self.guard, self.memory)
         self.sub.cut(self.mask().detach())
-        loss = torch.zeros(())
-        for _ in range(self.settings.distillation_updates):
-            loss = distillation_loss(self.sub, self.replay.sample().observation)
-            self.step_weights(loss)
+        losses = []
+        with product_precision(self.settings.precision):
+            for _ in range(self.settings.distillation_updates):
+                loss = distillation_loss(self.sub, self.replay.sample().observation)
+                self.step_weights(loss)
+                losses.append(loss.detach())
         self.sub.write_back()
-        check_loss("distillation_loss", loss.detach(), self.settings.distillation_updates)
-        return {"distillation_loss": float(loss.detach())}
+        check_losses("distillation_loss", torch.stack(losses), 0)
+        return {"distillation_loss": float(losses[-1])}
 
     # -- collecting -------------------------------------------------------------------------
 
@@ -180,10 +183,10 @@ class SACLearner:
         last = self.updates + count
         while self.updates < last:
             until = min(last, self._begin_stretch())
-            for losses in self.updater(self, self._draws(until - self.updates)):
-                self.updates += 1
-                for name in ("critic_loss", "actor_loss"):
-                    check_loss(name, losses[name], self.updates)
+            made = self.updater(self, self._draws(until - self.updates))
+            for name in ("critic_loss", "actor_loss"):
+                check_losses(name, torch.stack([each[name] for each in made]), self.updates)
+            self.updates, losses = until, made[-1]
         return losses
 
     def _begin_stretch(self) -> int:

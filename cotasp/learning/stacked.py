@@ -5,25 +5,24 @@ What each learns is what it would learn alone, up to the rounding of sums in ano
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from cotasp.learning.adam import Adam
-from cotasp.learning.losses import Batch, actor_loss, critic_loss, temperature_gradient
+from cotasp.learning.losses import Batch, Policy, actor_loss, critic_loss, temperature_gradient
 from cotasp.learning.precision import product_precision
 from cotasp.learning.updates import Draw, Losses, losses
+from cotasp.modules.critics import Ensemble
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
 
 if TYPE_CHECKING:
     from cotasp.learning.sac_learner import SACLearner
-
-Weights = dict[str, Tensor]
 
 
 def update_together(
@@ -77,11 +76,14 @@ class Stack:
             stack(same) for same in zip(*(x.values.targets.parameters() for x in learners))
         ]
         hidden = [max(widths) for widths in zip(*(x.sub.network.hidden for x in learners))]
-        self.policy = _Stacked(first.sub.network.with_hidden(hidden), self.actor.parameters)
-        self.critic = _Stacked(first.values.critics, self.critics.parameters)
-        self.target = _Stacked(first.values.targets, self.targets)
+        self.policy = first.sub.network.with_hidden(hidden)
+        names = (name for name, _ in self.policy.named_parameters())
+        self.weights = dict(zip(names, self.actor.parameters))
+        activation = first.values.critics.activation
+        self.critic = Ensemble(self.critics.parameters, activation)
+        self.target = Ensemble(self.targets, activation)
         self.own = [
-            {k: unpadded(self.policy.weights[k][i], p.shape) for k, p in x.sub.weights().items()}
+            {k: unpadded(self.weights[k][i], p.shape) for k, p in x.sub.weights().items()}
             for i, x in enumerate(learners)
         ]  # views
         self.mask = self._masks([x.sub.mask for x in learners])
@@ -92,63 +94,59 @@ class Stack:
         batch = Batch(*(torch.stack(columns) for columns in zip(*(draw.batch for draw in draws))))
         noise = torch.stack([draw.noise for draw in draws], 1)  # [2, learners, B, action_dim]
         temperature = self.temperature.parameters[0].detach().exp()
-        critic = self._step_critics(batch, temperature, noise[0])
+        critic, gradients = critic_loss(
+            self.critic,
+            self.target,
+            self._policy(self.mask),
+            batch,
+            temperature,
+            self.settings.gamma,
+            noise[0],
+        )
+        self.critics.step(gradients)
         step = self._step_theta if self.learners[0].phase == "theta" else self._step_code
         actor, log_prob = step(batch.observation, temperature, noise[1])
-        gradient = partial(temperature_gradient, target_entropy=self.target_entropy)
-        self.temperature.step([torch.vmap(gradient)(log_prob)])
+        self.temperature.step([temperature_gradient(log_prob, self.target_entropy)])
         with torch.no_grad():
             torch._foreach_lerp_(self.targets, self.critics.parameters, self.settings.tau)
         return [losses(*each) for each in zip(critic, actor, temperature, log_prob)]
 
-    def _step_critics(self, batch: Batch, temperature: Tensor, noise: Tensor) -> Tensor:
-        def loss(critic, target, policy, mask, *given) -> Tensor:  # of one learner
-            batch, temperature, noise = given
-            functions = self.critic(critic), self.target(target), self.policy(policy, mask)
-            return critic_loss(*functions, batch, temperature, self.settings.gamma, noise)
-
-        networks = self.critic.weights, self.target.weights, self.policy.weights, self.mask
-        values = torch.vmap(loss)(*networks, batch, temperature, noise)
-        self.critics.step(torch.autograd.grad(values.sum(), self.critics.parameters))
-        return values.detach()
-
-    def _actor_losses(self, mask: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        def loss(critic, policy, mask, *given) -> tuple[Tensor, Tensor]:  # of one learner
-            return actor_loss(self.critic(critic), self.policy(policy, mask), *given)
-
-        return torch.vmap(loss)(self.critic.weights, self.policy.weights, mask, *given)
+    def _policy(self, mask: Tensor) -> Policy:
+        """Of all learners; mask [learners, sum of the padded widths]."""
+        call = torch.vmap(partial(functional_call, self.policy))
+        return lambda observation: call(self.weights, (observation, mask))
 
     def _step_theta(self, *given: Tensor) -> tuple[Tensor, Tensor]:
-        values, log_prob = self._actor_losses(self.mask, *given)
-        total = values.sum()
+        values, total, log_prob = actor_loss(self.critic, self._policy(self.mask), *given)
         for learner, weights in zip(self.learners, self.own):
             penalty = learner.protection.penalty(weights, learner.sub.memory)
             total = total if penalty is None else total + penalty
         gradients = torch.autograd.grad(total, self.actor.parameters)
         self.actor.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
-        return values.detach(), log_prob
+        return values, log_prob
 
     def _step_code(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         masks = [learner.sub.select(learner.mask()) for learner in self.learners]
-        values, log_prob = self._actor_losses(self._masks(masks), *given)
+        policy = self._policy(self._masks(masks))
+        values, total, log_prob = actor_loss(self.critic, policy, *given)
         if masks[0].requires_grad:
-            gradients = torch.autograd.grad(values.sum(), [x.code for x in self.learners])
+            gradients = torch.autograd.grad(total, [x.code for x in self.learners])
             for learner, gradient in zip(self.learners, gradients):
                 learner.step_code(gradient)
-        return values.detach(), log_prob
+        return values, log_prob
 
     def _masks(self, masks: Iterable[Tensor | None]) -> Tensor:
         """Masks [learners, sum of the padded widths] of networks of different widths."""
         padded = []
         for sub, mask in zip((x.sub for x in self.learners), masks):
             layers = (sub.units() if mask is None else mask).split(sub.network.hidden)
-            padded.append(pad_layers(layers, self.policy.module.hidden))
+            padded.append(pad_layers(layers, self.policy.hidden))
         return torch.stack(padded)
 
     def _fixed(self) -> list[Tensor]:
         """Per parameter of the policy, [learners, *], true where it may not step."""
         fixed = []
-        for name, weight in self.policy.weights.items():
+        for name, weight in self.weights.items():
             none = torch.zeros_like(weight[0], dtype=torch.bool)
             fixed.append(stack([x.sub.fixed.get(name, none) for x in self.learners]))
         return fixed
@@ -160,18 +158,6 @@ class Stack:
         for i, learner in enumerate(self.learners):
             mine = [target[i] for target in self.targets]
             torch._foreach_copy_(list(learner.values.targets.parameters()), mine)
-
-
-class _Stacked:
-    """A module and the weights of several of its kind, [learners, *] each."""
-
-    def __init__(self, module: nn.Module, weights: Sequence[Tensor]) -> None:
-        self.module = module
-        self.weights: Weights = dict(zip((n for n, _ in module.named_parameters()), weights))
-
-    def __call__(self, weights: Weights, *last: Tensor) -> Callable[..., Tensor]:
-        """The function of one learner, its last arguments given."""
-        return lambda *inputs: functional_call(self.module, weights, (*inputs, *last))
 
 
 class StackedAdam:

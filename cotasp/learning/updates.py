@@ -56,16 +56,16 @@ def _update(learner: SACLearner, batch: Batch, noise: Tensor) -> Losses:
     critic = values.step_critics(sub, batch, noise[0])
     inputs = batch.observation, temperature, noise[1]
     if learner.phase == "theta":
-        actor, log_prob = actor_loss(values.critics, sub, *inputs)
-        learner.step_weights(actor)
+        actor, objective, log_prob = actor_loss(values.ensemble, sub, *inputs)
+        learner.step_weights(objective)
     else:
         mask = sub.select(learner.mask())
-        actor, log_prob = actor_loss(values.critics, lambda x: sub(x, mask), *inputs)
+        actor, objective, log_prob = actor_loss(values.ensemble, lambda x: sub(x, mask), *inputs)
         if mask.requires_grad:
-            learner.step_code(*torch.autograd.grad(actor, [learner.code]))
+            learner.step_code(*torch.autograd.grad(objective, [learner.code]))
     values.step_temperature(log_prob)
     values.follow()
-    return losses(critic, actor.detach(), temperature, log_prob)
+    return losses(critic, actor, temperature, log_prob)
 
 
 def losses(critic: Tensor, actor: Tensor, temperature: Tensor, log_prob: Tensor) -> Losses:

@@ -33,6 +33,8 @@ class Values:
         self.targets.load_state_dict(self.critics.state_dict())
         self._weights = list(self.critics.parameters())
         self._target_weights = list(self.targets.parameters())
+        self.ensemble = self.critics.ensemble()
+        self.target_ensemble = self.targets.ensemble()
         initial = math.log(settings.initial_temperature)
         self.log_temperature = torch.tensor(initial, device=problem.device)
         entropy = settings.target_entropy
@@ -52,17 +54,17 @@ class Values:
 
     def step_critics(self, policy: Policy, batch: Batch, noise: Tensor) -> Tensor:
         """One step of the critics; returns their loss."""
-        loss = critic_loss(
-            self.critics,
-            self.targets,
+        loss, gradients = critic_loss(
+            self.ensemble,
+            self.target_ensemble,
             policy,
             batch,
             self.temperature,
             self.settings.gamma,
             noise,
         )
-        self.critic_optimiser.step(torch.autograd.grad(loss, self._weights))
-        return loss.detach()
+        self.critic_optimiser.step(gradients)
+        return loss
 
     def step_temperature(self, log_prob: Tensor) -> None:
         """One step of the temperature towards the target entropy."""

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotasp.modules.policy import ACTIVATIONS, variance_scaling_
+
+aten = torch.ops.aten
+# (gradient of an activation's output, the tensor it was computed from and perhaps in)
+# -> gradient of its input, in place
+_BACKWARD = {
+    "leaky_relu": lambda g, y: aten.leaky_relu_backward.grad_input(g, y, 0.01, True, grad_input=g),
+    "relu": lambda g, y: aten.threshold_backward.grad_input(g, y, 0.0, grad_input=g),
+    "tanh": lambda g, y: aten.tanh_backward.grad_input(g, y, grad_input=g),
+    "gelu": lambda g, x: aten.gelu_backward.grad_input(g, x, grad_input=g),
+}
 
 
 class Critics(nn.Module):
@@ -61,20 +72,112 @@ class Critics(nn.Module):
         Returns:
             [n, B].
         """
-        x = torch.cat([observation, action], -1).expand(self.n, -1, -1)
-        activation = ACTIVATIONS[self.activation]
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            x = torch.baddbmm(bias, x, weight)
-            if i == 0:
-                x = F.layer_norm(x, x.shape[-1:])
-                x = torch.addcmul(self.norm_bias, x, self.norm_weight).tanh_()
-            elif i < last:
-                x = activation(x)
-        return x.squeeze(-1)
+        return self.ensemble().values(observation, action)
+
+    def ensemble(self) -> Ensemble:
+        """The same function of the same weights, with gradients written out."""
+        # not `parameters()`: TorchRL's losses put plain tensors in the parameters' place
+        weights = self.norm_weight, self.norm_bias, *self.weights, *self.biases
+        return Ensemble(weights, self.activation)
 
     def member(self, i: int) -> Critics:
         """A copy of one member, as an ensemble of one: what TorchRL's losses take a list of."""
         copy = Critics(self.sizes[0], 0, self.sizes[1:-1], n=1, activation=self.activation)
         copy.load_state_dict({k: v[i : i + 1] for k, v in self.state_dict().items()})
         return copy.to(self.weights[0].device)
+
+
+class First(NamedTuple):
+    """Layer normalisation: input and output [*, n, B, K], mean and 1/deviation [*, n, B, 1]."""
+
+    x: Tensor
+    normal: Tensor
+    mean: Tensor
+    rstd: Tensor
+
+
+@dataclass
+class Tape:
+    """What gradients are computed from: given empty to `Ensemble.values`, which fills it."""
+
+    x: Tensor | None = None  # observations and actions, [*, n, B, in]
+    first: First | None = None
+    before: list[Tensor] = field(default_factory=list)  # of activations; they may overwrite it
+    after: list[Tensor] = field(default_factory=list)  # of all hidden layers, [*, n, B, K]
+
+
+class Ensemble:
+    """The function of `Critics` and its gradients, written out.
+
+    At these sizes autograd spends as long on its bookkeeping as the processor on an activation;
+    without it, and with gradients computed in place, a compact update takes a tenth less time.
+
+    Args:
+        parameters: those of a `Critics`, in its order, possibly with more dimensions in front:
+            of several learners' critics, [learners, n, *].
+        activation: that of the `Critics`.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], activation: str) -> None:
+        self.norm_weight, self.norm_bias, *layers = parameters
+        self.weights, self.biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
+        self.activation = activation
+        self._product = torch.bmm if self.norm_weight.ndim == 3 else torch.matmul
+
+    def values(self, observation: Tensor, action: Tensor, tape: Tape | None = None) -> Tensor:
+        """Values [*, n, B] of observations [*, B, in_features] and actions [*, B, action_dim]."""
+        x = torch.cat([observation, action], -1).unsqueeze(-3)
+        x = x.expand(*self.norm_weight.shape[:-2], -1, -1)
+        z = self._product(x, self.weights[0]).add_(self.biases[0])
+        k = z.shape[-1:]  # the kernel without weights is a slower one
+        first = First(z, *torch.native_layer_norm(z, k, z.new_ones(k), z.new_zeros(k), 1e-5))
+        y = torch.addcmul(self.norm_bias, first.normal, self.norm_weight).tanh_()
+        if tape is not None:
+            tape.x, tape.first = x, first
+            tape.after.append(y)
+        for weight, bias in zip(self.weights[1:-1], self.biases[1:-1]):
+            z = self._product(y, weight).add_(bias)
+            y = ACTIVATIONS[self.activation](z)
+            if tape is not None:
+                tape.before.append(z)
+                tape.after.append(y)
+        return self._product(y, self.weights[-1]).add_(self.biases[-1]).squeeze(-1)
+
+    def gradients(self, tape: Tape, slope: Tensor) -> list[Tensor]:
+        """Of sum(slope * values), `slope` [*, n, B], by the parameters, in their order."""
+        norm: list[Tensor] = []
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        for y, g in self._backward(tape, slope):
+            if y is tape.first:
+                norm = [(g * y.normal).sum(-2, keepdim=True), g.sum(-2, keepdim=True)]
+            else:
+                weights.append(self._product(y.transpose(-1, -2), g))
+                biases.append(g.sum(-2, keepdim=True))
+        return [*norm, *reversed(weights), *reversed(biases)]
+
+    def action_gradient(self, tape: Tape, slope: Tensor, action_dim: int) -> Tensor:
+        """Of sum(slope * values), `slope` [*, n, B], by the actions: [*, B, action_dim]."""
+        *_, (_, g) = self._backward(tape, slope)
+        to_actions = self.weights[0][..., -action_dim:, :].transpose(-1, -2)
+        return self._product(g, to_actions).sum(-3)
+
+    def _backward(self, tape: Tape, slope: Tensor) -> Iterator[tuple[Tensor | First, Tensor]]:
+        """From last to first: what goes into a layer, and the gradient of what comes out of it
+        before the activation, [*, n, B, K], which is overwritten as soon as one goes on.
+        """
+        g = slope.unsqueeze(-1)
+        yield tape.after[-1], g
+        g = g * self.weights[-1].transpose(-1, -2)
+        for y, x, weight in zip(tape.before[::-1], tape.after[-2::-1], self.weights[-2::-1]):
+            g = _BACKWARD[self.activation](g, y)
+            yield x, g
+            g = self._product(g, weight.transpose(-1, -2))
+        g = _BACKWARD["tanh"](g, tape.after[0])
+        yield tape.first, g
+        z, _, mean, rstd = tape.first
+        k = z.shape[-1:]
+        g, *_ = aten.native_layer_norm_backward(
+            g.mul_(self.norm_weight), z, k, mean, rstd, None, None, [True, False, False]
+        )
+        yield tape.x, g

@@ -83,12 +83,21 @@ def test_agrees_with_torchrl(setting):
 
     drawn[0] = 0
     expected, _ = loss.qvalue_v2_loss(data)
-    ours = critic_loss(critics, targets, masked, batch, temperature, GAMMA, noise[0])
+    ours, gradients = critic_loss(
+        critics.ensemble(), targets.ensemble(), masked, batch, temperature, GAMMA, noise[0]
+    )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+    expected.sum().backward()
+    theirs = {".".join(k): v.grad for k, v in loss.qvalue_network_params.items(True, True)}
+    for (name, _), gradient in zip(critics.named_parameters(), gradients):
+        (match,) = (v for k, v in theirs.items() if k.endswith(f"member.{name}"))
+        torch.testing.assert_close(gradient, match.squeeze(1), rtol=1e-4, atol=1e-7)
 
     drawn[0] = 1
     expected, metadata = loss.actor_loss(data)
-    ours, log_prob = actor_loss(critics, masked, batch.observation, temperature, noise[1])
+    ours, _, log_prob = actor_loss(
+        critics.ensemble(), masked, batch.observation, temperature, noise[1]
+    )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(log_prob, metadata["log_prob"], rtol=1e-5, atol=1e-5)
 
@@ -109,8 +118,12 @@ def test_gradients_agree_with_torchrl(setting):
         for key, value in loss.actor_network_params.items(True, True)
         if value.grad is not None
     }
-    ours, _ = actor_loss(
-        critics, lambda x: policy(x, mask), batch.observation, torch.tensor(0.2), noise[1]
+    _, ours, _ = actor_loss(
+        critics.ensemble(),
+        lambda x: policy(x, mask),
+        batch.observation,
+        torch.tensor(0.2),
+        noise[1],
     )
     names = [name for name, _ in policy.named_parameters()]
     grads = torch.autograd.grad(ours, list(policy.parameters()))
