@@ -14,9 +14,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Adam:
-    """PyTorch's fused Adam without what `torch.optim.Optimizer` does around a step.
+    """PyTorch's fused Adam without what `torch.optim` does around a step.
 
-    At the sizes of a sub-network that costs as much as the step itself.
+    At the sizes of a sub-network that costs as much as the step itself.  The kernel is private:
+    look here first when a new PyTorch breaks.
 
     Args:
         parameters: contiguous; changed in place by `step`.
@@ -32,7 +33,10 @@ class Adam:
     def count_from(self, steps: int) -> None:
         """Sets the number of steps taken."""
         self.steps = steps
-        self._count = torch.tensor(float(steps), device=self.parameters[0].device)
+        # one for all: the kernel only reads it, as float32
+        self._count = torch.tensor(
+            float(steps), dtype=torch.float32, device=self.parameters[0].device
+        )
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:

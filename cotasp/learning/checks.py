@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -96,16 +96,18 @@ def _largest_lmbda(prompter: Prompter, policy: LayerMasks, embeddings: Tensor) -
     return None
 
 
-def check_losses(name: str, values: Tensor, before: int) -> None:
-    """Raises RunError when the losses [n] of n updates are not all finite.
+def check_losses(losses: Mapping[str, Tensor], before: int) -> None:
+    """Raises RunError at the first loss of some updates that is not finite.
 
     Args:
-        before: updates made before the first of them.
+        losses: by name, in the order in which an update computes them, [updates] each.
+        before: updates made before these.
     """
-    finite = torch.isfinite(values)
-    if not finite.all():
-        i = int(finite.long().argmin())
-        raise RunError(f"{name} is {float(values[i])} at update {before + i + 1}; {_REMEDY}")
+    wrong = ~torch.isfinite(torch.stack(list(losses.values()), -1)).flatten()
+    if wrong.any():
+        i, which = divmod(int(wrong.long().argmax()), len(losses))
+        name = list(losses)[which]
+        raise RunError(f"{name} is {float(losses[name][i])} at update {before + i + 1}; {_REMEDY}")
 
 
 def check_parameters(parameters: Iterable[tuple[str, Tensor]], update: int) -> None:

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cotasp.modules.critics import Ensemble, Tape
+from cotasp.modules.critics import Ensemble
 from cotasp.modules.policy import sample_squashed
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 
 
 class Batch(NamedTuple):
-    """Transitions, one per row.
+    """Transitions, one per row; of several learners, [learners, B, *].
 
     Args:
         observation, next_observation: [B, observation_dim].
@@ -60,8 +60,7 @@ def critic_loss(
     value = targets.values(batch.next_observation, next_action).amin(-2)
     value = value - temperature[..., None] * log_prob
     target = batch.reward + gamma * (1.0 - batch.terminated) * value
-    tape = Tape()
-    values = critics.values(batch.observation, batch.action, tape)
+    values, tape = critics.taped(batch.observation, batch.action)
     error = values - target.unsqueeze(-2)
     slope = error * (2.0 / error.shape[-1])
     return error.square().mean(-1).sum(-1), critics.gradients(tape, slope)
@@ -72,28 +71,29 @@ def actor_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """mean [alpha log pi(a|s) - min_i Q_i(s, a)], a ~ pi(.|s).
 
+    Where critics agree exactly, the gradient is that of one of them.
+
     Args:
         temperature: alpha, [*].
         noise: [*, B, action_dim], standard normal, for a.
 
     Returns:
-        the loss [*] without gradient, a sum over all of another function that has its gradient,
-        and log pi(a|s) [*, B] without gradient.
+        the loss [*]; a surrogate, scalar, whose gradient by the policy's weights or masks is that
+        of the sum of the losses; and log pi(a|s) [*, B].  Only the surrogate has a gradient.
     """
     action, log_prob = sample_squashed(*policy(observation), noise)
     with torch.no_grad():
-        tape = Tape()
-        values = critics.values(observation, action, tape)
+        values, tape = critics.taped(observation, action)
         lowest, which = values.min(-2, keepdim=True)
         slope = torch.zeros_like(values).scatter_(-2, which, 1.0 / values.shape[-1])
         rise = critics.action_gradient(tape, slope, action.shape[-1])
-    entropy = (temperature[..., None] * log_prob).mean(-1)
-    loss = entropy.detach() - lowest.squeeze(-2).mean(-1)
-    return loss, entropy.sum() - (rise * action).sum(), log_prob.detach()
+    cost = (temperature[..., None] * log_prob).mean(-1)
+    loss = cost.detach() - lowest.squeeze(-2).mean(-1)
+    return loss, cost.sum() - (rise * action).sum(), log_prob.detach()
 
 
 def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
-    """d/d(log alpha) of -log alpha * mean [log pi(a|s) + target entropy]."""
+    """d/d(log alpha) of -log alpha * mean [log pi(a|s) + target entropy]; [*, B] to [*]."""
     return -(log_prob.mean(-1) + target_entropy)
 
 

@@ -36,7 +36,8 @@ class Protection(Protocol):
         """A scalar added to the actor's loss; None: nothing.
 
         Args:
-            weights: the (sub-)network's parameters by name.
+            weights: the (sub-)network's parameters by name.  Zeros may pad their rows and
+                columns, here and in `memory`: units that are not there.
             memory: what `remember` returned, with tensors of the same shapes as `weights`.
         """
         ...

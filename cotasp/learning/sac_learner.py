@@ -39,7 +39,7 @@ from cotasp.prompting.prompter import Prompter
 if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
-CHECK_EVERY = 100  # updates between two looks at the parameters; losses are looked at each time
+CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
 MULTIPLE = {"float32": 1, "bfloat16": 32}  # of widths: oneDNN's tiles, and few shapes for its cache
 ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
 
@@ -136,7 +136,7 @@ class SACLearner:
                 self.step_weights(loss)
                 losses.append(loss.detach())
         self.sub.write_back()
-        check_losses("distillation_loss", torch.stack(losses), 0)
+        check_losses({"distillation_loss": torch.stack(losses)}, 0)
         return {"distillation_loss": float(losses[-1])}
 
     # -- collecting -------------------------------------------------------------------------
@@ -177,15 +177,15 @@ class SACLearner:
         """Makes updates; returns the losses of the last one.
 
         Raises:
-            RunError: a loss is not finite.
+            RunError: a loss is not finite; found at the end of its stretch, which is made whole.
         """
         losses: dict[str, Tensor] = {}
         last = self.updates + count
         while self.updates < last:
             until = min(last, self._begin_stretch())
             made = self.updater(self, self._draws(until - self.updates))
-            for name in ("critic_loss", "actor_loss"):
-                check_losses(name, torch.stack([each[name] for each in made]), self.updates)
+            checked = ("critic_loss", "actor_loss")
+            check_losses({k: torch.stack([x[k] for x in made]) for k in checked}, self.updates)
             self.updates, losses = until, made[-1]
         return losses
 

@@ -56,13 +56,13 @@ def _update(learner: SACLearner, batch: Batch, noise: Tensor) -> Losses:
     critic = values.step_critics(sub, batch, noise[0])
     inputs = batch.observation, temperature, noise[1]
     if learner.phase == "theta":
-        actor, objective, log_prob = actor_loss(values.ensemble, sub, *inputs)
-        learner.step_weights(objective)
+        actor, surrogate, log_prob = actor_loss(values.ensemble, sub, *inputs)
+        learner.step_weights(surrogate)
     else:
         mask = sub.select(learner.mask())
-        actor, objective, log_prob = actor_loss(values.ensemble, lambda x: sub(x, mask), *inputs)
+        actor, surrogate, log_prob = actor_loss(values.ensemble, lambda x: sub(x, mask), *inputs)
         if mask.requires_grad:
-            learner.step_code(*torch.autograd.grad(objective, [learner.code]))
+            learner.step_code(*torch.autograd.grad(surrogate, [learner.code]))
     values.step_temperature(log_prob)
     values.follow()
     return losses(critic, actor, temperature, log_prob)

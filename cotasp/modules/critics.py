@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from cotasp.modules.policy import ACTIVATIONS, variance_scaling_
 
 aten = torch.ops.aten
-# (gradient of an activation's output, the tensor it was computed from and perhaps in)
-# -> gradient of its input, in place
+# Gradient of an activation's input, written over that of its output.  The second argument is the
+# tensor that `ACTIVATIONS` was given: it holds the output where that works in place, as all do but
+# gelu; 0.01 is PyTorch's slope.
 _BACKWARD = {
     "leaky_relu": lambda g, y: aten.leaky_relu_backward.grad_input(g, y, 0.01, True, grad_input=g),
     "relu": lambda g, y: aten.threshold_backward.grad_input(g, y, 0.0, grad_input=g),
@@ -87,7 +88,7 @@ class Critics(nn.Module):
         return copy.to(self.weights[0].device)
 
 
-class First(NamedTuple):
+class Normalisation(NamedTuple):
     """Layer normalisation: input and output [*, n, B, K], mean and 1/deviation [*, n, B, 1]."""
 
     x: Tensor
@@ -96,21 +97,19 @@ class First(NamedTuple):
     rstd: Tensor
 
 
-@dataclass
-class Tape:
-    """What gradients are computed from: given empty to `Ensemble.values`, which fills it."""
+class Tape(NamedTuple):
+    """What gradients are computed from."""
 
-    x: Tensor | None = None  # observations and actions, [*, n, B, in]
-    first: First | None = None
-    before: list[Tensor] = field(default_factory=list)  # of activations; they may overwrite it
-    after: list[Tensor] = field(default_factory=list)  # of all hidden layers, [*, n, B, K]
+    x: Tensor  # observations and actions, [*, n, B, in]
+    norm: Normalisation
+    before: list[Tensor]  # the activations of layers 2, 3, ..., [*, n, B, K]; or after, in place
+    after: list[Tensor]  # the activations of all hidden layers
 
 
 class Ensemble:
     """The function of `Critics` and its gradients, written out.
 
-    At these sizes autograd spends as long on its bookkeeping as the processor on an activation;
-    without it, and with gradients computed in place, a compact update takes a tenth less time.
+    Autograd takes a new tensor for every operation and keeps a graph; these do not.
 
     Args:
         parameters: those of a `Critics`, in its order, possibly with more dimensions in front:
@@ -124,60 +123,66 @@ class Ensemble:
         self.activation = activation
         self._product = torch.bmm if self.norm_weight.ndim == 3 else torch.matmul
 
-    def values(self, observation: Tensor, action: Tensor, tape: Tape | None = None) -> Tensor:
+    def values(self, observation: Tensor, action: Tensor) -> Tensor:
         """Values [*, n, B] of observations [*, B, in_features] and actions [*, B, action_dim]."""
+        return self.taped(observation, action)[0]
+
+    def taped(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tape]:
+        """The values, and what `gradients` and `action_gradient` need of them."""
         x = torch.cat([observation, action], -1).unsqueeze(-3)
         x = x.expand(*self.norm_weight.shape[:-2], -1, -1)
         z = self._product(x, self.weights[0]).add_(self.biases[0])
         k = z.shape[-1:]  # the kernel without weights is a slower one
-        first = First(z, *torch.native_layer_norm(z, k, z.new_ones(k), z.new_zeros(k), 1e-5))
-        y = torch.addcmul(self.norm_bias, first.normal, self.norm_weight).tanh_()
-        if tape is not None:
-            tape.x, tape.first = x, first
-            tape.after.append(y)
+        norm = torch.native_layer_norm(z, k, z.new_ones(k), z.new_zeros(k), 1e-5)
+        y = torch.addcmul(self.norm_bias, norm[0], self.norm_weight).tanh_()
+        tape = Tape(x, Normalisation(z, *norm), [], [y])
         for weight, bias in zip(self.weights[1:-1], self.biases[1:-1]):
             z = self._product(y, weight).add_(bias)
             y = ACTIVATIONS[self.activation](z)
-            if tape is not None:
-                tape.before.append(z)
-                tape.after.append(y)
-        return self._product(y, self.weights[-1]).add_(self.biases[-1]).squeeze(-1)
+            tape.before.append(z)
+            tape.after.append(y)
+        y = self._product(y, self.weights[-1]).add_(self.biases[-1])
+        return y.squeeze(-1), tape
 
+    @torch.no_grad()
     def gradients(self, tape: Tape, slope: Tensor) -> list[Tensor]:
         """Of sum(slope * values), `slope` [*, n, B], by the parameters, in their order."""
         norm: list[Tensor] = []
         weights: list[Tensor] = []
         biases: list[Tensor] = []
-        for y, g in self._backward(tape, slope):
-            if y is tape.first:
-                norm = [(g * y.normal).sum(-2, keepdim=True), g.sum(-2, keepdim=True)]
+        for x, g in self._backward(tape, slope):
+            if isinstance(x, Normalisation):
+                norm = [(g * x.normal).sum(-2, keepdim=True), g.sum(-2, keepdim=True)]
             else:
-                weights.append(self._product(y.transpose(-1, -2), g))
+                weights.append(self._product(x.transpose(-1, -2), g))
                 biases.append(g.sum(-2, keepdim=True))
         return [*norm, *reversed(weights), *reversed(biases)]
 
+    @torch.no_grad()
     def action_gradient(self, tape: Tape, slope: Tensor, action_dim: int) -> Tensor:
         """Of sum(slope * values), `slope` [*, n, B], by the actions: [*, B, action_dim]."""
-        *_, (_, g) = self._backward(tape, slope)
+        ((_, g),) = deque(self._backward(tape, slope), maxlen=1)
         to_actions = self.weights[0][..., -action_dim:, :].transpose(-1, -2)
         return self._product(g, to_actions).sum(-3)
 
-    def _backward(self, tape: Tape, slope: Tensor) -> Iterator[tuple[Tensor | First, Tensor]]:
-        """From last to first: what goes into a layer, and the gradient of what comes out of it
-        before the activation, [*, n, B, K], which is overwritten as soon as one goes on.
+    def _backward(
+        self, tape: Tape, slope: Tensor
+    ) -> Iterator[tuple[Tensor | Normalisation, Tensor]]:
+        """From last to first, what goes into a layer or comes out of the normalisation, and the
+        gradient of what the layer's product, or the normalisation's scaling, makes of it
+        [*, n, B, K], which is overwritten as soon as one goes on.
         """
         g = slope.unsqueeze(-1)
         yield tape.after[-1], g
         g = g * self.weights[-1].transpose(-1, -2)
-        for y, x, weight in zip(tape.before[::-1], tape.after[-2::-1], self.weights[-2::-1]):
-            g = _BACKWARD[self.activation](g, y)
+        for before, x, weight in zip(tape.before[::-1], tape.after[-2::-1], self.weights[-2::-1]):
+            g = _BACKWARD[self.activation](g, before)
             yield x, g
             g = self._product(g, weight.transpose(-1, -2))
         g = _BACKWARD["tanh"](g, tape.after[0])
-        yield tape.first, g
-        z, _, mean, rstd = tape.first
-        k = z.shape[-1:]
+        yield tape.norm, g
+        z, _, mean, rstd = tape.norm
         g, *_ = aten.native_layer_norm_backward(
-            g.mul_(self.norm_weight), z, k, mean, rstd, None, None, [True, False, False]
+            g.mul_(self.norm_weight), z, z.shape[-1:], mean, rstd, None, None, [True, False, False]
         )
         yield tape.x, g

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# in place where autograd allows it: at these sizes activations cost as much as products
+# in place where autograd allows it: at these sizes activations cost as much as products; the
+# critics' `_BACKWARD` relies on which are
 ACTIVATIONS = {
     "leaky_relu": partial(F.leaky_relu, inplace=True),
     "relu": partial(F.relu, inplace=True),

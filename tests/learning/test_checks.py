@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+import torch
 
-from cotasp.errors import ConvergenceWarning, PluginError, RecipeError
+from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, RunError
+from cotasp.learning.checks import check_losses
 from cotasp.modules import Sigmoid
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting import OneHot, SparseCoding
@@ -64,3 +66,17 @@ class Mute:
 def test_an_encoder_that_fails_is_named():
     with pytest.raises(PluginError, match=r"encoder Mute \(of .*\) raised LookupError: no voice"):
         learner(encoder=Mute())
+
+
+def test_the_first_loss_that_is_not_finite_is_told():
+    nan, inf = float("nan"), float("inf")
+    check_losses({"critic_loss": torch.ones(3), "actor_loss": torch.ones(3)}, 7)
+    for critic, actor, message in [
+        ([1, nan, inf], [1, 1, 1], "critic_loss is nan at update 9;"),
+        ([1, 1, nan], [1, inf, nan], "actor_loss is inf at update 9;"),  # not what follows
+        ([nan, 1, 1], [nan, 1, 1], "critic_loss is nan at update 8;"),
+    ]:
+        with pytest.raises(RunError, match=message):
+            check_losses(
+                {"critic_loss": torch.tensor(critic), "actor_loss": torch.tensor(actor)}, 7
+            )

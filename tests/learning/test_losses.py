@@ -26,6 +26,9 @@ GAMMA, TARGET_ENTROPY = 0.93, -1.3
 def setting(monkeypatch):
     policy = MetaPolicy(OBS, ACT, HIDDEN, head_scale=0.5, std="exp", log_std_range=(-3.0, 0.0))
     critics, targets = Critics(OBS, ACT, (8, 8)), Critics(OBS, ACT, (8, 8))
+    with torch.no_grad():
+        for parameter in (*critics.parameters(), *targets.parameters()):
+            parameter.add_(0.1 * torch.randn_like(parameter))  # biases would be 0, scales 1
     mask = (torch.rand(sum(HIDDEN)) < 0.6).float()
     batch = Batch(
         observation=torch.randn(B, OBS),
@@ -89,7 +92,7 @@ def test_agrees_with_torchrl(setting):
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     expected.sum().backward()
     theirs = {".".join(k): v.grad for k, v in loss.qvalue_network_params.items(True, True)}
-    for (name, _), gradient in zip(critics.named_parameters(), gradients):
+    for (name, _), gradient in zip(critics.named_parameters(), gradients, strict=True):
         (match,) = (v for k, v in theirs.items() if k.endswith(f"member.{name}"))
         torch.testing.assert_close(gradient, match.squeeze(1), rtol=1e-4, atol=1e-7)
 
@@ -127,7 +130,7 @@ def test_gradients_agree_with_torchrl(setting):
     )
     names = [name for name, _ in policy.named_parameters()]
     grads = torch.autograd.grad(ours, list(policy.parameters()))
-    for name, grad in zip(names, grads):
+    for name, grad in zip(names, grads, strict=True):
         match = [v for k, v in expected.items() if k.endswith(name)]
         assert len(match) == 1, (name, list(expected))
         torch.testing.assert_close(grad, match[0], rtol=1e-4, atol=1e-7)

@@ -1,12 +1,13 @@
-"""Critics: values and written-out gradients, against autograd and single members."""
+"""Critics: values against single networks, written-out gradients against autograd."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.func import functional_call
 
-from cotasp.modules.critics import Critics, Ensemble, Tape
+from cotasp.modules.critics import Critics, Ensemble
 from cotasp.modules.policy import ACTIVATIONS
 
 OBS, ACT, B = 3, 2, 7
@@ -26,6 +27,27 @@ def random_critics(hidden, activation="leaky_relu", n=2):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_values_are_those_of_separate_networks(hidden, activation):
+    critics = random_critics(hidden, activation)
+    observation, action = torch.randn(B, OBS).double(), torch.randn(B, ACT).double()
+    values = critics(observation, action)
+    functions = {"leaky_relu": F.leaky_relu, "relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
+    for i in range(critics.n):
+        first, *middle, last = [
+            (weight[i].T, bias[i, 0]) for weight, bias in zip(critics.weights, critics.biases)
+        ]
+        x = F.linear(torch.cat([observation, action], -1), *first)
+        scale, shift = critics.norm_weight[i, 0], critics.norm_bias[i, 0]
+        x = F.layer_norm(x, hidden[:1], scale, shift).tanh()
+        for layer in middle:
+            x = functions[activation](F.linear(x, *layer))
+        x = F.linear(x, *last).squeeze(-1)
+        torch.testing.assert_close(values[i], x)
+        member = critics.member(i).double()(observation, action)[0]
+        torch.testing.assert_close(member, x, rtol=1e-4, atol=1e-4)  # through float32
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_are_autograds(hidden, activation):
     critics = random_critics(hidden, activation)
     observation, action = torch.randn(B, OBS).double(), torch.randn(B, ACT).double()
@@ -36,8 +58,8 @@ def test_gradients_are_autograds(hidden, activation):
 
     with torch.no_grad():
         ensemble = critics.ensemble()
-        tape = Tape()
-        assert torch.equal(ensemble.values(observation, action, tape), values)
+        ours, tape = ensemble.taped(observation, action)
+        assert torch.equal(ours, values)
         found = [ensemble.action_gradient(tape, slope, ACT), *ensemble.gradients(tape, slope)]
     for gradient, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(gradient, theirs, rtol=1e-10, atol=1e-12)
@@ -51,14 +73,13 @@ def test_learners_stacked_are_learners_alone(hidden):
     observation, action = torch.randn(3, B, OBS).double(), torch.randn(3, B, ACT).double()
     slope = torch.randn(3, 2, B).double()
     with torch.no_grad():
-        tape = Tape()
-        values = together.values(observation, action, tape)
+        values, tape = together.taped(observation, action)
         gradients = together.gradients(tape, slope)
         rise = together.action_gradient(tape, slope, ACT)
         for i, critics in enumerate(alone):
             one = critics.ensemble()
-            tape = Tape()
-            torch.testing.assert_close(values[i], one.values(observation[i], action[i], tape))
+            expected, tape = one.taped(observation[i], action[i])
+            torch.testing.assert_close(values[i], expected)
             for mine, theirs in zip(gradients, one.gradients(tape, slope[i]), strict=True):
                 torch.testing.assert_close(mine[i], theirs)
             torch.testing.assert_close(rise[i], one.action_gradient(tape, slope[i], ACT))
@@ -79,3 +100,19 @@ def test_the_functional_transforms_of_torch_apply(hidden):
         )
         for name, theirs in zip(weights, expected, strict=True):
             torch.testing.assert_close(found[name][i], theirs)
+
+
+def test_weights_are_batched_as_torchrl_does(hidden):
+    several = [random_critics(hidden) for _ in range(3)]
+    observation, action = torch.randn(B, OBS).double(), torch.randn(B, ACT).double()
+    names = [name for name, _ in several[0].named_parameters()]
+    stacked = dict(
+        zip(names, (torch.stack(same) for same in zip(*(c.parameters() for c in several))))
+    )
+
+    def values(weights):
+        return functional_call(several[0], weights, (observation, action))
+
+    found = torch.vmap(values)(stacked)
+    for mine, critics in zip(found, several, strict=True):
+        torch.testing.assert_close(mine, critics(observation, action))

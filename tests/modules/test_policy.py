@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torchrl.modules import TanhNormal
 
 from cotasp.errors import RunError
-from cotasp.modules.critics import Critics
 from cotasp.modules.policy import (
     MaskedMLP,
     MetaPolicy,
@@ -183,22 +182,6 @@ def test_initialisation_has_the_variance_asked_for():
     weight = variance_scaling_(torch.empty(2000, 500), scale=2.0)
     assert weight.var().item() == pytest.approx(2.0 / 500, rel=0.02)
     assert weight.abs().max().item() <= 2 * math.sqrt(2.0 / 500) / 0.8796 + 1e-6
-
-
-def test_critics_are_as_many_separate_networks():
-    critics = Critics(3, 2, (8, 7), n=2).double()
-    for parameter in critics.parameters():
-        torch.nn.init.normal_(parameter)
-    s, a = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
-    values = critics(s, a)
-    for i in range(2):
-        x = torch.cat([s, a], -1)
-        x = F.linear(x, critics.weights[0][i].T, critics.biases[0][i, 0])
-        x = F.layer_norm(x, (8,), critics.norm_weight[i, 0], critics.norm_bias[i, 0])
-        x = F.leaky_relu(F.linear(x.tanh(), critics.weights[1][i].T, critics.biases[1][i, 0]))
-        x = F.linear(x, critics.weights[2][i].T, critics.biases[2][i, 0]).squeeze(-1)
-        torch.testing.assert_close(values[i], x)
-        torch.testing.assert_close(critics.member(i).double()(s, a)[0], x, rtol=1e-5, atol=1e-5)
 
 
 def test_masked_mlp_stands_alone():
