@@ -22,6 +22,7 @@ from cotasp.learning.checks import (
     check_sub_network,
     check_warmup,
 )
+from cotasp.learning.compiled import width_multiple
 from cotasp.learning.losses import distillation_loss
 from cotasp.learning.precision import product_precision
 from cotasp.learning.protections import STATES
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
-MULTIPLE = {"float32": 1, "bfloat16": 32}  # of widths: oneDNN's tiles, and few shapes for its cache
 ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
 
 
@@ -75,7 +75,7 @@ class SACLearner:
             self.meta_policy,
             settings.learning_rate,
             settings.execution == "compact",
-            MULTIPLE[settings.precision],
+            width_multiple(settings),
         )
         self.acting = ActingPolicy(problem.action_dim, self.device)
         self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])

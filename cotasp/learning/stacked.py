@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cotasp.learning.adam import Adam
-from cotasp.learning.losses import Batch, Policy, actor_loss, critic_loss, temperature_gradient
-from cotasp.learning.precision import product_precision
+from cotasp.learning.compiled import LossFunctions, loss_functions
+from cotasp.learning.losses import Batch, Policy, temperature_gradient
 from cotasp.learning.updates import Draw, Losses, losses
 from cotasp.modules.critics import Ensemble
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
@@ -46,8 +46,9 @@ def update_together(
         places.setdefault((*place, len(mine)), []).append(i)
     results: list[list[Losses]] = [[] for _ in learners]
     for alike in places.values():
-        with product_precision(learners[0].settings.precision):
-            stack = Stack([learners[i] for i in alike])
+        first = learners[alike[0]]
+        with loss_functions(first.settings, first.phase) as compute:
+            stack = Stack([learners[i] for i in alike], compute)
             for together in zip(*(draws[i] for i in alike)):
                 for i, values in zip(alike, stack.update(together)):
                     results[i].append(values)
@@ -62,10 +63,12 @@ class Stack:
 
     Args:
         learners: in the same phase, after equally many updates of it.
+        compute: the losses of that phase.
     """
 
-    def __init__(self, learners: Sequence[SACLearner]) -> None:
+    def __init__(self, learners: Sequence[SACLearner], compute: LossFunctions) -> None:
         self.learners = learners
+        self.compute = compute
         first = learners[0]
         self.settings = first.settings
         self.target_entropy = first.values.target_entropy
@@ -94,7 +97,7 @@ class Stack:
         batch = Batch(*(torch.stack(columns) for columns in zip(*(draw.batch for draw in draws))))
         noise = torch.stack([draw.noise for draw in draws], 1)  # [2, learners, B, action_dim]
         temperature = self.temperature.parameters[0].detach().exp()
-        critic, gradients = critic_loss(
+        critic, gradients = self.compute.critic_loss(
             self.critic,
             self.target,
             self._policy(self.mask),
@@ -117,7 +120,8 @@ class Stack:
         return lambda observation: call(self.weights, (observation, mask))
 
     def _step_theta(self, *given: Tensor) -> tuple[Tensor, Tensor]:
-        values, total, log_prob = actor_loss(self.critic, self._policy(self.mask), *given)
+        policy = self._policy(self.mask)
+        values, total, log_prob = self.compute.actor_loss(self.critic, policy, *given)
         for learner, weights in zip(self.learners, self.own):
             penalty = learner.protection.penalty(weights, learner.sub.memory)
             total = total if penalty is None else total + penalty
@@ -128,7 +132,7 @@ class Stack:
     def _step_code(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         masks = [learner.sub.select(learner.mask()) for learner in self.learners]
         policy = self._policy(self._masks(masks))
-        values, total, log_prob = actor_loss(self.critic, policy, *given)
+        values, total, log_prob = self.compute.actor_loss(self.critic, policy, *given)
         if masks[0].requires_grad:
             gradients = torch.autograd.grad(total, [x.code for x in self.learners])
             for learner, gradient in zip(self.learners, gradients):

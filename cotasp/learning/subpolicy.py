@@ -81,7 +81,8 @@ class SubPolicy:
             self._active = active_units(mask, self.policy.hidden)
             widths = [len(units) for units in self._active]
             self.network = self.policy.with_hidden([n + -n % self.multiple for n in widths])
-            self.network.body.normalised = widths[0]
+            if self.network.hidden[0] > widths[0]:
+                self.network.body.units = self.units()[: self.network.hidden[0]]
             self.network.load_state_dict(self._gather(self._full_weights()))
             self.mask = None if binary else self.select(mask)
         self._weights = dict(self.network.named_parameters())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from cotasp.learning.losses import Batch, actor_loss
-from cotasp.learning.precision import product_precision
+from cotasp.learning.compiled import LossFunctions, loss_functions
+from cotasp.learning.losses import Batch
 
 if TYPE_CHECKING:
     from cotasp.learning.sac_learner import SACLearner
@@ -46,21 +47,22 @@ class Together(NamedTuple):
 
 def update_alone(learner: SACLearner, draws: Sequence[Draw]) -> list[Losses]:
     """One update after the other."""
-    with product_precision(learner.settings.precision):
-        return [_update(learner, *draw) for draw in draws]
+    with loss_functions(learner.settings, learner.phase) as compute:
+        return [_update(learner, compute, *draw) for draw in draws]
 
 
-def _update(learner: SACLearner, batch: Batch, noise: Tensor) -> Losses:
+def _update(learner: SACLearner, compute: LossFunctions, batch: Batch, noise: Tensor) -> Losses:
     values, sub = learner.values, learner.sub
     temperature = values.temperature
-    critic = values.step_critics(sub, batch, noise[0])
+    critic = values.step_critics(compute.critic_loss, sub, batch, noise[0])
     inputs = batch.observation, temperature, noise[1]
     if learner.phase == "theta":
-        actor, surrogate, log_prob = actor_loss(values.ensemble, sub, *inputs)
+        actor, surrogate, log_prob = compute.actor_loss(values.ensemble, sub, *inputs)
         learner.step_weights(surrogate)
     else:
         mask = sub.select(learner.mask())
-        actor, surrogate, log_prob = actor_loss(values.ensemble, lambda x: sub(x, mask), *inputs)
+        policy = partial(sub, mask=mask)
+        actor, surrogate, log_prob = compute.actor_loss(values.ensemble, policy, *inputs)
         if mask.requires_grad:
             learner.step_code(*torch.autograd.grad(surrogate, [learner.code]))
     values.step_temperature(log_prob)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cotasp.learning.adam import Adam
-from cotasp.learning.losses import Batch, Policy, critic_loss, temperature_gradient
+from cotasp.learning.losses import Batch, Policy, temperature_gradient
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
@@ -52,8 +52,12 @@ class Values:
         """alpha, scalar, without gradient."""
         return self.log_temperature.exp()
 
-    def step_critics(self, policy: Policy, batch: Batch, noise: Tensor) -> Tensor:
-        """One step of the critics; returns their loss."""
+    def step_critics(
+        self, critic_loss: Callable, policy: Policy, batch: Batch, noise: Tensor
+    ) -> Tensor:
+        """One step of the critics down `cotasp.learning.losses.critic_loss`, or what computes the
+        same; returns their loss.
+        """
         loss, gradients = critic_loss(
             self.ensemble,
             self.target_ensemble,

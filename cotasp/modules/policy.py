@@ -53,6 +53,23 @@ def masked_layer_norm(x: Tensor, mask: Tensor | None, eps: float = 1e-5) -> Tens
     return (x - mean) * torch.rsqrt(variance + eps)
 
 
+def padded_layer_norm(x: Tensor, units: Tensor, eps: float = 1e-5) -> Tensor:
+    """Layer normalisation without affine part of units among which some only pad.
+
+    Args:
+        x: [*, K].
+        units: [K], 0 for padding, else 1.
+
+    Returns:
+        [*, K], 0 in padding, as is the gradient of x.
+    """
+    share = 1.0 / units.sum()
+    x = x * units
+    deviation = (x - x.sum(-1, keepdim=True) * share) * units
+    variance = deviation.square().sum(-1, keepdim=True) * share
+    return deviation * torch.rsqrt(variance + eps)
+
+
 class MaskedMLP(nn.Module):
     """Hidden layers whose outputs a mask multiplies: y_l = phi_l * f(y_{l-1}; theta_l).
 
@@ -78,7 +95,7 @@ class MaskedMLP(nn.Module):
         self.in_features = in_features
         self.hidden = tuple(hidden)
         self.activation = activation
-        self.normalised = self.hidden[0]  # units that layer normalisation sees; the rest pads
+        self.units: Tensor | None = None  # [K_1], 0 for units that only pad; None: there are none
         sizes = (in_features, *hidden)
         self.layers = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
         for layer in self.layers:
@@ -106,10 +123,9 @@ class MaskedMLP(nn.Module):
         return x
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        padding = x.shape[-1] - self.normalised
-        if mask is not None or not padding:
+        if mask is not None or self.units is None:
             return masked_layer_norm(x, mask)
-        return F.pad(masked_layer_norm(x[..., : self.normalised], None), (0, padding))
+        return padded_layer_norm(x, self.units)
 
 
 class MetaPolicy(nn.Module):

@@ -129,7 +129,7 @@ def test_padding_changes_nothing(mask, protection, monkeypatch):
     runs = []
     try:
         for multiple in (1, 7):
-            monkeypatch.setitem(sac_learner.MULTIPLE, "float32", multiple)
+            monkeypatch.setattr(sac_learner, "width_multiple", lambda settings, n=multiple: n)
             made = learner(mask=MASKS[mask], protection=protection, learning_rate=1e-3)
             train(made, 0)
             made.start_task(1)

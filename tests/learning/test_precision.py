@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cotasp import load, run
-from cotasp.learning import precision, sac_learner, updates
+from cotasp.learning import compiled, precision, sac_learner
 from cotasp.learning.precision import product_precision, rounds_factors
 from tests.continual.runs import tiny
 
@@ -65,17 +65,21 @@ def test_one_warning_where_the_device_lacks_the_precision(
 @pytest.mark.parametrize(("name", "heard"), [("float32", "highest"), ("bfloat16", "medium")])
 def test_distillation_and_updates_heed_the_precision(name, heard, tmp_path, monkeypatch):
     seen: dict[str, set] = {}
-    for module, function in ((sac_learner, "distillation_loss"), (updates, "actor_loss")):
-        original = getattr(module, function)
 
-        def listen(*args, original=original, function=function):
-            seen.setdefault(function, set()).add(torch.get_float32_matmul_precision())
+    def listening(name, original):
+        def listen(*args):
+            seen.setdefault(name, set()).add(torch.get_float32_matmul_precision())
             return original(*args)
 
-        monkeypatch.setattr(module, function, listen)
+        return listen
+
+    distillation = listening("distillation", sac_learner.distillation_loss)
+    monkeypatch.setattr(sac_learner, "distillation_loss", distillation)
+    plain = zip(compiled.LossFunctions._fields, compiled.PLAIN)
+    monkeypatch.setattr(compiled, "PLAIN", compiled.LossFunctions(*(listening(*x) for x in plain)))
     monkeypatch.setattr(precision, "rounds_factors", lambda name, device: True)
     run(tiny(f"agent.precision={name}"), tmp_path / "run", progress=False)
-    assert seen == {"distillation_loss": {heard}, "actor_loss": {heard}}
+    assert seen == {key: {heard} for key in ("distillation", "critic_loss", "actor_loss")}
 
 
 @pytest.mark.slow
