@@ -7,8 +7,9 @@ batch 256, one thread.  Buffers hold random transitions; an update samples a bat
 critics, actor, temperature and targets, fifty in a row as after a collected batch.  Times are CPU
 times, the best of several rounds that take turns, so that other load on the machine counts little.
 
-first table    every way to compute the update, at lambda 1e-3, and TorchRL's SACLoss with plain
-               networks of the same size, updated as TorchRL's examples do
+first table    every way to compute the update, at lambda 1e-3, also compiled (not with `--quick`),
+               and TorchRL's SACLoss with plain networks of the same size, updated as TorchRL's
+               examples do
 second table   how the compact update follows the neurons: lambda 1e-1 to 1e-3
 third table    widths 256 to 4096 with the same number of active neurons (mask: topk)
 fourth table   several seeds in one process, their updates stacked (`--launcher stacked`)
@@ -43,6 +44,7 @@ from torchrl.objectives import SACLoss, SoftUpdate
 
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.learning.agent import Method, Problem
+from cotasp.learning.compiled import can_compile
 from cotasp.learning.protections import Freeze
 from cotasp.learning.sac import SAC
 from cotasp.learning.sac_learner import SACLearner
@@ -81,6 +83,8 @@ def learner(
     top: int | None = None,
     device: str = "cpu",
     seed: int = 0,
+    compiled: bool = False,
+    rate: float = 3e-4,
 ) -> SACLearner:
     """A learner at the beginning of its first task, its buffer filled."""
     torch.manual_seed(seed)
@@ -92,7 +96,14 @@ def learner(
         protection=Freeze(),
         actor=ActorSpec(hidden=(width,) * 4),
     )
-    settings = SAC(execution=execution, precision=precision, warmup_steps=0, updates_per_step=0)
+    settings = SAC(
+        execution=execution,
+        precision=precision,
+        compile=compiled,
+        learning_rate=rate,
+        warmup_steps=0,
+        updates_per_step=0,
+    )
     problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, seed=seed, device=device)
     made = SACLearner(settings, problem, method)
     made.start_task(0)
@@ -195,17 +206,20 @@ def main() -> None:
     made = {
         f"{e} {p}": learner(e, p) for e in ("dense", "compact") for p in ("float32", "bfloat16")
     }
+    if not options.quick and can_compile("cpu"):
+        for e, p in (("dense", "float32"), ("compact", "float32"), ("compact", "bfloat16")):
+            made[f"{e} {p} compiled"] = learner(e, p, compiled=True)
     updates = rates(
         {name: update_of(m) for name, m in made.items()} | {"TorchRL SACLoss": torchrl_update()},
         seconds,
     )
     actions = rates({name: acting(m) for name, m in made.items()}, seconds / 4, each=1)
     print(f"\n{neurons(made['dense float32']):.0f} of 1024 neurons per layer")
-    print(f"{'':18}{'updates/s':>10}{'x dense':>9}{'actions/s':>11}")
+    print(f"{'':26}{'updates/s':>10}{'x dense':>9}{'actions/s':>11}")
     for name, rate in updates.items():
         ratio = rate / updates["dense float32"]
         acts = f"{actions[name]:11,.0f}" if name in actions else ""
-        print(f"{name:18}{rate:10.1f}{ratio:9.2f}{acts}")
+        print(f"{name:26}{rate:10.1f}{ratio:9.2f}{acts}")
     out |= {"updates_per_s": updates, "actions_per_s": actions}
 
     out["lambda"], out["width"] = [], []

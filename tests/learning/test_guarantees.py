@@ -163,6 +163,30 @@ def test_one_update_agrees_to_1e_6_in_float32():
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
+def test_two_hundred_updates_agree_to_1e_4_in_float32():
+    """By small steps; by the paper's, a last bit makes a larger difference than compactness does
+    (benchmarks/equality.py).
+    """
+    runs = []
+    for execution in ("compact", "dense"):
+        made = learner(execution=execution, learning_rate=1e-5, updates_per_step=2.5)
+        made.start_task(0)
+        before = [p.detach().clone() for p in made.meta_policy.parameters()]
+        for chunk in range(5):
+            made.learn(transitions(20, seed=chunk))
+        assert made.updates == 200
+        made.sub.write_back()
+        runs.append(
+            [
+                p.detach()
+                for p in (*made.meta_policy.parameters(), *made.values.critics.parameters())
+            ]
+        )
+    assert not any(torch.equal(a, b) for a, b in zip(before, runs[0]))
+    for a, b in zip(*runs):
+        assert (a - b).norm() <= 1e-4 * b.norm()
+
+
 def test_training_can_switch_neurons_off_and_only_identity_can_switch_them_on():
     off = on = 0
     for mask in ("step-clipped", "step-identity"):
