@@ -98,10 +98,11 @@ def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
 
 
 def distillation_loss(policy: Policy, observation: Tensor) -> Tensor:
-    """mean KL(N(loc, scale^2) || N(0, 1)): pulls the policy to a random one.
+    """mean KL(N(loc, scale^2) || N(0, 1)), [*, B, observation_dim] to [*]: pulls the policy to a
+    random one.
 
     CoTASP's random policy distillation, which makes the free weights of a new task's
     sub-network plastic again.
     """
     loc, scale = policy(observation)
-    return 0.5 * (loc.square() + scale.square() - 1.0 - 2.0 * scale.log()).sum(-1).mean()
+    return 0.5 * (loc.square() + scale.square() - 1.0 - 2.0 * scale.log()).sum(-1).mean(-1)

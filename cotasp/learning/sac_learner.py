@@ -23,13 +23,11 @@ from cotasp.learning.checks import (
     check_warmup,
 )
 from cotasp.learning.compiled import width_multiple
-from cotasp.learning.losses import distillation_loss
-from cotasp.learning.precision import product_precision
 from cotasp.learning.protections import STATES
 from cotasp.learning.replay import Replay
 from cotasp.learning.sac_state import learner_state, load_learner_state
 from cotasp.learning.subpolicy import SubPolicy
-from cotasp.learning.updates import Draw, Updater, update_alone
+from cotasp.learning.updates import Draw, Losses, Updater, update_alone
 from cotasp.learning.values import Values
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
-ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
+STRETCH = 100  # updates at most that are drawn for and checked together; smooth masks follow after
 
 
 class SACLearner:
@@ -129,15 +127,12 @@ class SACLearner:
             return {}
         self.sub.begin_task(self.guard, self.memory)
         self.sub.cut(self.mask().detach())
-        losses = []
-        with product_precision(self.settings.precision):
-            for _ in range(self.settings.distillation_updates):
-                loss = distillation_loss(self.sub, self.replay.sample().observation)
-                self.step_weights(loss)
-                losses.append(loss.detach())
+        self.phase = "distillation"
+        count, made = self.settings.distillation_updates, []
+        for start in range(0, count, STRETCH):
+            made = self._make(min(STRETCH, count - start), start)
         self.sub.write_back()
-        check_losses({"distillation_loss": torch.stack(losses)}, 0)
-        return {"distillation_loss": float(losses[-1])}
+        return {"distillation_loss": float(made[-1]["distillation_loss"])}
 
     # -- collecting -------------------------------------------------------------------------
 
@@ -183,11 +178,16 @@ class SACLearner:
         last = self.updates + count
         while self.updates < last:
             until = min(last, self._begin_stretch())
-            made = self.updater(self, self._draws(until - self.updates))
-            checked = ("critic_loss", "actor_loss")
-            check_losses({k: torch.stack([x[k] for x in made]) for k in checked}, self.updates)
+            made = self._make(until - self.updates, self.updates)
             self.updates, losses = until, made[-1]
         return losses
+
+    def _make(self, count: int, before: int) -> list[Losses]:
+        """Makes so many updates of one phase, after so many; checks their losses."""
+        made = self.updater(self, self._draws(count))
+        checked = [name for name in made[0] if name.endswith("_loss")]
+        check_losses({k: torch.stack([x[k] for x in made]) for k in checked}, before)
+        return made
 
     def _begin_stretch(self) -> int:
         """Begins the phase of the next update; the number of updates when it may end."""
@@ -196,7 +196,7 @@ class SACLearner:
         within = self.updates % cycle
         self._begin_phase("theta" if within < theta else "code")
         phase_end = self.updates - within + (theta if within < theta else cycle)
-        return min(phase_end, self.updates - self.updates % ANNEAL_EVERY + ANNEAL_EVERY)
+        return min(phase_end, self.updates - self.updates % STRETCH + STRETCH)
 
     def _draws(self, count: int) -> list[Draw]:
         batches = self.replay.batches(count)
@@ -230,7 +230,7 @@ class SACLearner:
 
     def _begin_phase(self, phase: str) -> None:
         policy = self.masks.policy
-        anneals = policy.gradient == "smooth" and self.updates % ANNEAL_EVERY == 0
+        anneals = policy.gradient == "smooth" and self.updates % STRETCH == 0
         if phase == self.phase and not anneals:
             return
         if self.phase:

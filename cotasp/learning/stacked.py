@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from cotasp.learning.adam import Adam
 from cotasp.learning.compiled import LossFunctions, loss_functions
-from cotasp.learning.losses import Batch, Policy, temperature_gradient
+from cotasp.learning.losses import Batch, Policy, distillation_loss, temperature_gradient
 from cotasp.learning.updates import Draw, Losses, losses
 from cotasp.modules.critics import Ensemble
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
@@ -71,6 +71,7 @@ class Stack:
         self.compute = compute
         first = learners[0]
         self.settings = first.settings
+        self.phase = first.phase
         self.target_entropy = first.values.target_entropy
         self.critics = StackedAdam([x.values.critic_optimiser for x in learners])
         self.temperature = StackedAdam([x.values.temperature_optimiser for x in learners])
@@ -95,6 +96,10 @@ class Stack:
     def update(self, draws: Sequence[Draw]) -> list[Losses]:
         """One update of every learner, from a draw each; returns their losses."""
         batch = Batch(*(torch.stack(columns) for columns in zip(*(draw.batch for draw in draws))))
+        if self.phase == "distillation":
+            loss = distillation_loss(self._policy(self.mask), batch.observation)
+            self._step_weights(loss.sum())
+            return [{"distillation_loss": mine} for mine in loss.detach()]
         noise = torch.stack([draw.noise for draw in draws], 1)  # [2, learners, B, action_dim]
         temperature = self.temperature.parameters[0].detach().exp()
         critic, gradients = self.compute.critic_loss(
@@ -107,7 +112,7 @@ class Stack:
             noise[0],
         )
         self.critics.step(gradients)
-        step = self._step_theta if self.learners[0].phase == "theta" else self._step_code
+        step = self._step_theta if self.phase == "theta" else self._step_code
         actor, log_prob = step(batch.observation, temperature, noise[1])
         self.temperature.step([temperature_gradient(log_prob, self.target_entropy)])
         with torch.no_grad():
@@ -122,12 +127,16 @@ class Stack:
     def _step_theta(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         policy = self._policy(self.mask)
         values, total, log_prob = self.compute.actor_loss(self.critic, policy, *given)
+        self._step_weights(total)
+        return values, log_prob
+
+    def _step_weights(self, total: Tensor) -> None:
+        """One guarded step of all down the sum of their losses and of their penalties."""
         for learner, weights in zip(self.learners, self.own):
             penalty = learner.protection.penalty(weights, learner.sub.memory)
             total = total if penalty is None else total + penalty
         gradients = torch.autograd.grad(total, self.actor.parameters)
         self.actor.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
-        return values, log_prob
 
     def _step_code(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         masks = [learner.sub.select(learner.mask()) for learner in self.learners]

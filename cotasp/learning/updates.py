@@ -1,4 +1,7 @@
-"""Updates of soft actor-critic: critic, actor or code with the new critic, temperature."""
+"""Updates of soft actor-critic: critic, actor or code with the new critic, temperature.
+
+And those of distillation, before a task's first.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cotasp.learning.compiled import LossFunctions, loss_functions
-from cotasp.learning.losses import Batch
+from cotasp.learning.losses import Batch, distillation_loss
 
 if TYPE_CHECKING:
     from cotasp.learning.sac_learner import SACLearner
@@ -53,6 +56,10 @@ def update_alone(learner: SACLearner, draws: Sequence[Draw]) -> list[Losses]:
 
 def _update(learner: SACLearner, compute: LossFunctions, batch: Batch, noise: Tensor) -> Losses:
     values, sub = learner.values, learner.sub
+    if learner.phase == "distillation":
+        loss = distillation_loss(sub, batch.observation)
+        learner.step_weights(loss)
+        return {"distillation_loss": loss.detach()}
     temperature = values.temperature
     critic = values.step_critics(compute.critic_loss, sub, batch, noise[0])
     inputs = batch.observation, temperature, noise[1]

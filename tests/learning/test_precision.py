@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cotasp import load, run
-from cotasp.learning import compiled, precision, sac_learner
+from cotasp.learning import compiled, precision, updates
 from cotasp.learning.precision import product_precision, rounds_factors
 from tests.continual.runs import tiny
 
@@ -73,8 +73,8 @@ def test_distillation_and_updates_heed_the_precision(name, heard, tmp_path, monk
 
         return listen
 
-    distillation = listening("distillation", sac_learner.distillation_loss)
-    monkeypatch.setattr(sac_learner, "distillation_loss", distillation)
+    distillation = listening("distillation", updates.distillation_loss)
+    monkeypatch.setattr(updates, "distillation_loss", distillation)
     plain = zip(compiled.LossFunctions._fields, compiled.PLAIN)
     monkeypatch.setattr(compiled, "PLAIN", compiled.LossFunctions(*(listening(*x) for x in plain)))
     monkeypatch.setattr(precision, "rounds_factors", lambda name, device: True)
