@@ -36,9 +36,9 @@ class SubPolicy:
         policy: the meta-policy.
         learning_rate: of Adam.
         compact: whether to gather.
-        multiple: of which the gathered layers' widths are, by units whose weights are and stay
-            zero.  oneDNN keeps code for every shape of a product that it has met, so that widths
-            which shrink unit by unit would fill memory.
+        multiple: of which the gathered layers' widths are, unless that is more than the layer has,
+            by units whose weights are and stay zero.  Every new shape of a product has its price:
+            oneDNN keeps code for it, a compiler takes time.
     """
 
     def __init__(
@@ -80,7 +80,8 @@ class SubPolicy:
         else:
             self._active = active_units(mask, self.policy.hidden)
             widths = [len(units) for units in self._active]
-            self.network = self.policy.with_hidden([n + -n % self.multiple for n in widths])
+            padded = [n + -n % self.multiple for n in widths]
+            self.network = self.policy.with_hidden(list(map(min, padded, self.policy.hidden)))
             if self.network.hidden[0] > widths[0]:
                 self.network.body.units = self.units()[: self.network.hidden[0]]
             self.network.load_state_dict(self._gather(self._full_weights()))

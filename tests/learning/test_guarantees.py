@@ -135,7 +135,8 @@ def test_padding_changes_nothing(mask, protection, monkeypatch):
             made.start_task(1)
             made.learn(transitions(60, seed=5))
             if made.sub.network is not made.meta_policy:
-                assert all(k % multiple == 0 for k in made.sub.network.hidden)
+                widths = zip(made.sub.network.hidden, made.meta_policy.hidden)
+                assert all(k % multiple == 0 or k == most for k, most in widths)
             for name, weight in made.sub.weights().items():
                 rest, inside = weight.detach().clone(), [len(a) for a in made.sub._active]
                 ends = zip(made.sub.axes[name], weight.shape)
