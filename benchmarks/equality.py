@@ -27,7 +27,7 @@ RATES = (3e-4, 3e-6)
 
 
 def weights(made: SACLearner) -> Iterator[torch.Tensor]:
-    """All that Adam trains, but the code."""
+    """All that Adam trains, but code and temperature."""
     made.sub.write_back()
     yield from made.meta_policy.parameters()
     yield from made.values.critics.parameters()
@@ -35,8 +35,9 @@ def weights(made: SACLearner) -> Iterator[torch.Tensor]:
 
 def apart(one: SACLearner, other: SACLearner) -> float:
     """Largest difference of a weight, relative to its norm."""
-    pairs = zip(weights(one), weights(other))
-    return max(float((a - b).detach().norm() / b.detach().norm()) for a, b in pairs)
+    with torch.no_grad():
+        shares = [(a - b).norm() / b.norm() for a, b in zip(weights(one), weights(other))]
+        return float(torch.stack(shares).max())
 
 
 def nudged(made: SACLearner) -> SACLearner:

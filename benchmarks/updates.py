@@ -44,7 +44,6 @@ from torchrl.objectives import SACLoss, SoftUpdate
 
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.learning.agent import Method, Problem
-from cotasp.learning.compiled import can_compile
 from cotasp.learning.protections import Freeze
 from cotasp.learning.sac import SAC
 from cotasp.learning.sac_learner import SACLearner
@@ -206,7 +205,7 @@ def main() -> None:
     made = {
         f"{e} {p}": learner(e, p) for e in ("dense", "compact") for p in ("float32", "bfloat16")
     }
-    if not options.quick and can_compile("cpu"):
+    if not options.quick:
         for e, p in (("dense", "float32"), ("compact", "float32"), ("compact", "bfloat16")):
             made[f"{e} {p} compiled"] = learner(e, p, compiled=True)
     updates = rates(

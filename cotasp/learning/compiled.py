@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -16,7 +16,7 @@ from cotasp.learning.precision import product_precision
 if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
-# Widths that one process may meet.  By default torch gives up compiling after 8.
+# What one process may compile of a function: by default torch gives up after 8 sizes.
 _LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 4096}
 
 
@@ -30,50 +30,70 @@ class LossFunctions(NamedTuple):
 PLAIN = LossFunctions(critic_loss, actor_loss)
 
 
-@cache
-def _compiled() -> LossFunctions:
-    # never with sizes left open: what a run computes would depend on the sizes met before
-    return LossFunctions(*(torch.compile(f, fullgraph=True, dynamic=False) for f in PLAIN))
-
-
 @contextmanager
 def loss_functions(settings: SAC, phase: str) -> Iterator[LossFunctions]:
     """What computes the losses in a phase; its products have the settings' precision.
 
-    Codes are in training too seldom, and on networks of other sizes, for compiling to pay.
+    Only the weights' phase is compiled: codes are in training too seldom for it to pay.
     """
-    with product_precision(settings.precision):
-        if not settings.compile or phase != "theta":
-            yield PLAIN
-            return
-        import torch._dynamo
-
-        with torch._dynamo.config.patch(_LIMITS):
-            yield _compiled()
+    with ExitStack() as stack:
+        stack.enter_context(product_precision(settings.precision))
+        compiled = settings.compile and phase == "theta"
+        for patch in _patches() if compiled else ():
+            stack.enter_context(patch)
+        yield _compiled() if compiled else PLAIN
 
 
 def width_multiple(settings: SAC) -> int:
     """Of which the widths of sub-networks in training are, since every new width has its price."""
     if settings.compile:
-        return 64  # each width is compiled for
+        return 64  # all four together are compiled for
     return 32 if settings.precision == "bfloat16" else 1  # oneDNN's tiles; it keeps code for each
 
 
-def can_compile(device: str) -> bool:
-    """Whether functions can be compiled for a device, found by trying; warns when not."""
-    try:
-        torch.compile(_probe)(torch.ones(8, device=device))
-    except Exception as error:  # of torch, of the compiler, of what it includes
-        reason = str(error).strip().split("\n")[0]
-        warnings.warn(
-            f"recipe.agent.compile: nothing can be compiled for this {device}, so training goes on "
-            f"without, right but slower; install a C++ compiler, or end this warning by "
-            f"compile=false ({reason})",
-            stacklevel=2,
-        )
-        return False
-    return True
+class Compiled:
+    """A function compiled for every size that it meets, until that fails: then as it was.
+
+    Args:
+        function: without effects; it is called again where compiling failed.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+        # never with sizes left open: what a run computes would depend on the sizes met before
+        self.compiled: Callable | None = torch.compile(function, fullgraph=True, dynamic=False)
+
+    def __call__(self, *args: Any) -> Any:
+        from torch._dynamo.exc import TorchDynamoException
+
+        if self.compiled is not None:
+            try:
+                return self.compiled(*args)
+            except TorchDynamoException as error:
+                self.compiled = None
+                reason = " ".join(str(error).strip().split("\n")[:2])
+                warnings.warn(
+                    f"recipe.agent.compile: {self.function.__name__} could not be compiled, so "
+                    f"training goes on without, right but slower; it takes a C++ compiler, such as "
+                    f"g++, and on a GPU Triton; compile=false ends this warning ({reason})",
+                    stacklevel=2,
+                )
+        return self.function(*args)
 
 
-def _probe(x: torch.Tensor) -> torch.Tensor:
-    return x.exp() + 1.0
+@cache
+def _compiled() -> LossFunctions:
+    # inductor's advice on CUDA, against what `precision` asks for
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+    return LossFunctions(*map(Compiled, PLAIN))
+
+
+@cache
+def _patches() -> tuple:
+    """Of torch's settings while compiled functions are called, made once: torch keeps each."""
+    import torch._dynamo
+    import torch._functorch.config
+
+    # gradients are compiled along, so that what fails does so in the call
+    gradients_too = torch._functorch.config.patch(force_non_lazy_backward_lowering=True)
+    return torch._dynamo.config.patch(_LIMITS), gradients_too

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cotasp.errors import RecipeError
@@ -48,9 +48,10 @@ class SAC:
         precision: of the factors in matrix products while training; `"bfloat16"` is faster where
             the device has such products (an x86 processor: with AMX), and float32 where it has
             not.  Weights, sums and losses stay float32 either way.
-        compile: whether `torch.compile` makes code of its own for the losses of weight updates, for
-            each size of sub-network: faster by a sixth, after up to a minute for every new size.
-            Needs a C++ compiler; without one training goes on uncompiled.
+        compile: whether `torch.compile` makes code of its own for SAC's losses while weights are in
+            training: updates are faster, but every size of sub-network that a run meets (widths
+            are rounded up to multiples of 64) first costs up to a minute, so it is for long tasks.
+            Takes a C++ compiler, on a GPU Triton; without, training goes on uncompiled.
     """
 
     critic: CriticSpec = CriticSpec()
@@ -88,12 +89,10 @@ class SAC:
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
 
     def learner(self, problem: Problem, method: Method) -> Learner:
-        from cotasp.learning.compiled import can_compile
         from cotasp.learning.memory import check_memory
         from cotasp.learning.precision import check_precision
         from cotasp.learning.sac_learner import SACLearner
 
         check_memory(self, problem)
         check_precision(self.precision, problem.device)
-        settings = replace(self, compile=self.compile and can_compile(problem.device))
-        return SACLearner(settings, problem, method)
+        return SACLearner(self, problem, method)

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
-STRETCH = 100  # updates at most that are drawn for and checked together; smooth masks follow after
+ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
+DISTIL_TOGETHER = 100  # updates of distillation that are drawn for, made and checked together
 
 
 class SACLearner:
@@ -129,8 +130,8 @@ class SACLearner:
         self.sub.cut(self.mask().detach())
         self.phase = "distillation"
         count, made = self.settings.distillation_updates, []
-        for start in range(0, count, STRETCH):
-            made = self._make(min(STRETCH, count - start), start)
+        for start in range(0, count, DISTIL_TOGETHER):
+            made = self._make(min(DISTIL_TOGETHER, count - start), start)
         self.sub.write_back()
         return {"distillation_loss": float(made[-1]["distillation_loss"])}
 
@@ -196,7 +197,7 @@ class SACLearner:
         within = self.updates % cycle
         self._begin_phase("theta" if within < theta else "code")
         phase_end = self.updates - within + (theta if within < theta else cycle)
-        return min(phase_end, self.updates - self.updates % STRETCH + STRETCH)
+        return min(phase_end, self.updates - self.updates % ANNEAL_EVERY + ANNEAL_EVERY)
 
     def _draws(self, count: int) -> list[Draw]:
         batches = self.replay.batches(count)
@@ -230,7 +231,7 @@ class SACLearner:
 
     def _begin_phase(self, phase: str) -> None:
         policy = self.masks.policy
-        anneals = policy.gradient == "smooth" and self.updates % STRETCH == 0
+        anneals = policy.gradient == "smooth" and self.updates % ANNEAL_EVERY == 0
         if phase == self.phase and not anneals:
             return
         if self.phase:

@@ -82,7 +82,7 @@ class SubPolicy:
             widths = [len(units) for units in self._active]
             padded = [n + -n % self.multiple for n in widths]
             self.network = self.policy.with_hidden(list(map(min, padded, self.policy.hidden)))
-            if self.network.hidden[0] > widths[0]:
+            if self.multiple > 1:
                 self.network.body.units = self.units()[: self.network.hidden[0]]
             self.network.load_state_dict(self._gather(self._full_weights()))
             self.mask = None if binary else self.select(mask)

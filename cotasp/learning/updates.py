@@ -24,7 +24,8 @@ class Draw(NamedTuple):
 
     Args:
         batch: of transitions.
-        noise: [2, B, action_dim], standard normal: of the next action, and of the action.
+        noise: [2, B, action_dim], standard normal: of the next action, and of the action;
+            distillation does not use it.
     """
 
     batch: Batch

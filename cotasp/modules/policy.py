@@ -49,24 +49,8 @@ def masked_layer_norm(x: Tensor, mask: Tensor | None, eps: float = 1e-5) -> Tens
     weight = mask.detach()  # the code is trained through Eq. 2 alone, not through the statistics
     total = weight.sum(-1, keepdim=True)
     mean = (x * weight).sum(-1, keepdim=True) / total
-    variance = ((x - mean).square() * weight).sum(-1, keepdim=True) / total
-    return (x - mean) * torch.rsqrt(variance + eps)
-
-
-def padded_layer_norm(x: Tensor, units: Tensor, eps: float = 1e-5) -> Tensor:
-    """Layer normalisation without affine part of units among which some only pad.
-
-    Args:
-        x: [*, K].
-        units: [K], 0 for padding, else 1.
-
-    Returns:
-        [*, K], 0 in padding, as is the gradient of x.
-    """
-    share = 1.0 / units.sum()
-    x = x * units
-    deviation = (x - x.sum(-1, keepdim=True) * share) * units
-    variance = deviation.square().sum(-1, keepdim=True) * share
+    deviation = x - mean
+    variance = (deviation.square() * weight).sum(-1, keepdim=True) / total
     return deviation * torch.rsqrt(variance + eps)
 
 
@@ -95,7 +79,9 @@ class MaskedMLP(nn.Module):
         self.in_features = in_features
         self.hidden = tuple(hidden)
         self.activation = activation
-        self.units: Tensor | None = None  # [K_1], 0 for units that only pad; None: there are none
+        # [K_1], 0 for units that only pad, whose gradients are 0 then; None: there are none
+        self.units: Tensor | None
+        self.register_buffer("units", None, persistent=False)
         sizes = (in_features, *hidden)
         self.layers = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
         for layer in self.layers:
@@ -125,7 +111,7 @@ class MaskedMLP(nn.Module):
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None or self.units is None:
             return masked_layer_norm(x, mask)
-        return padded_layer_norm(x, self.units)
+        return masked_layer_norm(x, self.units) * self.units
 
 
 class MetaPolicy(nn.Module):

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from cotasp.continual.lockstep import in_lockstep
+from cotasp.learning import sac_learner
 from cotasp.learning.protections import EWC, Unprotected
 from cotasp.learning.stacked import stack, update_together
 from cotasp.modules.masks import Sigmoid, Step, TopK
 from cotasp.modules.subnetwork import unpadded
-from tests.learning.problems import learner, transitions
+from tests.learning.problems import learner, train, transitions
 
 SEEDS = (0, 1, 2)
 
@@ -87,6 +88,33 @@ def test_together_is_as_alone(changes):
             torch.testing.assert_close(
                 mine, theirs[name], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
             )
+
+
+def test_seeds_distil_together(monkeypatch):
+    """In stretches of two, two and one, as alone."""
+    monkeypatch.setattr(sac_learner, "DISTIL_TOGETHER", 2)
+    met = []
+
+    def watch(learners, draws):
+        met.append([(learner.phase, len(mine)) for learner, mine in zip(learners, draws)])
+        return update_together(learners, draws)
+
+    def distilled(seed, meet=None):
+        made = learner(seed)
+        made.updater = meet or made.updater
+        torch.manual_seed(seed)
+        train(made, 0)
+        met.clear()
+        made.start_task(1)
+        return made
+
+    alone = [distilled(seed) for seed in SEEDS]
+    together = in_lockstep([partial(distilled, seed) for seed in SEEDS], watch)
+    assert met == [[("distillation", n)] * len(SEEDS) for n in (2, 2, 1)]
+    for one, other in zip(alone, together):
+        theirs = state(other)
+        for name, mine in state(one).items():
+            torch.testing.assert_close(mine, theirs[name], rtol=1e-3, atol=1e-6)
 
 
 def test_learners_at_different_places_are_updated_apart():
