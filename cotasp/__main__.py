@@ -55,30 +55,10 @@ def parser() -> argparse.ArgumentParser:
         )
         return sub
 
-    def recipe_arguments(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("recipe", metavar="RECIPE", help="a YAML file")
-        sub.add_argument(
-            "overrides",
-            nargs="*",
-            metavar="key=value",
-            help="edits, e.g. dictionary.lmbda=1e-2 or dictionary.solver=fista",
-        )
-        sub.add_argument("--seed", type=int, help="replaces the recipe's seed")
-
-    def run_arguments(sub: argparse.ArgumentParser, threads: int | None, which: str) -> None:
-        sub.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
-        sub.add_argument(
-            "--threads",
-            type=int,
-            default=threads,
-            metavar="N",
-            help=f"of torch; default {which}",
-        )
-
     run = command("run", _run, "Learn a recipe's stream and write a run directory.")
-    recipe_arguments(run)
+    _recipe_arguments(run)
     run.add_argument("--out", help="run directory; default runs/<recipe>-seed<seed>")
-    run_arguments(run, 1, "1; 2 is a little faster alone, far slower beside others")
+    _run_arguments(run, 1, "1; 2 is a little faster alone, far slower beside others")
     run.add_argument(
         "--from",
         dest="source",
@@ -95,10 +75,10 @@ def parser() -> argparse.ArgumentParser:
 
     resume = command("resume", _resume, "Go on with a run that was stopped, from its checkpoint.")
     resume.add_argument("dir", metavar="DIR", help="run directory")
-    run_arguments(resume, None, "as the run began, for with others sums round otherwise")
+    _run_arguments(resume, None, "as the run began, for with others sums round otherwise")
 
     show = command("show", _show, "Print a recipe with every default, without running it.")
-    recipe_arguments(show)
+    _recipe_arguments(show)
 
     list_ = command("list", _list, "List the components that recipes can name.")
     list_.add_argument("kind", nargs="?", help="encoder, solver, ...; shows their fields too")
@@ -119,6 +99,23 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_arguments(command("sweep", sweep.sweep, "Run a recipe's variants with many seeds."))
     report.add_arguments(command("report", report.report, "Compare runs: tables and a page."))
     return top
+
+
+def _recipe_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    sub.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="edits, e.g. dictionary.lmbda=1e-2 or dictionary.solver=fista",
+    )
+    sub.add_argument("--seed", type=int, help="replaces the recipe's seed")
+
+
+def _run_arguments(sub: argparse.ArgumentParser, threads: int | None, which: str) -> None:
+    sub.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
+    told = f"of torch; default {which}"
+    sub.add_argument("--threads", type=int, default=threads, metavar="N", help=told)
 
 
 def _recipe(arguments: argparse.Namespace) -> Any:
