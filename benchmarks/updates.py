@@ -56,7 +56,8 @@ from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.tasks.texts import CW10, TEXTS
 
 OBS, ACT, BATCH = 39, 4, 256
-ROUNDS, SECONDS = 3, 2.0
+EFFORT = {"rounds": 3, "seconds": 2.0}  # of one figure
+QUICK = {"rounds": 1, "seconds": 0.4}
 STRETCH = 50  # updates from one collected batch to the next, as recipes have it
 
 
@@ -87,7 +88,7 @@ def learner(
 ) -> SACLearner:
     """A learner at the beginning of its first task, its buffer filled."""
     torch.manual_seed(seed)
-    texts = [TEXTS[task] for task in CW10]
+    texts = [TEXTS[CW10[0]]]
     method = Method(
         encoder=SBERT().prepare(texts),
         dictionary=SparseCoding(lmbda=lmbda),
@@ -158,14 +159,14 @@ def torchrl_update() -> Callable[[], object]:
     return update
 
 
-def rates(
-    ways: dict[str, Callable[[], object]], seconds: float, each: int = STRETCH
+def measure(
+    ways: dict[str, Callable[[], object]], seconds: float, rounds: int, each: int = STRETCH
 ) -> dict[str, float]:
     """What is done per second of CPU time, `each` per call: the best of rounds in turns."""
     best = dict.fromkeys(ways, 0.0)
     for work in ways.values():
         work()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, work in ways.items():
             count, started = 0, time.process_time()
             while (spent := time.process_time() - started) < seconds:
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seconds = 0.4 if options.quick else SECONDS
+    rates = partial(measure, **(QUICK if options.quick else EFFORT))
     out: dict[str, object] = {"machine": machine()}
 
     made = {
@@ -209,10 +210,9 @@ def main() -> None:
         for e, p in (("dense", "float32"), ("compact", "float32"), ("compact", "bfloat16")):
             made[f"{e} {p} compiled"] = learner(e, p, compiled=True)
     updates = rates(
-        {name: update_of(m) for name, m in made.items()} | {"TorchRL SACLoss": torchrl_update()},
-        seconds,
+        {name: update_of(m) for name, m in made.items()} | {"TorchRL SACLoss": torchrl_update()}
     )
-    actions = rates({name: acting(m) for name, m in made.items()}, seconds / 4, each=1)
+    actions = rates({name: acting(m) for name, m in made.items()}, each=1)
     print(f"\n{neurons(made['dense float32']):.0f} of 1024 neurons per layer")
     print(f"{'':26}{'updates/s':>10}{'x dense':>9}{'actions/s':>11}")
     for name, rate in updates.items():
@@ -225,13 +225,13 @@ def main() -> None:
     print(f"\n{'lambda':>8}{'neurons':>9}{'updates/s':>11}   (compact float32)")
     for lmbda in (1e-2,) if options.quick else (1e-1, 3e-2, 1e-2, 1e-3):
         one = learner(lmbda=lmbda)
-        rate = rates({"": update_of(one)}, seconds)[""]
+        rate = rates({"": update_of(one)})[""]
         print(f"{lmbda:8g}{neurons(one):9.0f}{rate:11.1f}")
         out["lambda"].append({"lmbda": lmbda, "neurons": neurons(one), "updates_per_s": rate})
     print(f"\n{'width':>8}{'neurons':>9}{'updates/s':>11}   (compact float32)")
     widths = (1024, 4096) if options.quick else (256, 512, 1024, 2048, 4096)
     same = {width: learner(width=width, top=190) for width in widths}
-    found = rates({str(width): update_of(one) for width, one in same.items()}, seconds)
+    found = rates({str(width): update_of(one) for width, one in same.items()})
     for width, one in same.items():
         rate = found[str(width)]
         print(f"{width:8d}{neurons(one):9.0f}{rate:11.1f}")
@@ -239,7 +239,7 @@ def main() -> None:
     out["stacked"] = []
     print(f"\n{'seeds':>8}{'updates/s of all':>18}   (compact bfloat16, stacked)")
     for seeds in (1, 2) if options.quick else (1, 2, 4, 8):
-        rate = rates({"": stacked(seeds, "bfloat16")}, seconds, STRETCH * seeds)[""]
+        rate = rates({"": stacked(seeds, "bfloat16")}, each=STRETCH * seeds)[""]
         print(f"{seeds:8d}{rate:18.1f}")
         out["stacked"].append({"seeds": seeds, "updates_per_s": rate})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
