@@ -49,9 +49,10 @@ class SAC:
             the device has such products (an x86 processor: with AMX), and float32 where it has
             not.  Weights, sums and losses stay float32 either way.
         compile: whether `torch.compile` makes code of its own for SAC's losses while weights are in
-            training: updates are faster, but every size of sub-network that a run meets (widths
-            are rounded up to multiples of 64) first costs up to a minute, so it is for long tasks.
-            Takes a C++ compiler, on a GPU Triton; without, training goes on uncompiled.
+            training: with bfloat16 products updates are faster, but every size of sub-network that
+            a run meets (widths are rounded up to multiples of 64) first costs up to a minute, so it
+            is for long tasks.  Takes a C++ compiler, on a GPU Triton; without, training goes on
+            uncompiled.
     """
 
     critic: CriticSpec = CriticSpec()
