@@ -6,7 +6,7 @@ The paper's sizes (see `updates.py`).  Printed is the largest difference over al
 and critics, as a share of the weight's norm, after so many updates: between compact and dense, and
 between two compact runs of which one began with one weight of the critics off by its last bit.
 Where these are alike, it is rounding and not the way of computing that tells the runs apart.
-Two learning rates: the paper's, and one at which rounding does not grow.
+Two learning rates: the paper's, and one at which rounding grows slowly.
 """
 
 from __future__ import annotations

@@ -158,9 +158,7 @@ def test_where_compiling_fails_training_goes_on_uncompiled_after_one_warning(mon
     assert_same(work(changes, 0), made)
 
 
-def test_nothing_piles_up_from_stretch_to_stretch(monkeypatch):
-    by_backend("eager", monkeypatch)
-
+def test_nothing_piles_up_from_stretch_to_stretch():
     def kept(updates: int) -> int:
         for _ in range(updates):
             with compiled.loss_functions(settings, "theta"):
