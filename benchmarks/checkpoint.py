@@ -50,6 +50,7 @@ def transitions(n: int) -> TensorDict:
         "observation": torch.randn(n, 39),
         "reward": torch.randn(n, 1),
         "terminated": torch.zeros(n, 1, dtype=torch.bool),
+        "done": torch.zeros(n, 1, dtype=torch.bool),
     }
     data = {"observation": torch.randn(n, 39), "action": torch.rand(n, 4) * 2 - 1}
     return TensorDict({**data, "next": TensorDict(following, [n])}, [n])

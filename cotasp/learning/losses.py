@@ -22,17 +22,19 @@ class Batch(NamedTuple):
     """Transitions, one per row; of several learners, [learners, B, *].
 
     Args:
-        observation, next_observation: [B, observation_dim].
+        observation: [B, observation_dim].
         action: [B, action_dim] in [-1, 1].
-        reward: [B].
-        terminated: [B], 1 where the next state is worth nothing; time limits do not count.
+        reward: [B], what the row's steps earned: sum_k gamma^k r_k.
+        next_observation: after the row's last step.
+        discount: [B], what a unit of the next state's value is worth now: gamma^steps, and 0 where
+            the episode terminated; time limits do not count.
     """
 
     observation: Tensor
     action: Tensor
     reward: Tensor
     next_observation: Tensor
-    terminated: Tensor
+    discount: Tensor
 
 
 @torch.no_grad()
@@ -42,12 +44,11 @@ def critic_loss(
     policy: Policy,
     batch: Batch,
     temperature: Tensor,
-    gamma: float,
     noise: Tensor,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sum over critics of the mean squared Bellman error.
 
-    y = r + gamma (1 - terminated) [min_i Q'_i(s', a') - alpha log pi(a'|s')], a' ~ pi(.|s').
+    y = r + discount [min_i Q'_i(s', a') - alpha log pi(a'|s')], a' ~ pi(.|s').
 
     Args:
         temperature: alpha, [*].
@@ -59,7 +60,7 @@ def critic_loss(
     next_action, log_prob = sample_squashed(*policy(batch.next_observation), noise)
     value = targets.values(batch.next_observation, next_action).amin(-2)
     value = value - temperature[..., None] * log_prob
-    target = batch.reward + gamma * (1.0 - batch.terminated) * value
+    target = batch.reward + batch.discount * value
     values, tape = critics.taped(batch.observation, batch.action)
     error = values - target.unsqueeze(-2)
     slope = error * (2.0 / error.shape[-1])

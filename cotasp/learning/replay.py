@@ -14,6 +14,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from cotasp.errors import RunError
 from cotasp.learning.adam import check_shapes
 from cotasp.learning.losses import Batch
+from cotasp.learning.multistep import MultiStep
 from cotasp.learning.rows import Rows
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Replay:
     """TorchRL's replay buffer, holding what the losses need and no more.
 
     Args:
-        settings: capacity, batch size, reward scale.
+        settings: capacity, batch size, steps of returns, discount factor, reward scale.
         problem: sizes, device and seed; of its `steps_per_task` transitions no more are kept.
         task: number of the task, which varies the sampling.
     """
@@ -40,6 +41,7 @@ class Replay:
         self.added = 0  # transitions, those since overwritten included
         self.batch_size = settings.batch_size
         self.reward_scale = settings.reward_scale
+        self.multi_step = MultiStep(settings.n_step, settings.gamma)
         self.generator = torch.Generator().manual_seed(problem.seed * 10_007 + task)
         self.buffer = TensorDictReplayBuffer(
             storage=LazyTensorStorage(self.capacity, device=problem.device),
@@ -55,16 +57,26 @@ class Replay:
         return self.capacity * (4 * sum(math.prod(shape) for shape in self.row.values()) + 8)
 
     def extend(self, data: TensorDictBase) -> None:
-        """Adds transitions [n] as a collector gives them."""
+        """Adds the rows that transitions [n] complete, as a collector gives them.
+
+        Where it does not tell by `is_init` which of them begin an episode, those after `done` do.
+        """
         following = data["next"]
-        columns = {
-            "observation": data["observation"],
-            "action": data["action"],
-            "reward": following["reward"].squeeze(-1) * self.reward_scale,
-            "next_observation": following["observation"],
-            "terminated": following["terminated"].squeeze(-1).float(),
-        }
-        self._append(TensorDict(columns, batch_size=data.batch_size))
+        done = following["done"].squeeze(-1)
+        begins = data.get("is_init", None)
+        rows = self.multi_step(
+            {
+                "observation": data["observation"],
+                "action": data["action"],
+                "reward": following["reward"].squeeze(-1) * self.reward_scale,
+                "next_observation": following["observation"],
+                "terminated": following["terminated"].squeeze(-1),
+                "done": done,
+                "is_init": torch.zeros_like(done) if begins is None else begins.squeeze(-1),
+            }
+        )
+        if len(rows["reward"]):
+            self._append(TensorDict(rows, batch_size=[len(rows["reward"])]))
 
     def _append(self, rows: TensorDictBase) -> None:
         self.buffer.extend(rows)
@@ -81,11 +93,16 @@ class Replay:
         return [Batch(*parts) for parts in zip(*columns)]
 
     def state_dict(self) -> dict[str, Any]:
-        """The transitions as `Rows`, and the generator that samples them."""
+        """The transitions as `Rows`, those that wait for more steps, and the generator that samples."""
         held = Rows(
             f"task_{self.task + 1:02d}", self.added - len(self), self.added, self._transitions
         )
-        return {"task": self.task, "generator": self.generator.get_state(), "transitions": held}
+        return {
+            "task": self.task,
+            "generator": self.generator.get_state(),
+            "transitions": held,
+            "pending": self.multi_step.pending,
+        }
 
     def _transitions(self, first: int, last: int) -> dict[str, Tensor]:
         places = torch.arange(first, last) % self.capacity
@@ -112,6 +129,7 @@ class Replay:
             self._read(rows, rows.start, begins_round)
             self._read(rows, begins_round, rows.stop)
         self.added = rows.stop
+        self.multi_step.pending = {k: v.clone() for k, v in state["pending"].items()}
         self.generator.set_state(state["generator"])
 
     def _read(self, rows: Rows, first: int, last: int) -> None:

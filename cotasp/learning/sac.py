@@ -11,7 +11,7 @@ from cotasp.modules.specs import CriticSpec
 if TYPE_CHECKING:
     from cotasp.learning.agent import Learner, Method, Problem
 
-_AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size")
+_AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size", "n_step")
 _AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_step")
 _POSITIVE = ("learning_rate", "code_learning_rate", "initial_temperature", "reward_scale")
 
@@ -62,6 +62,7 @@ class SAC:
     batch_size: int = 256
     buffer_size: int = 1_000_000
     updates_per_step: float = 1.0
+    n_step: int = 1
     gamma: float = 0.99
     tau: float = 0.005
     target_entropy: float | None = None

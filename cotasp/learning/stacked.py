@@ -108,7 +108,6 @@ class Stack:
             self._policy(self.mask),
             batch,
             temperature,
-            self.settings.gamma,
             noise[0],
         )
         self.critics.step(gradients)

@@ -64,7 +64,6 @@ class Values:
             policy,
             batch,
             self.temperature,
-            self.settings.gamma,
             noise,
         )
         self.critic_optimiser.step(gradients)

@@ -63,6 +63,7 @@ def transitions(n: int, seed: int) -> TensorDict:
         "reward": normal(n, 1),
         "terminated": torch.rand(n, 1, generator=generator) < 0.1,
     }
+    following["done"] = following["terminated"]
     return TensorDict(
         {
             "observation": normal(n, OBS),

@@ -35,7 +35,7 @@ def setting(monkeypatch):
         action=torch.rand(B, ACT) * 1.8 - 0.9,
         reward=torch.randn(B),
         next_observation=torch.randn(B, OBS),
-        terminated=(torch.rand(B) < 0.3).float(),
+        discount=GAMMA * (torch.rand(B) >= 0.3),
     )
     noise = torch.randn(2, B, ACT)
     monkeypatch.setattr(
@@ -58,7 +58,7 @@ def setting(monkeypatch):
         for key in theirs.keys(True, True):
             name = ".".join(key)
             theirs.get(key).data.copy_(torch.stack([o[name] for o in ours]))
-    done = batch.terminated.bool()[:, None]
+    done = (batch.discount == 0)[:, None]
     data = TensorDict(
         {
             "observation": batch.observation,
@@ -87,7 +87,7 @@ def test_agrees_with_torchrl(setting):
     drawn[0] = 0
     expected, _ = loss.qvalue_v2_loss(data)
     ours, gradients = critic_loss(
-        critics.ensemble(), targets.ensemble(), masked, batch, temperature, GAMMA, noise[0]
+        critics.ensemble(), targets.ensemble(), masked, batch, temperature, noise[0]
     )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     expected.sum().backward()
