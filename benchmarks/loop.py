@@ -36,7 +36,7 @@ HORIZON = 200
 RECIPE = """
 stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}
 actor: {{std: exp, log_std_range: [-5, 2], squash_mean: false}}
-agent: {{updates_per_step: 0, warmup_steps: 0}}
+agent: {{updates_per_transition: 0, warmup_steps: 0}}
 """
 WHOLE = """
 stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}

@@ -102,7 +102,7 @@ def learner(
         compile=compiled,
         learning_rate=rate,
         warmup_steps=0,
-        updates_per_step=0,
+        updates_per_transition=0,
     )
     problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, seed=seed, device=device)
     made = SACLearner(settings, problem, method)

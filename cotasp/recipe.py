@@ -73,7 +73,7 @@ class Recipe:
         seed: of networks, environments and sampling.
         stream: the tasks, in order.
         steps_per_task: environment steps per task.
-        frames_per_batch: environment steps collected between updates.
+        frames_per_batch: environment steps collected between two rounds of updates.
         encoder: text to embedding.
         dictionary: embedding to codes, and what a task's end does to the atoms.
         mask: code to sub-network.
@@ -92,7 +92,7 @@ class Recipe:
     seed: int = 0
     stream: Stream = Point()
     steps_per_task: int = 1_000_000
-    frames_per_batch: int = 50
+    frames_per_batch: int = 40
     encoder: Encoder = SBERT()
     dictionary: SparseCoding = SparseCoding()
     mask: MaskPolicy = Step()
@@ -112,6 +112,12 @@ class Recipe:
         if self.frames_per_batch > 10**5:  # they are held in memory, one by one
             raise RecipeError(
                 f"frames_per_batch: expected at most 1e5, got {self.frames_per_batch}"
+            )
+        repeat = self.stream.action_repeat
+        if self.frames_per_batch % repeat:
+            raise RecipeError(
+                f"frames_per_batch: expected a multiple of stream.action_repeat ({repeat}), "
+                f"got {self.frames_per_batch}"
             )
         if not 0 <= self.seed < 2**31:
             raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")

@@ -28,7 +28,14 @@ FREE = (
     "faults",
 )
 BOUND = ("agent.name", "agent.critic", "agent.buffer_size")  # in spite of `FREE`
-_WORLD = ("environment", "simulator", "reward_version", "horizon", "success_return")
+_WORLD = (
+    "environment",
+    "simulator",
+    "reward_version",
+    "horizon",
+    "action_repeat",
+    "success_return",
+)
 
 
 def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:

@@ -27,6 +27,7 @@ class Collection:
         env: of the task; closed by `close`.
         policy: `observation` to `action`.
         task: its name, for messages.
+        action_repeat: environment steps of one transition.
         faults: what to do when the environment raises an error or returns a number that is not
             finite: `"stop"` raises, `"skip"` drops the step and begins a new episode.
     """
@@ -36,18 +37,22 @@ class Collection:
         env: EnvBase,
         policy: TensorDictModuleBase,
         task: str,
+        action_repeat: int = 1,
         faults: Literal["stop", "skip"] = "stop",
     ) -> None:
         self.env = env
         self.policy = policy
         self.task = task
+        self.action_repeat = action_repeat
         self.on_fault = faults
         self.steps = 0
         self.faults = 0
         self._now: TensorDictBase | None = None  # what the next action answers to
 
     def collect(self, steps: int) -> TensorDictBase:
-        """The next transitions, [steps].
+        """The transitions of the next steps, [steps / action_repeat].
+
+        `is_init` tells which of them begin an episode.
 
         Raises:
             RunError: a fault of the environment, or too many of them.
@@ -56,11 +61,11 @@ class Collection:
         with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
             if self._now is None:
                 self._now = self._begin()
-            while len(frames) < steps:
+            while len(frames) * self.action_repeat < steps:
                 frame = self._step(self._now)
                 if frame is not None:
                     frames.append(frame)
-                    self.steps += 1
+                    self.steps += self.action_repeat
         return torch.stack(frames, -1)
 
     def _begin(self) -> TensorDictBase:
@@ -69,7 +74,7 @@ class Collection:
             try:
                 now = self.env.reset()
                 _check(now, "reset")
-                return now
+                return now.set("is_init", torch.ones_like(now["done"]))
             except Exception as error:
                 self._fault(error)
 
@@ -84,7 +89,7 @@ class Collection:
             self._fault(error)
             self._now = self._begin()
             return None
-        self._now = following
+        self._now = following.set("is_init", frame["next", "done"])
         return frame
 
     def _fault(self, error: Exception) -> None:

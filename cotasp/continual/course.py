@@ -99,7 +99,8 @@ class Course:
     def _collection(self) -> Collection:
         task = self.tasks[self.finished]
         env = task.make_env(seed=derive_seed(self.recipe.seed, "training", self.finished))
-        return Collection(env, self.learner.behaviour(), task.name, self.recipe.faults)
+        behaviour = self.learner.behaviour()
+        return Collection(env, behaviour, task.name, task.action_repeat, self.recipe.faults)
 
     def end_task(self) -> None:
         """Finishes the task in training."""

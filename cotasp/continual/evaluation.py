@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
@@ -68,25 +69,27 @@ class Evaluator:
             data = env.rollout(
                 _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
             )["next"]
-        return self._score(data, self.tasks[task].name)
+        return self._score(data, self.tasks[task])
 
-    def _score(self, data, name: str) -> Score:
+    def _score(self, data: TensorDictBase, task: Task) -> Score:
         done = data["done"].squeeze(-1)  # [episodes, steps]
         alive = (done.cumsum(-1) - done.long()) == 0  # up to and with an episode's last step
         observed = data.get("observation", None)
         if observed is not None and not torch.isfinite(observed[alive]).all():
-            raise RunError(f"evaluation of task {name!r}: an observation is not finite")
+            raise RunError(f"evaluation of task {task.name!r}: an observation is not finite")
         reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
         if not torch.isfinite(reward).all():
-            raise RunError(f"evaluation of task {name!r}: a reward is not finite")
-        success = data["success"].squeeze(-1) & alive
+            raise RunError(f"evaluation of task {task.name!r}: a reward is not finite")
+        success = data["success"].squeeze(-1)
         if self.settings.success == "last":
             last = alive.sum(-1, keepdim=True) - 1
             success = success.gather(-1, last)
+        else:  # of all steps that an action was held for
+            success = data.get("succeeded", data["success"]).squeeze(-1) & alive
         return Score(
             success=float(success.any(-1).double().mean()),  # 9 of 10 are 0.9, not a little less
             episode_return=float(reward.sum(-1).mean()),
-            episode_length=float(alive.sum(-1).float().mean()),
+            episode_length=float(alive.sum(-1).float().mean()) * task.action_repeat,
         )
 
     def close(self) -> None:

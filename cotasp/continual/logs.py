@@ -81,6 +81,7 @@ class Logs:
         ]
         self.bar = progress_bar(recipe.steps_per_task * n_tasks, shown=progress, done=done)
         self.last = time.time(), 0
+        self.done = done
         self.n_tasks = n_tasks
         self.offset = 0
         self.success: dict[str, float] = {}
@@ -100,8 +101,10 @@ class Logs:
 
     def step(self, steps: int, data: TensorDictBase, losses: dict[str, Any]) -> None:
         """Notes one collected batch; logs a value of each curve now and then."""
-        self.bar.update(data.numel())
-        if losses and steps % EVERY < data.numel():
+        taken = self.offset + steps - self.done
+        self.done += taken
+        self.bar.update(taken)
+        if losses and steps % EVERY < taken:
             values = {name: float(value) for name, value in losses.items()}
             values["reward"] = float(data["next", "reward"].mean())
             at = self.offset + steps

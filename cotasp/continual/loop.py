@@ -66,6 +66,8 @@ def make_learner(
         observation_dim=sizes[0],
         action_dim=sizes[1],
         steps_per_task=recipe.steps_per_task,
+        horizon=recipe.stream.horizon,
+        action_repeat=tasks[0].action_repeat,
         seed=recipe.seed,
         device=recipe.device,
         learners=1 if together is None else together.learners,

@@ -27,6 +27,7 @@ COMPARABLE = (
     "environment",
     "reward_version",
     "horizon",
+    "action_repeat",
     "success_return",
     "steps_per_task",
     "evaluate_every",

@@ -1,8 +1,10 @@
-"""Acting: one policy, or a random one of several, without the overhead of a distribution."""
+"""Acting: a policy, and the behaviour that collects a task's data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,25 +14,67 @@ Heads = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 
 
 class ActingPolicy(nn.Module):
-    """Chooses actions in [-1, 1] by whatever it was last told to act by.
+    """A policy's actions in [-1, 1].
 
     TorchRL's exploration type decides between tanh(loc) and a sample.  Observations come from
     and actions go to the environment's device, where the noise is drawn too.
 
     Args:
+        heads: the policy.
+        device: where it is.
+    """
+
+    def __init__(self, heads: Heads, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.device = device
+        self.__dict__["heads"] = heads  # no submodule: nobody is to copy or to move it
+
+    @torch.no_grad()
+    def forward(self, observation: Tensor) -> Tensor:
+        """Actions [*, action_dim] of observations [*, n]."""
+        loc, scale = self.heads(observation.to(self.device))
+        loc, scale = loc.to(observation.device), scale.to(observation.device)
+        if exploration_type() is ExplorationType.RANDOM:
+            loc = loc + scale * torch.randn_like(loc)
+        return torch.tanh(loc)
+
+
+class Behaviour(nn.Module):
+    """Actions that explore: at random, by one of several policies, or by the one in training.
+
+    Random actions are held for a number of steps drawn from a geometric distribution: held ones
+    carry an arm somewhere, white ones shake it on the spot (as in temporally extended
+    exploration, arXiv 2006.01782).  The policies' noise may be correlated from one step to the
+    next, eps_t = c eps_{t-1} + sqrt(1 - c^2) N(0, 1), whose share in an action's variance is that
+    of white noise (as in arXiv 2203.15720, coloured noise).
+
+    Args:
         action_dim: size of an action.
+        hold: transitions for which a random action is held on average, at least 1.
+        correlation: c, in [0, 1).
         device: where the policies are.
     """
 
-    def __init__(self, action_dim: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        action_dim: int,
+        hold: float = 1.0,
+        correlation: float = 0.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
         super().__init__()
         self.action_dim = action_dim
+        self.hold = hold
+        self.correlation = correlation
         self.device = device
         # not submodules: a collector must neither copy nor move what the learner trains
         self.__dict__["heads"] = ()
+        self.chosen = 0  # of the policies, for the episode under way
+        self.held: Tensor | None = None  # the random action
+        self.noise: Tensor | None = None
 
     def act_by(self, *heads: Heads) -> None:
-        """Acts by the given policies; among several, one is drawn at every step."""
+        """Acts by the given policies; among several, one is drawn for every episode."""
         self.__dict__["heads"] = heads
 
     def act_uniformly(self) -> None:
@@ -38,15 +82,44 @@ class ActingPolicy(nn.Module):
         self.act_by()
 
     @torch.no_grad()
-    def forward(self, observation: Tensor) -> Tensor:
-        """Actions [*, action_dim] of observations [*, n]."""
-        heads = self.heads
+    def forward(self, observation: Tensor, is_init: Tensor) -> Tensor:
+        """Actions [*, action_dim] of observations [*, n].
+
+        Args:
+            observation: where the environment is.
+            is_init: bool [*, 1], whether an episode begins.
+        """
+        begins, heads = bool(is_init.any()), self.heads
         if not heads:
-            shape = (*observation.shape[:-1], self.action_dim)
-            return torch.rand(shape, device=observation.device) * 2.0 - 1.0
-        chosen = heads[0] if len(heads) == 1 else heads[int(torch.randint(len(heads), ()))]
-        loc, scale = chosen(observation.to(self.device))
+            if self.held is None or begins or self.hold * float(torch.rand(())) < 1.0:
+                shape = (*observation.shape[:-1], self.action_dim)
+                self.held = torch.rand(shape, device=observation.device) * 2.0 - 1.0
+            return self.held
+        if len(heads) == 1:
+            self.chosen = 0
+        elif begins or self.chosen >= len(heads):
+            self.chosen = int(torch.randint(len(heads), ()))
+        loc, scale = heads[self.chosen](observation.to(self.device))
         loc, scale = loc.to(observation.device), scale.to(observation.device)
         if exploration_type() is ExplorationType.RANDOM:
-            loc = loc + scale * torch.randn_like(loc)
+            loc = loc + scale * self._next_noise(loc, begins)
         return torch.tanh(loc)
+
+    def _next_noise(self, like: Tensor, begins: bool) -> Tensor:
+        noise = torch.randn_like(like)
+        if self.correlation:
+            if self.noise is not None and not begins:
+                c = self.correlation
+                noise = c * self.noise + math.sqrt(1.0 - c * c) * noise
+            self.noise = noise
+        return noise
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
+        """What the next action depends on besides the policies."""
+        return {"chosen": self.chosen, "held": self.held, "noise": self.noise}
+
+    def load_state_dict(self, state: Mapping[str, Any], *_: Any, **__: Any) -> None:  # type: ignore[override]
+        """Restores what `state_dict` returned."""
+        self.chosen = int(state["chosen"])
+        self.held = None if state["held"] is None else state["held"].clone()
+        self.noise = None if state["noise"] is None else state["noise"].clone()

@@ -41,6 +41,8 @@ class Problem:
         texts: of the tasks, in order.
         observation_dim, action_dim: shared by all tasks; actions lie in [-1, 1].
         steps_per_task: environment steps per task.
+        horizon: environment steps per episode; None: unknown, or not the same for all.
+        action_repeat: environment steps per transition.
         seed: of everything the learner draws outside torch's global random state.
         device: of networks and buffer.
         learners: of this process for which there must be memory, this one included.
@@ -50,6 +52,8 @@ class Problem:
     observation_dim: int
     action_dim: int
     steps_per_task: int
+    horizon: int | None = None
+    action_repeat: int = 1
     seed: int = 0
     device: str = "cpu"
     learners: int = 1
@@ -68,6 +72,8 @@ class Learner(Protocol):
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         """Takes newly collected transitions [frames] and updates; returns scalars to log.
+
+        `is_init` tells where an episode begins; without it one begins after each `done`.
 
         Raises:
             RunError: a loss or a parameter is not finite.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cotasp.errors import ConvergenceWarning, RecipeError, RunError
+from cotasp.learning.multistep import discount_factor
 from cotasp.modules.subnetwork import active_units
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
+    from cotasp.learning.sac import SAC
     from cotasp.modules.tensordict import LayerMasks
     from cotasp.prompting.prompter import Prompter
 
@@ -27,6 +30,32 @@ def check_warmup(warmup_steps: int, steps_per_task: int) -> None:
             f"recipe.agent.warmup_steps: expected fewer than the {steps_per_task} steps_per_task, "
             f"got {warmup_steps}: nothing would be learned; warm up less or train longer"
         )
+
+
+def check_episode(settings: SAC, problem: Problem) -> None:
+    """Sees that returns and discount fit an episode's length.
+
+    Raises:
+        RecipeError: returns of more steps than an episode has.
+    """
+    if problem.horizon is None:
+        return
+    transitions = problem.horizon // problem.action_repeat
+    if settings.n_step > transitions:
+        raise RecipeError(
+            f"recipe.agent.n_step: expected at most the {transitions} actions of an episode "
+            f"({problem.horizon} steps, each action held for {problem.action_repeat}), "
+            f"got {settings.n_step}; 3 to 10 is usual"
+        )
+    gamma = settings.gamma
+    if gamma is None or transitions / 20 <= 1 / max(1 - gamma, 1e-9) <= transitions:
+        return
+    warnings.warn(
+        f"recipe.agent.gamma: {gamma:g} looks {1 / max(1 - gamma, 1e-9):,.0f} actions ahead, where "
+        f"an episode has {transitions}; leave it out to have it fitted, or choose about "
+        f"{discount_factor(replace(settings, gamma=None), problem):g}",
+        stacklevel=2,
+    )
 
 
 def check_sub_network(mask: Tensor, hidden: Sequence[int], problem: Problem, task: int) -> None:

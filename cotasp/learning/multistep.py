@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from cotasp.learning.agent import Problem
+    from cotasp.learning.sac import SAC
+
 _EVERY = ("observation", "action", "reward", "next_observation", "terminated", "done", "is_init")
+
+
+def discount_factor(settings: SAC, problem: Problem) -> float:
+    """gamma, per transition: the settings', or what fits the length of the problem's episodes.
+
+    1 - 2 / transitions, in [0.95, 0.995]: rewards half an episode away count a third, as in
+    TD-MPC2's rule (arXiv 2310.16828), which has 5 for 2.  0.99 where the length is unknown.
+    """
+    if settings.gamma is not None:
+        return settings.gamma
+    if problem.horizon is None:
+        return 0.99
+    return min(max(1.0 - 2.0 * problem.action_repeat / problem.horizon, 0.95), 0.995)
 
 
 class MultiStep:
@@ -18,8 +36,8 @@ class MultiStep:
         reward = sum_{k<m} gamma^k r_k,  discount = gamma^m, or 0 where the episode terminated,
 
     so that its target is reward + discount * V(observation after the m-th).  At a time limit
-    the value of the last observation counts.  A row is returned as soon as its steps are known; what
-    waits is `pending`, which belongs in a checkpoint.
+    the value of the last observation counts.  A row is returned as soon as its steps are known;
+    what waits is `pending`, which belongs in a checkpoint.
 
     Args:
         n: steps, at least 1.
@@ -36,8 +54,8 @@ class MultiStep:
 
         Args:
             steps: `observation`, `action`, `next_observation` [n, *], `reward` [n], and bool [n]
-                `terminated`, `done` and `is_init`, true where an episode begins: there the one before
-                ends, even if it was broken off without being `done`.
+                `terminated`, `done` and `is_init`, true where an episode begins: there the one
+                before ends, even if it was broken off without being `done`.
 
         Returns:
             `observation`, `action`, `reward`, `next_observation`, `discount` [rows, *].

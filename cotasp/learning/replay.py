@@ -14,7 +14,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from cotasp.errors import RunError
 from cotasp.learning.adam import check_shapes
 from cotasp.learning.losses import Batch
-from cotasp.learning.multistep import MultiStep
+from cotasp.learning.multistep import MultiStep, discount_factor
 from cotasp.learning.rows import Rows
 
 if TYPE_CHECKING:
@@ -29,19 +29,20 @@ class Replay:
 
     Args:
         settings: capacity, batch size, steps of returns, discount factor, reward scale.
-        problem: sizes, device and seed; of its `steps_per_task` transitions no more are kept.
+        problem: sizes, device and seed; no more are kept than a task has transitions.
         task: number of the task, which varies the sampling.
     """
 
     def __init__(self, settings: SAC, problem: Problem, task: int) -> None:
         self.task = task
-        self.capacity = min(settings.buffer_size, problem.steps_per_task)
+        transitions = problem.steps_per_task // problem.action_repeat
+        self.capacity = min(settings.buffer_size, transitions)
         observation, action = (problem.observation_dim,), (problem.action_dim,)
         self.row = dict(zip(Batch._fields, (observation, action, (), observation, ())))  # shapes
         self.added = 0  # transitions, those since overwritten included
         self.batch_size = settings.batch_size
-        self.reward_scale = settings.reward_scale
-        self.multi_step = MultiStep(settings.n_step, settings.gamma)
+        self.reward_scale = settings.reward_scale / problem.action_repeat
+        self.multi_step = MultiStep(settings.n_step, discount_factor(settings, problem))
         self.generator = torch.Generator().manual_seed(problem.seed * 10_007 + task)
         self.buffer = TensorDictReplayBuffer(
             storage=LazyTensorStorage(self.capacity, device=problem.device),
@@ -93,7 +94,7 @@ class Replay:
         return [Batch(*parts) for parts in zip(*columns)]
 
     def state_dict(self) -> dict[str, Any]:
-        """The transitions as `Rows`, those that wait for more steps, and the generator that samples."""
+        """Rows, transitions that wait for more steps, and the generator that samples."""
         held = Rows(
             f"task_{self.task + 1:02d}", self.added - len(self), self.added, self._transitions
         )

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from cotasp.learning.agent import Learner, Method, Problem
 
 _AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size", "n_step")
-_AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_step")
-_POSITIVE = ("learning_rate", "code_learning_rate", "initial_temperature", "reward_scale")
+_AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_transition")
+_POSITIVE = (
+    "learning_rate",
+    "code_learning_rate",
+    "initial_temperature",
+    "reward_scale",
+    "final_learning_rate",
+)
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,26 @@ class SAC:
         batch_size: transitions per update.
         buffer_size: transitions kept, of the task in training only; memory is taken for no more
             than the task has steps.
-        updates_per_step: updates per environment step.
-        gamma: discount factor.
+        updates_per_transition: updates per transition, that is, per action: an environment step
+            unless the stream repeats actions.
+        n_step: transitions whose rewards a return holds before it goes on with a value.
+        gamma: discount factor per transition; None: fitted to the length of an episode, 1 - 2 / its
+            transitions, in [0.95, 0.995], or 0.99 where that is unknown.
         tau: rate at which the target critics follow.
         target_entropy: of the policy; None: -action_dim / 2.
         initial_temperature: alpha at the beginning of a task; it is learned from there.
-        reward_scale: multiplies rewards in training.
+        reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
+        actor_average: decay per update of a running average of the actor's weights, which is what
+            is evaluated and what a finished task keeps; 0: the weights themselves.
+        final_learning_rate: what is left of the learning rate at a task's end, a factor; it is taken
+            down to it linearly over the task's second half.
         theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
         warmup_steps: steps of each task that only collect data.
         warmup: how they act after the first task (which acts uniformly at random):
-            `"earlier_prompts"`: by the policy of a random finished task, redrawn at every step;
+            `"earlier_prompts"`: by the policy of a random finished task, drawn for every episode;
             `"uniform"`: uniformly at random.
+        warmup_hold: environment steps that a random action is held for, on average.
+        noise_correlation: of the noise in one action and the next, in [0, 1).
         distillation_updates: updates at the beginning of each later task that pull the new
             sub-network to a random policy on the previous task's states.
         execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
@@ -61,17 +76,21 @@ class SAC:
     code_learning_rate: float = 3e-4
     batch_size: int = 256
     buffer_size: int = 1_000_000
-    updates_per_step: float = 1.0
-    n_step: int = 1
-    gamma: float = 0.99
+    updates_per_transition: float = 1.0
+    n_step: int = 3
+    gamma: float | None = None
     tau: float = 0.005
     target_entropy: float | None = None
     initial_temperature: float = 2.718281828459045
-    reward_scale: float = 0.005
+    reward_scale: float = 0.1
+    actor_average: float = 0.0
+    final_learning_rate: float = 1.0
     theta_updates: int = 990
     code_updates: int = 10
     warmup_steps: int = 10_000
     warmup: Literal["earlier_prompts", "uniform"] = "earlier_prompts"
+    warmup_hold: float = 8.0
+    noise_correlation: float = 0.0
     distillation_updates: int = 20_000
     execution: Literal["compact", "dense"] = "compact"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -84,11 +103,20 @@ class SAC:
             (_POSITIVE, lambda v: v > 0, "above 0"),
             (("batch_size",), lambda v: v <= 10**5, "at most 1e5"),
             (("buffer_size",), lambda v: v <= 10**9, "at most 1e9"),
-            (("gamma", "tau"), lambda v: 0 <= v <= 1, "in [0, 1]"),
+            (("gamma", "tau"), lambda v: v is None or 0 <= v <= 1, "in [0, 1]"),
+            (("final_learning_rate",), lambda v: v <= 1, "at most 1"),
+            (("actor_average", "noise_correlation"), lambda v: 0 <= v < 1, "in [0, 1)"),
+            (("warmup_hold",), lambda v: v >= 1, "at least 1"),
         ):
             for name in names:
                 if not ok(getattr(self, name)):
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
+
+        if self.actor_average and not self.updates_per_transition:
+            raise RecipeError(
+                "actor_average: expected 0 with updates_per_transition 0: nothing is updated that "
+                "could be averaged"
+            )
 
     def learner(self, problem: Problem, method: Method) -> Learner:
         from cotasp.learning.memory import check_memory

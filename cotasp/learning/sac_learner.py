@@ -11,11 +11,12 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from cotasp.errors import calling
-from cotasp.learning.acting import ActingPolicy
+from cotasp.learning.acting import ActingPolicy, Behaviour
 from cotasp.learning.adam import Adam
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.allocation import allocation_facts
 from cotasp.learning.checks import (
+    check_episode,
     check_first_masks,
     check_losses,
     check_parameters,
@@ -75,14 +76,21 @@ class SACLearner:
             settings.learning_rate,
             settings.execution == "compact",
             width_multiple(settings),
+            settings.actor_average,
         )
-        self.acting = ActingPolicy(problem.action_dim, self.device)
-        self._behaviour = TensorDictModule(self.acting, ["observation"], ["action"])
+        self.acting = Behaviour(
+            problem.action_dim,
+            max(1.0, settings.warmup_hold / problem.action_repeat),
+            settings.noise_correlation,
+            self.device,
+        )
+        self._behaviour = TensorDictModule(self.acting, ["observation", "is_init"], ["action"])
         self.updater: Updater = update_alone
         self.task = -1
         self.values = Values(settings, problem)
         self.replay: Replay | None = None
         check_warmup(settings.warmup_steps, problem.steps_per_task)
+        check_episode(settings, problem)
         masks = self.prompt_mask(self.embeddings)
         check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
@@ -157,7 +165,7 @@ class SACLearner:
         before, warming_up = self._updates_due(), self.steps < self.settings.warmup_steps
         updates = self.updates
         self.replay.extend(data)
-        self.steps += len(data)
+        self.steps += len(data) * self.problem.action_repeat
         losses = self.update(self._updates_due() - before)
         if warming_up and self.steps >= self.settings.warmup_steps:
             self.begin_acting()
@@ -166,8 +174,10 @@ class SACLearner:
         return losses
 
     def _updates_due(self) -> int:
-        trained = max(0, self.steps - self.settings.warmup_steps)
-        return int(trained * self.settings.updates_per_step)
+        repeat, settings = self.problem.action_repeat, self.settings
+        # no row is complete before n transitions are there
+        first = max(settings.warmup_steps // repeat, settings.n_step - 1)
+        return int(max(0, self.steps // repeat - first) * settings.updates_per_transition)
 
     def update(self, count: int) -> dict[str, Tensor]:
         """Makes updates; returns the losses of the last one.
@@ -196,8 +206,21 @@ class SACLearner:
         cycle = theta + self.settings.code_updates
         within = self.updates % cycle
         self._begin_phase("theta" if within < theta else "code")
+        self._set_learning_rate()
         phase_end = self.updates - within + (theta if within < theta else cycle)
         return min(phase_end, self.updates - self.updates % ANNEAL_EVERY + ANNEAL_EVERY)
+
+    def _set_learning_rate(self) -> None:
+        """Takes the rates down linearly over the second half of the task."""
+        left = min(1.0, 2.0 * (1.0 - self.steps / self.problem.steps_per_task))
+        final = self.settings.final_learning_rate
+        rate = self.settings.learning_rate * (final + (1.0 - final) * left)
+        for optimiser in (
+            self.sub.optimiser,
+            self.values.critic_optimiser,
+            self.values.temperature_optimiser,
+        ):
+            optimiser.learning_rate = rate
 
     def _draws(self, count: int) -> list[Draw]:
         batches = self.replay.batches(count)
@@ -253,6 +276,7 @@ class SACLearner:
 
     def end_task(self) -> dict[str, float]:
         self.sub.write_back()
+        self.sub.keep_average()
         mask = self.final_mask()
         self._check_sub_network(mask)
         self.codes[self.task] = self.code.detach()
@@ -275,11 +299,11 @@ class SACLearner:
             mask = self.final_mask()
         else:
             mask = self.prompt_mask(self.embeddings[task])
-        return extract(self.meta_policy, mask)
+        # the task in training is judged by what it would keep
+        return extract(self.sub.averaged() if self.in_training else self.meta_policy, mask)
 
     def policy(self, task: int) -> TensorDictModule:
-        acting = ActingPolicy(self.problem.action_dim, self.device)
-        acting.act_by(self.sub_network(task))
+        acting = ActingPolicy(self.sub_network(task), self.device)
         return TensorDictModule(acting, ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:

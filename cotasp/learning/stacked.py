@@ -17,6 +17,7 @@ from torch.func import functional_call
 from cotasp.learning.adam import Adam
 from cotasp.learning.compiled import LossFunctions, loss_functions
 from cotasp.learning.losses import Batch, Policy, distillation_loss, temperature_gradient
+from cotasp.learning.subpolicy import average_
 from cotasp.learning.updates import Draw, Losses, losses
 from cotasp.modules.critics import Ensemble
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
@@ -76,6 +77,7 @@ class Stack:
         self.critics = StackedAdam([x.values.critic_optimiser for x in learners])
         self.temperature = StackedAdam([x.values.temperature_optimiser for x in learners])
         self.actor = StackedAdam([x.sub.optimiser for x in learners])
+        self.averages = [stack(same) for same in zip(*(x.sub.average for x in learners))]
         self.targets = [
             stack(same) for same in zip(*(x.values.targets.parameters() for x in learners))
         ]
@@ -136,6 +138,8 @@ class Stack:
             total = total if penalty is None else total + penalty
         gradients = torch.autograd.grad(total, self.actor.parameters)
         self.actor.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
+        decay, steps = self.settings.actor_average, self.actor.adam.steps
+        average_(self.averages, self.actor.parameters, decay, steps)
 
     def _step_code(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         masks = [learner.sub.select(learner.mask()) for learner in self.learners]
@@ -170,6 +174,10 @@ class Stack:
         for i, learner in enumerate(self.learners):
             mine = [target[i] for target in self.targets]
             torch._foreach_copy_(list(learner.values.targets.parameters()), mine)
+            own = learner.sub.average
+            parts = [unpadded(a[i], b.shape) for a, b in zip(self.averages, own)]
+            if own:
+                torch._foreach_copy_(own, parts)
 
 
 class StackedAdam:

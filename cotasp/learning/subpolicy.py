@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,15 +39,22 @@ class SubPolicy:
         multiple: of which the gathered layers' widths are, unless that is more than the layer has,
             by units whose weights are and stay zero.  Every new shape of a product has its price:
             oneDNN keeps code for it, a compiler takes time.
+        average: decay per step of the weights' running average, in [0, 1); 0: there is none.
     """
 
     def __init__(
-        self, policy: MetaPolicy, learning_rate: float, compact: bool, multiple: int = 1
+        self,
+        policy: MetaPolicy,
+        learning_rate: float,
+        compact: bool,
+        multiple: int = 1,
+        average: float = 0.0,
     ) -> None:
         self.policy = policy
         self.learning_rate = learning_rate
         self.compact = compact
         self.multiple = multiple
+        self.decay = average
         self.axes = unit_axes(policy)
         self.network = policy
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
@@ -61,6 +68,10 @@ class SubPolicy:
         self._full_memory = memory
         self._moments: dict[str, dict[str, Tensor]] = {}
         self._steps = 0
+        # in the meta-policy's shapes; empty without averaging
+        self._full_average = {
+            name: weight.clone() for name, weight in self._full_weights().items() if self.decay
+        }
 
     def cut(self, mask: Tensor, full: bool = False) -> None:
         """Makes the sub-network of a mask [sum(hidden)] the one in training.
@@ -88,6 +99,7 @@ class SubPolicy:
             self.mask = None if binary else self.select(mask)
         self._weights = dict(self.network.named_parameters())
         self.fixed = self._gather_fixed(units)
+        self.average = list(self._gather(self._full_average).values())
         self.memory = {
             k: self._gather(tensors) if not whole else tensors
             for k, tensors in self._full_memory.items()
@@ -125,10 +137,25 @@ class SubPolicy:
             for name, gradient in zip(self._weights, gradients)
         )
         self.optimiser.step(list(guarded))
+        average_(self.average, self.optimiser.parameters, self.decay, self.optimiser.steps)
+
+    def averaged(self) -> MetaPolicy:
+        """The meta-policy with averaged weights: itself without averaging; written back first."""
+        if not self._full_average:
+            return self.policy
+        policy = self.policy.with_hidden(self.policy.hidden)
+        policy.load_state_dict(self._full_average)
+        return policy
+
+    def keep_average(self) -> None:
+        """Gives the meta-policy the averaged weights, once written back."""
+        if self._full_average:
+            self.policy.load_state_dict(self._full_average)
 
     def write_back(self) -> None:
         """Copies weights and Adam moments into the meta-policy's shape, and notes its steps."""
         self._steps = self.optimiser.steps
+        self._scatter(self._full_average, dict(zip(self._full_average, self.average)))
         for key, moments in self.optimiser.moments.items():
             full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
             self._scatter(full, dict(zip(self._weights, moments)))
@@ -139,7 +166,13 @@ class SubPolicy:
     def state_dict(self) -> dict[str, Any]:
         """The cut and the optimiser's state, once written back; weights are the meta-policy's."""
         mask, full = self._cut_by
-        return {"mask": mask, "full": full, "steps": self._steps, "moments": self._moments}
+        return {
+            "mask": mask,
+            "full": full,
+            "steps": self._steps,
+            "moments": self._moments,
+            "average": self._full_average,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cuts as `state_dict` found it, from the meta-policy's weights; `begin_task` first.
@@ -152,6 +185,9 @@ class SubPolicy:
         shapes = {name: weight.shape for name, weight in self._full_weights().items()}
         for key, tensors in state["moments"].items():
             check_shapes(f"moments {key}", tensors, shapes)
+        check_shapes("average", state["average"], shapes if self.decay else {})
+        for name, tensor in state["average"].items():
+            self._full_average[name].copy_(tensor)
         self._steps = int(state["steps"])
         self._moments = {
             key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
@@ -194,3 +230,22 @@ class SubPolicy:
             mine = self._gather(inside)
             for name, moment in zip(self._weights, self.optimiser.moments[key]):
                 moment.copy_(mine[name])
+
+
+@torch.no_grad()
+def average_(
+    averages: Sequence[Tensor], weights: Sequence[Tensor], decay: float, steps: int
+) -> None:
+    """Moves running averages towards the weights, in place (Polyak & Juditsky 1992).
+
+    average += (1 - decay) (weights - average), and by 10 / (steps + 10) while that is more, so that
+    the first weights are soon forgotten.
+
+    Args:
+        averages: none, where nothing is averaged.
+        weights: after so many steps.
+        decay: in [0, 1).
+        steps: at least 1.
+    """
+    if averages:
+        torch._foreach_lerp_(averages, weights, max(1.0 - decay, 10.0 / (steps + 10.0)))

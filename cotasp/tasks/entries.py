@@ -75,7 +75,9 @@ def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
 
 
 def named_tasks(
-    tasks: Sequence[tuple[str, str]], builds: Sequence[Callable[..., EnvBase]]
+    tasks: Sequence[tuple[str, str]],
+    builds: Sequence[Callable[..., EnvBase]],
+    action_repeat: int,
 ) -> tuple[Task, ...]:
     """Tasks from (env, text) pairs; from the second visit of an env on, `#2`, `#3` ... is added."""
     visits: dict[str, int] = {}
@@ -83,7 +85,7 @@ def named_tasks(
     for (env, text), build in zip(tasks, builds):
         visits[env] = visits.get(env, 0) + 1
         name = env if visits[env] == 1 else f"{env}#{visits[env]}"
-        named.append(Task(name=name, text=text, env=env, build=build))
+        named.append(Task(name, text, env, build, action_repeat))
     return tuple(named)
 
 

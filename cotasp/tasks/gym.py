@@ -132,6 +132,7 @@ class GymnasiumEnv(SimulatorEnv):
             report `info["success"]`; None: never.
         num_envs: batch size `[num_envs]`, or `[]` for None.
         seed: first seed.
+        action_repeat: steps that an action is held for, see `SimulatorEnv`.
 
     Raises:
         RecipeError: the environment cannot be used; the message names the remedy.
@@ -144,6 +145,7 @@ class GymnasiumEnv(SimulatorEnv):
         success_return: float | None = None,
         num_envs: int | None = None,
         seed: int = 0,
+        action_repeat: int = 1,
     ):
         super().__init__(
             [
@@ -152,4 +154,5 @@ class GymnasiumEnv(SimulatorEnv):
             ],
             batched=num_envs is not None,
             seed=seed,
+            action_repeat=action_repeat,
         )

@@ -76,6 +76,7 @@ class MetaWorldEnv(SimulatorEnv):
         reward_version: `reward_function_version` of Meta-World.
         num_envs: batch size `[num_envs]`, or `[]` for None.
         seed: first seed.
+        action_repeat: steps that an action is held for, see `SimulatorEnv`.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class MetaWorldEnv(SimulatorEnv):
         reward_version: Literal["v1", "v2"] = "v2",
         num_envs: int | None = None,
         seed: int = 0,
+        action_repeat: int = 1,
     ):
         super().__init__(
             [
@@ -93,4 +95,5 @@ class MetaWorldEnv(SimulatorEnv):
             ],
             batched=num_envs is not None,
             seed=seed,
+            action_repeat=action_repeat,
         )

@@ -32,6 +32,8 @@ class PointEnv(EnvBase):
         horizon: steps until an episode is truncated, at least 1.
         num_envs: batch size `[num_envs]`, or `[]` for None.
         seed: first seed.
+        action_repeat: steps that an action is held for; it divides the horizon.  The reward is
+            their sum, all else of the last, but `succeeded`: whether any was a success.
     """
 
     def __init__(
@@ -40,15 +42,19 @@ class PointEnv(EnvBase):
         horizon: int = 30,
         num_envs: int | None = None,
         seed: int = 0,
+        action_repeat: int = 1,
     ):
         super().__init__(device=None, batch_size=[] if num_envs is None else [num_envs])
-        shape, self._horizon = self.batch_size, horizon
+        shape, self._horizon, self.action_repeat = self.batch_size, horizon, action_repeat
 
         def flag() -> Binary:
             return Binary(shape=(*shape, 1), dtype=torch.bool)
 
         self.observation_spec = Composite(
-            observation=Unbounded((*shape, 4), dtype=torch.float32), success=flag(), shape=shape
+            observation=Unbounded((*shape, 4), dtype=torch.float32),
+            success=flag(),
+            succeeded=flag(),
+            shape=shape,
         )
         self.action_spec = Bounded(-1.0, 1.0, (*shape, 2), dtype=torch.float32)
         self.reward_spec = Unbounded((*shape, 1), dtype=torch.float32)
@@ -75,27 +81,34 @@ class PointEnv(EnvBase):
         self._position = torch.where(chosen, start, self._position)
         self._velocity = torch.where(chosen, 0.0, self._velocity)
         self._steps = torch.where(chosen, 0, self._steps)
-        return self._pack(success=torch.zeros_like(chosen), truncated=torch.zeros_like(chosen))
+        return self._pack(*torch.zeros_like(chosen).expand(3, *chosen.shape))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         action = tensordict.get("action").detach().clamp(-1.0, 1.0)
-        velocity = _INERTIA * self._velocity + (1 - _INERTIA) * _SPEED * action
         chosen = tensordict.get("_step", None)
-        if chosen is not None:  # the others stand still
-            velocity = torch.where(chosen.reshape(self._steps.shape), velocity, 0.0)
-        self._velocity = velocity
-        self._position = (self._position + velocity).clamp(-1.0, 1.0)
-        self._steps = self._steps + 1
-        distance = torch.linalg.vector_norm(self._position - self._goal, dim=-1, keepdim=True)
-        packed = self._pack(distance < SUCCESS_RADIUS, self._steps >= self._horizon)
-        packed.set("reward", 1.0 - distance)
+        reward, succeeded = 0.0, False
+        for _ in range(self.action_repeat):
+            velocity = _INERTIA * self._velocity + (1 - _INERTIA) * _SPEED * action
+            if chosen is not None:  # the others stand still
+                velocity = torch.where(chosen.reshape(self._steps.shape), velocity, 0.0)
+            self._velocity = velocity
+            self._position = (self._position + velocity).clamp(-1.0, 1.0)
+            distance = torch.linalg.vector_norm(self._position - self._goal, dim=-1, keepdim=True)
+            success = distance < SUCCESS_RADIUS
+            reward, succeeded = reward + 1.0 - distance, success | succeeded
+        self._steps = self._steps + self.action_repeat
+        packed = self._pack(success, succeeded, self._steps >= self._horizon)
+        packed.set("reward", reward)
         return packed
 
-    def _pack(self, success: torch.Tensor, truncated: torch.Tensor) -> TensorDict:
+    def _pack(
+        self, success: torch.Tensor, succeeded: torch.Tensor, truncated: torch.Tensor
+    ) -> TensorDict:
         return TensorDict(
             {
                 "observation": torch.cat([self._position, self._velocity / _SPEED], -1),
                 "success": success,
+                "succeeded": succeeded,
                 "done": truncated.clone(),
                 "terminated": torch.zeros_like(truncated),
                 "truncated": truncated,

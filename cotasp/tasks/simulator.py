@@ -45,7 +45,7 @@ class Simulator(Protocol):
         """Frees what the simulator holds."""
 
 
-_FLAGS = ("done", "terminated", "truncated", "success")
+_FLAGS = ("done", "terminated", "truncated", "success", "succeeded")
 
 
 class SimulatorEnv(EnvBase):
@@ -62,16 +62,22 @@ class SimulatorEnv(EnvBase):
         simulators: all of one kind.
         batched: batch size `[n]` rather than `[]`.
         seed: first seed.
+        action_repeat: simulator steps that an action is held for, fewer where the episode ends.
+            The reward is their sum, all else is of the last, but `succeeded`: whether any was a
+            success.
 
     Raises:
         ValueError: no simulator, or more than one without a batch.
     """
 
-    def __init__(self, simulators: Sequence[Simulator], batched: bool, seed: int):
+    def __init__(
+        self, simulators: Sequence[Simulator], batched: bool, seed: int, action_repeat: int = 1
+    ):
         if not simulators or (len(simulators) > 1 and not batched):
             raise ValueError(f"batched={batched} does not go with {len(simulators)} simulators")
         super().__init__(device=None, batch_size=[len(simulators)] if batched else [])
         self.simulators = list(simulators)
+        self.action_repeat = action_repeat
         n_obs, n_act = simulators[0].n_obs, simulators[0].n_act
         shape = self.batch_size
         self._obs_shape, self._one_shape = (*shape, n_obs), (*shape, 1)
@@ -86,6 +92,7 @@ class SimulatorEnv(EnvBase):
         self.observation_spec = Composite(
             observation=Unbounded(self._obs_shape, dtype=torch.float32),
             success=flag(),
+            succeeded=flag(),
             shape=shape,
         )
         self.action_spec = Bounded(-1.0, 1.0, (*shape, n_act), dtype=torch.float32)
@@ -120,12 +127,23 @@ class SimulatorEnv(EnvBase):
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
                 self._actions[i].append(actions[i].copy())
-                obs, reward[i], terminated, truncated, success = simulator.step(actions[i])
-                observation[i] = obs
-                flags[:, i, 0] = terminated or truncated, terminated, truncated, success
+                observation[i], reward[i], flags[1:, i, 0] = self._act(simulator, actions[i])
+        flags[0] = flags[1] | flags[2]
         packed = self._pack(observation, flags)
         packed.set("reward", torch.from_numpy(reward).view(self._one_shape))
         return packed
+
+    def _act(
+        self, simulator: Simulator, action: np.ndarray
+    ) -> tuple[np.ndarray, float, tuple[bool, ...]]:
+        """Observation, reward and the flags after `done`, of an action held."""
+        total, succeeded = 0.0, False
+        for _ in range(self.action_repeat):
+            observation, reward, terminated, truncated, success = simulator.step(action)
+            total, succeeded = total + reward, succeeded or success
+            if terminated or truncated:
+                break
+        return observation, total, (terminated, truncated, success, succeeded)
 
     def _chosen(self, tensordict: TensorDictBase | None, key: str) -> list[bool] | None:
         """Which simulators a partial reset or step means; None is all of them."""
@@ -195,7 +213,7 @@ class SimulatorEnv(EnvBase):
         self._observation = self._observation.copy()
         self._observation[i] = simulator.reset()
         for action in self._actions[i]:
-            self._observation[i] = simulator.step(action)[0]
+            self._observation[i] = self._act(simulator, action)[0]
         if not np.array_equal(self._observation[i], np.array(observation, np.float32)):
             raise RunError(
                 f"{type(simulator).__name__}: the episode under way could not be repeated: after "

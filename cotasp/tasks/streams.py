@@ -23,9 +23,11 @@ class Stream(Protocol):
 
     Attributes:
         horizon: steps until an episode is truncated; None: each environment's own limit.
+        action_repeat: environment steps that every action is held for.
     """
 
     horizon: int | None
+    action_repeat: int
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks in order, each under a name of its own; environments are not kept.
@@ -52,10 +54,13 @@ class CW10:
         reward_version: `v2` is 0 to 10 per step.  `v1` is the older reward as Meta-World 3.1.1
             still computes it, up to some thousands; it hardly pays for success in stick-pull-v3
             and window-close-v3.  Success is judged alike with both.
+        action_repeat: environment steps that every action is held for, in training and evaluation;
+            it divides the horizon.  All that counts steps goes on counting environment steps.
     """
 
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
@@ -76,10 +81,12 @@ class CW20:
     Args:
         horizon: as for `cw10`.
         reward_version: as for `cw10`.
+        action_repeat: as for `cw10`.
     """
 
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
@@ -101,11 +108,13 @@ class MetaWorld:
         tasks: `{env, text}`, or the name alone for the shipped text.
         horizon: as for `cw10`.
         reward_version: as for `cw10`; the 50 tasks differ in how well their v1 rewards work.
+        action_repeat: as for `cw10`.
     """
 
     tasks: tuple[str | TaskEntry, ...]
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         entries = checked_entries(self, TaskEntry)
@@ -136,10 +145,13 @@ class Gymnasium:
     Args:
         tasks: `{env, text, success_return}`.
         horizon: steps per episode, at least 1; None keeps each environment's own limit.
+        action_repeat: environment steps that every action is held for; it divides the horizon.
+            Where an episode terminates within them, they count as whole ones.
     """
 
     tasks: tuple[GymEntry, ...]
     horizon: int | None = None
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
@@ -150,25 +162,25 @@ class Gymnasium:
                     f"Gymnasium.tasks[{i}].success_return: expected {solved[entry.env]} as in "
                     f"the first visit of {entry.env}, got {entry.success_return}"
                 )
-        if self.horizon is not None:
-            _check_horizon(self)
+        _check_horizon(self)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks listed; each environment is built once, to see that they fit together."""
         first = self._facts(0)[:2]
         for i, entry in enumerate(self.tasks):
-            sizes = self._facts(i)[:2]
-            if sizes != first:
+            *sizes, horizon = self._facts(i)
+            _check_repeat(self, horizon)
+            if sizes != [*first]:
                 raise RecipeError(
                     f"Gymnasium.tasks[{i}].env: expected {first[0]} observations and {first[1]} "
                     f"actions as in {self.tasks[0].env}, got {sizes[0]} and {sizes[1]} in "
                     f"{entry.env}; list environments of equal shapes"
                 )
         builds = [
-            partial(_gymnasium, entry.env, self.horizon, entry.success_return)
+            partial(_gymnasium, entry.env, self.horizon, entry.success_return, self.action_repeat)
             for entry in self.tasks
         ]
-        return named_tasks([(e.env, e.text) for e in self.tasks], builds)
+        return named_tasks([(e.env, e.text) for e in self.tasks], builds, self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Gymnasium's version, horizons, what counts as success, and tasks."""
@@ -176,6 +188,7 @@ class Gymnasium:
             "stream": "gymnasium",
             "environment": f"gymnasium {version('gymnasium')}",
             "horizon": _one_or_all(self._facts(i)[2] for i in range(len(self.tasks))),
+            "action_repeat": self.action_repeat,
             "success_return": _one_or_all(entry.success_return for entry in self.tasks),
             **task_facts([(entry.env, entry.text) for entry in self.tasks]),
         }
@@ -197,10 +210,12 @@ class Point:
         goals: one task each: right, left, top, bottom, upper-right, lower-left, upper-left,
             lower-right, centre.
         horizon: steps per episode, at least 1; the longest way takes about 12.
+        action_repeat: environment steps that every action is held for; it divides the horizon.
     """
 
     goals: tuple[str, ...] = ("right", "left", "top", "bottom")
     horizon: int = 30
+    action_repeat: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "goals", tuple(self.goals))
@@ -215,8 +230,12 @@ class Point:
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per goal."""
-        builds = [partial(_point, texts.GOALS[goal][:2], self.horizon) for goal in self.goals]
-        return named_tasks([(goal, texts.GOALS[goal][2]) for goal in self.goals], builds)
+        builds = [
+            partial(_point, texts.GOALS[goal][:2], self.horizon, self.action_repeat)
+            for goal in self.goals
+        ]
+        tasks = [(goal, texts.GOALS[goal][2]) for goal in self.goals]
+        return named_tasks(tasks, builds, self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -224,6 +243,7 @@ class Point:
             "stream": "point",
             "environment": "cotasp point 1",  # count up when PointEnv changes
             "horizon": self.horizon,
+            "action_repeat": self.action_repeat,
             **task_facts([(goal, texts.GOALS[goal][2]) for goal in self.goals]),
         }
 
@@ -235,9 +255,23 @@ def _one_or_all(values: Iterable[Any]) -> str:
 
 
 def _check_horizon(stream: Any) -> None:
-    if stream.horizon < 1:
+    if stream.horizon is not None and stream.horizon < 1:
         raise RecipeError(
             f"{type(stream).__name__}.horizon: expected at least 1 step, got {stream.horizon}"
+        )
+    _check_repeat(stream, stream.horizon)
+
+
+def _check_repeat(stream: Any, horizon: int | None) -> None:
+    """Raises RecipeError unless actions that are held that long fill an episode."""
+    name, repeat = type(stream).__name__, stream.action_repeat
+    if repeat < 1:
+        raise RecipeError(f"{name}.action_repeat: expected at least 1, got {repeat}")
+    if horizon is not None and horizon % repeat:
+        fitting = max(n for n in range(1, repeat) if horizon % n == 0)
+        raise RecipeError(
+            f"{name}.action_repeat: expected a divisor of the {horizon} steps of an episode, got "
+            f"{repeat}; use {fitting}, or another horizon"
         )
 
 
@@ -258,8 +292,9 @@ def _metaworld_tasks(
     stream: CW10 | CW20 | MetaWorld, entries: Iterable[TaskEntry]
 ) -> tuple[Task, ...]:
     tasks = _texts(entries)
-    builds = [partial(_metaworld, env, stream.horizon, stream.reward_version) for env, _ in tasks]
-    return named_tasks(tasks, builds)
+    settings = stream.horizon, stream.reward_version, stream.action_repeat
+    builds = [partial(_metaworld, env, *settings) for env, _ in tasks]
+    return named_tasks(tasks, builds, stream.action_repeat)
 
 
 def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str, Any]:
@@ -269,28 +304,36 @@ def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str,
         "simulator": f"mujoco {version('mujoco')}",
         "reward_version": stream.reward_version,
         "horizon": stream.horizon,
+        "action_repeat": stream.action_repeat,
         **task_facts([(task.env, task.text) for task in stream.make_tasks()]),
     }
 
 
 # What a task keeps to build its environment: functions by name, so that tasks can be pickled.
 def _metaworld(
-    env: str, horizon: int, reward_version: Any, num_envs: int | None, seed: int
+    env: str, horizon: int, reward_version: Any, repeat: int, num_envs: int | None, seed: int
 ) -> EnvBase:
     from cotasp.tasks.metaworld import MetaWorldEnv
 
-    return MetaWorldEnv(env, horizon, reward_version, num_envs, seed)
+    return MetaWorldEnv(env, horizon, reward_version, num_envs, seed, repeat)
 
 
 def _gymnasium(
-    env: str, horizon: int | None, success_return: float | None, num_envs: int | None, seed: int
+    env: str,
+    horizon: int | None,
+    success_return: float | None,
+    repeat: int,
+    num_envs: int | None,
+    seed: int,
 ) -> EnvBase:
     from cotasp.tasks.gym import GymnasiumEnv
 
-    return GymnasiumEnv(env, horizon, success_return, num_envs, seed)
+    return GymnasiumEnv(env, horizon, success_return, num_envs, seed, repeat)
 
 
-def _point(goal: tuple[float, float], horizon: int, num_envs: int | None, seed: int) -> EnvBase:
+def _point(
+    goal: tuple[float, float], horizon: int, repeat: int, num_envs: int | None, seed: int
+) -> EnvBase:
     from cotasp.tasks.point import PointEnv
 
-    return PointEnv(goal, horizon, num_envs, seed)
+    return PointEnv(goal, horizon, num_envs, seed, repeat)

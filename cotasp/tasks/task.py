@@ -19,22 +19,25 @@ class Task:
         text: what a text encoder reads.
         env: the environment's own name; within a stream, equal names build equal environments.
         build: `(num_envs, seed) -> EnvBase`.
+        action_repeat: environment steps that the environment holds each action for.
     """
 
     name: str
     text: str
     env: str
     build: Callable[[int | None, int], EnvBase] = field(repr=False, compare=False)
+    action_repeat: int = 1
 
     def make_env(self, num_envs: int | None = None, seed: int = 0) -> EnvBase:
         """A new environment of this task.
 
         Its keys are `observation` float32 [*, n_obs], `action` float32 [*, n_act] in [-1, 1],
         `reward` float32 [*, 1], and the flags `done`, `terminated`, `truncated`, `success`,
-        bool [*, 1].  `success` speaks of the last step alone and is False after a reset; a time
-        limit sets `truncated` and never `terminated`, so its value is to be bootstrapped.
-        Its `state_dict()` brings it back to any step, the random state included: without, a run
-        that is resumed begins a new episode, with a warning.
+        bool [*, 1].  `success` speaks of the last step alone, `succeeded` (if it is there) of all
+        steps that the action was held for; both are False after a reset.  A time limit sets
+        `truncated` and never `terminated`, so its value is to be bootstrapped.  Its
+        `state_dict()` brings it back to any step, the random state included: without, a run that
+        is resumed begins a new episode, with a warning.
 
         Args:
             num_envs: batch size `[num_envs]`; None is a single environment, batch size `[]`.

@@ -104,7 +104,7 @@ def test_compact_equals_dense(mask, protection):
                 mask=MASKS[mask],
                 protection=protection,
                 execution=execution,
-                updates_per_step=2.5,
+                updates_per_transition=2.5,
                 learning_rate=1e-3,
             )
             for task in range(2):
@@ -154,7 +154,7 @@ def test_padding_changes_nothing(mask, protection, monkeypatch):
 def test_one_update_agrees_to_1e_6_in_float32():
     weights = []
     for execution in ("compact", "dense"):
-        made = learner(execution=execution, warmup_steps=0, updates_per_step=0.05)
+        made = learner(execution=execution, warmup_steps=0, updates_per_transition=0.05)
         made.start_task(0)
         made.learn(transitions(20, seed=5))
         assert made.updates == 1
@@ -170,7 +170,7 @@ def test_two_hundred_updates_agree_to_1e_4_in_float32():
     """
     runs = []
     for execution in ("compact", "dense"):
-        made = learner(execution=execution, learning_rate=1e-5, updates_per_step=2.5)
+        made = learner(execution=execution, learning_rate=1e-5, updates_per_transition=2.5)
         made.start_task(0)
         before = [p.detach().clone() for p in made.meta_policy.parameters()]
         for chunk in range(5):
@@ -232,7 +232,7 @@ def test_ewc_holds_old_policies_closer_than_nothing_does():
 
 
 def test_a_soft_mask_follows_the_progress_of_its_task():
-    made = learner(mask=MASKS["sigmoid"], code_updates=0, updates_per_step=5.0)
+    made = learner(mask=MASKS["sigmoid"], code_updates=0, updates_per_transition=5.0)
     made.start_task(0)
     made.learn(transitions(30, seed=0))
     early = made.sub.mask.clone()

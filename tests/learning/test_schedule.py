@@ -8,6 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from tests.learning.problems import ACT, OBS, learner, train, transitions
 
+BEGINS = torch.tensor([True])
 STATES = torch.randn(200, OBS, generator=torch.Generator().manual_seed(5))
 
 
@@ -32,7 +33,7 @@ def test_weights_then_codes_in_alternation():
 
 @pytest.mark.parametrize(("rate", "expected"), [(1.0, 30), (0.5, 15), (2.0, 60), (0.0, 0)])
 def test_warm_up_only_collects_and_then_updates_keep_their_rate(rate, expected):
-    made = learner(warmup_steps=20, updates_per_step=rate)
+    made = learner(warmup_steps=20, updates_per_transition=rate)
     made.start_task(0)
     made.learn(transitions(20, seed=0))
     assert made.updates == 0
@@ -45,7 +46,7 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
     made = learner(warmup_steps=20)
     made.start_task(0)
     assert not made.acting.heads
-    actions = made.acting(STATES)
+    actions = torch.stack([made.acting(state, BEGINS) for state in STATES])
     assert actions.shape == (200, ACT)
     assert actions.min() < -0.9
     assert actions.max() > 0.9
@@ -55,18 +56,19 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
     train(made, 1)
     made.start_task(2)
     assert len(made.acting.heads) == 2
-    expected = [made.policy(task).module.heads[0](STATES)[0] for task in (0, 1)]
+    expected = [made.policy(task).module.heads(STATES)[0] for task in (0, 1)]
     for head, loc in zip(made.acting.heads, expected):
         assert torch.equal(head(STATES)[0], loc)
 
 
-def test_among_several_policies_one_is_drawn_at_every_step():
+def test_among_several_policies_one_is_drawn_for_every_episode():
     made = learner()
     spread = torch.full((ACT,), 1e-3)
     made.acting.act_by(*(lambda x, loc=loc: (loc * torch.ones(ACT), spread) for loc in (-5.0, 5.0)))
     torch.manual_seed(0)
-    drawn = [bool(made.acting(STATES[0])[0] > 0) for _ in range(200)]
+    drawn = [bool(made.acting(STATES[0], BEGINS)[0] > 0) for _ in range(200)]
     assert 60 < sum(drawn) < 140
+    assert {bool(made.acting(STATES[0], ~BEGINS)[0] > 0) for _ in range(50)} == {drawn[-1]}
 
 
 def test_distillation_brings_the_next_policy_nearer_to_a_standard_normal():

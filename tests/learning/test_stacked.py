@@ -20,7 +20,7 @@ SEEDS = (0, 1, 2)
 
 def work(changes, seed, meet=None):
     """Two tasks of a learner, begun in its own random state."""
-    made = learner(seed, learning_rate=1e-3, updates_per_step=1.25, **changes)
+    made = learner(seed, learning_rate=1e-3, updates_per_transition=1.25, **changes)
     if meet is not None:
         made.updater = meet
     torch.manual_seed(100 + seed)
