@@ -50,7 +50,7 @@ from cotasp.learning.sac_learner import SACLearner
 from cotasp.learning.stacked import update_together
 from cotasp.learning.updates import Updater
 from cotasp.modules.masks import Step, TopK
-from cotasp.modules.specs import ActorSpec
+from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import SBERT
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.tasks.texts import CW10, TEXTS
@@ -97,6 +97,7 @@ def learner(
         actor=ActorSpec(hidden=(width,) * 4),
     )
     settings = SAC(
+        critic=MLPCritic((256,) * 4, "leaky_relu", norm="first"),  # the reference code's
         execution=execution,
         precision=precision,
         compile=compiled,

@@ -206,6 +206,7 @@ _ENCODERS = "cotasp.prompting.encoders"
 _SOLVERS = "cotasp.dictionaries.solvers"
 _UPDATES = "cotasp.dictionaries.updates"
 _MASKS = "cotasp.modules.masks"
+_SPECS = "cotasp.modules.specs"
 _PROTECTIONS = "cotasp.learning.protections"
 _STREAMS = "cotasp.tasks.streams"
 _LAUNCHERS = "cotasp.sweep.launchers"
@@ -278,6 +279,7 @@ KINDS: dict[str, Registry] = {
                 "point": f"{_STREAMS}:Point",
             },
         ),
+        Registry("critic", f"{_SPECS}:Critic", {"mlp": f"{_SPECS}:MLPCritic"}),
         Registry("agent", "cotasp.learning.agent:Agent", {"sac": "cotasp.learning.sac:SAC"}),
         Registry(
             "launcher",

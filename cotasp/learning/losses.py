@@ -7,15 +7,16 @@ and noise, but can be called one by one, so that the actor sees the new critic.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from cotasp.modules.critics import Ensemble
+from cotasp.modules.ensembles import Ensemble
 from cotasp.modules.policy import sample_squashed
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
+Rule = Literal["min", "mean"]  # how the critics' values become one
 
 
 class Batch(NamedTuple):
@@ -45,30 +46,35 @@ def critic_loss(
     batch: Batch,
     temperature: Tensor,
     noise: Tensor,
+    rule: Rule,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Sum over critics of the mean squared Bellman error.
+    """Sum over critics of the mean loss against Bellman targets; for plain values, squared error.
 
     y = r + discount [min_i Q'_i(s', a') - alpha log pi(a'|s')], a' ~ pi(.|s').
 
     Args:
         temperature: alpha, [*].
         noise: [*, B, action_dim], standard normal, for a'.
+        rule: min_i, or the mean over i in its place.
 
     Returns:
         the loss [*], and its gradients by the critics' parameters.
     """
     next_action, log_prob = sample_squashed(*policy(batch.next_observation), noise)
-    value = targets.values(batch.next_observation, next_action).amin(-2)
+    values = targets.values(batch.next_observation, next_action)
+    value = values.amin(-2) if rule == "min" else values.mean(-2)
     value = value - temperature[..., None] * log_prob
     target = batch.reward + batch.discount * value
-    values, tape = critics.taped(batch.observation, batch.action)
-    error = values - target.unsqueeze(-2)
-    slope = error * (2.0 / error.shape[-1])
-    return error.square().mean(-1).sum(-1), critics.gradients(tape, slope)
+    return critics.fit(batch.observation, batch.action, target)
 
 
 def actor_loss(
-    critics: Ensemble, policy: Policy, observation: Tensor, temperature: Tensor, noise: Tensor
+    critics: Ensemble,
+    policy: Policy,
+    observation: Tensor,
+    temperature: Tensor,
+    noise: Tensor,
+    rule: Rule,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """mean [alpha log pi(a|s) - min_i Q_i(s, a)], a ~ pi(.|s).
 
@@ -77,6 +83,7 @@ def actor_loss(
     Args:
         temperature: alpha, [*].
         noise: [*, B, action_dim], standard normal, for a.
+        rule: min_i, or the mean over i in its place.
 
     Returns:
         the loss [*]; a surrogate, scalar, whose gradient by the policy's weights or masks is that
@@ -84,13 +91,19 @@ def actor_loss(
     """
     action, log_prob = sample_squashed(*policy(observation), noise)
     with torch.no_grad():
-        values, tape = critics.taped(observation, action)
-        lowest, which = values.min(-2, keepdim=True)
-        slope = torch.zeros_like(values).scatter_(-2, which, 1.0 / values.shape[-1])
-        rise = critics.action_gradient(tape, slope, action.shape[-1])
+        values, pullback = critics.action_vjp(observation, action)
+        slope = _slope(values, rule) / values.shape[-1]
+        rise = pullback(slope)
     cost = (temperature[..., None] * log_prob).mean(-1)
-    loss = cost.detach() - lowest.squeeze(-2).mean(-1)
+    loss = cost.detach() - (slope * values).sum((-2, -1))
     return loss, cost.sum() - (rise * action).sum(), log_prob.detach()
+
+
+def _slope(values: Tensor, rule: Rule) -> Tensor:
+    """Gradient of the least, or mean, of the members' values [*, n, B] by each of them."""
+    if rule == "mean":
+        return torch.full_like(values, 1.0 / values.shape[-2])
+    return torch.zeros_like(values).scatter_(-2, values.argmin(-2, keepdim=True), 1.0)
 
 
 def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cotasp.errors import RecipeError
-from cotasp.modules.specs import CriticSpec
+from cotasp.modules.specs import Critic, MLPCritic
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Learner, Method, Problem
@@ -30,7 +30,10 @@ class SAC:
     alternation and the defaults are CoTASP's, arXiv 2305.18444 and its reference code).
 
     Args:
-        critic: shape of the twin critics.
+        critic: family and shape of the twin critics.
+        ensemble: which of the twins' values counts, in targets and for the actor: `"min"`, against
+            overestimation (TD3, arXiv 1802.09477), or `"mean"`, which is less pessimistic (arXiv
+            2506.01016).
         reset_critic: whether critics and temperature start anew with each task.
         learning_rate: Adam's, of actor, critics and temperature.
         code_learning_rate: Adam's, of the codes.
@@ -70,7 +73,8 @@ class SAC:
             uncompiled.
     """
 
-    critic: CriticSpec = CriticSpec()
+    critic: Critic = MLPCritic()
+    ensemble: Literal["min", "mean"] = "min"
     reset_critic: bool = True
     learning_rate: float = 3e-4
     code_learning_rate: float = 3e-4

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from cotasp.learning.compiled import LossFunctions, loss_functions
 from cotasp.learning.losses import Batch, Policy, distillation_loss, temperature_gradient
 from cotasp.learning.subpolicy import average_
 from cotasp.learning.updates import Draw, Losses, losses
-from cotasp.modules.critics import Ensemble
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
 
 if TYPE_CHECKING:
@@ -85,9 +84,8 @@ class Stack:
         self.policy = first.sub.network.with_hidden(hidden)
         names = (name for name, _ in self.policy.named_parameters())
         self.weights = dict(zip(names, self.actor.parameters))
-        activation = first.values.critics.activation
-        self.critic = Ensemble(self.critics.parameters, activation)
-        self.target = Ensemble(self.targets, activation)
+        self.critic = first.values.critics.ensemble(self.critics.parameters)
+        self.target = first.values.critics.ensemble(self.targets)
         self.own = [
             {k: unpadded(self.weights[k][i], p.shape) for k, p in x.sub.weights().items()}
             for i, x in enumerate(learners)
@@ -111,10 +109,12 @@ class Stack:
             batch,
             temperature,
             noise[0],
+            self.settings.ensemble,
         )
         self.critics.step(gradients)
         step = self._step_theta if self.phase == "theta" else self._step_code
-        actor, log_prob = step(batch.observation, temperature, noise[1])
+        given = batch.observation, temperature, noise[1], self.settings.ensemble
+        actor, log_prob = step(*given)
         self.temperature.step([temperature_gradient(log_prob, self.target_entropy)])
         with torch.no_grad():
             torch._foreach_lerp_(self.targets, self.critics.parameters, self.settings.tau)
@@ -125,7 +125,7 @@ class Stack:
         call = torch.vmap(partial(functional_call, self.policy))
         return lambda observation: call(self.weights, (observation, mask))
 
-    def _step_theta(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_theta(self, *given: Any) -> tuple[Tensor, Tensor]:
         policy = self._policy(self.mask)
         values, total, log_prob = self.compute.actor_loss(self.critic, policy, *given)
         self._step_weights(total)
@@ -141,7 +141,7 @@ class Stack:
         decay, steps = self.settings.actor_average, self.actor.adam.steps
         average_(self.averages, self.actor.parameters, decay, steps)
 
-    def _step_code(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def _step_code(self, *given: Any) -> tuple[Tensor, Tensor]:
         masks = [learner.sub.select(learner.mask()) for learner in self.learners]
         policy = self._policy(self._masks(masks))
         values, total, log_prob = self.compute.actor_loss(self.critic, policy, *given)

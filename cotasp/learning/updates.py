@@ -63,7 +63,7 @@ def _update(learner: SACLearner, compute: LossFunctions, batch: Batch, noise: Te
         return {"distillation_loss": loss.detach()}
     temperature = values.temperature
     critic = values.step_critics(compute.critic_loss, sub, batch, noise[0])
-    inputs = batch.observation, temperature, noise[1]
+    inputs = batch.observation, temperature, noise[1], learner.settings.ensemble
     if learner.phase == "theta":
         actor, surrogate, log_prob = compute.actor_loss(values.ensemble, sub, *inputs)
         learner.step_weights(surrogate)

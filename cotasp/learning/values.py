@@ -65,6 +65,7 @@ class Values:
             batch,
             self.temperature,
             noise,
+            self.settings.ensemble,
         )
         self.critic_optimiser.step(gradients)
         return loss

@@ -7,10 +7,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "ActorSpec": "specs",
         "CodeTable": "tensordict",
-        "CriticSpec": "specs",
+        "Critic": "specs",
         "Critics": "critics",
         "Dense": "masks",
         "LayerMasks": "tensordict",
+        "MLPCritic": "specs",
         "MaskPolicy": "masks",
         "MaskedMLP": "policy",
         "MetaPolicy": "policy",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from cotasp.modules.critics import Critics
     from cotasp.modules.policy import MetaPolicy
 
@@ -52,18 +54,39 @@ class ActorSpec:
         return MetaPolicy(in_features, action_dim, **vars(self))
 
 
-@dataclass(frozen=True)
-class CriticSpec:
-    """Shape of the twin critics; the defaults are the paper's."""
+class Critic(Protocol):
+    """A family of twin critics: makes the networks that value an observation and an action."""
 
-    hidden: tuple[int, ...] = (256, 256, 256, 256)
-    activation: Activation = "leaky_relu"
+    def build(self, in_features: int, action_dim: int) -> nn.Module:
+        """Freshly initialised twin critics (from torch's global random state).
+
+        A module whose forward(observation [B, in_features], action [B, action_dim]) gives values
+        [2, B]; see `cotasp.modules.ensembles.Ensemble` for what it may write out besides.
+        """
+
+
+@dataclass(frozen=True)
+class MLPCritic:
+    """Plain layers: products, layer normalisation, activations.
+
+    Normalised layers keep critics from overestimating far from their data: DroQ (arXiv
+    2110.02034), RLPD (arXiv 2302.02948).
+
+    Args:
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers.
+        norm: which hidden layers are normalised before their activation: all, none, or the first
+            alone, whose activation then is tanh, as in CoTASP's reference code.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+    activation: Activation = "relu"
+    norm: Literal["all", "first", "none"] = "all"
 
     def __post_init__(self):
-        _check_widths("CriticSpec", self.hidden)
+        _check_widths("MLPCritic", self.hidden)
 
     def build(self, in_features: int, action_dim: int) -> Critics:
-        """Freshly initialised twin critics (from torch's global random state)."""
         from cotasp.modules.critics import Critics
 
         return Critics(in_features, action_dim, **vars(self))

@@ -12,7 +12,7 @@ from cotasp.learning.protections import Freeze
 from cotasp.learning.sac import SAC
 from cotasp.learning.sac_learner import SACLearner
 from cotasp.modules.masks import Step
-from cotasp.modules.specs import ActorSpec, CriticSpec
+from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import RandomEncoder
 from cotasp.prompting.sparse_coding import SparseCoding
 
@@ -31,7 +31,7 @@ def learner(seed: int = 0, texts: list[str] | None = None, **changes: Any) -> SA
         "actor": ActorSpec(hidden=(48, 40), std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1),
     }
     agent = {
-        "critic": CriticSpec(hidden=(16, 16)),
+        "critic": MLPCritic(hidden=(16, 16)),
         "learning_rate": 3e-3,
         "code_learning_rate": 1e-2,
         "batch_size": 16,

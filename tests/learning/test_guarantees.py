@@ -154,7 +154,7 @@ def test_padding_changes_nothing(mask, protection, monkeypatch):
 def test_one_update_agrees_to_1e_6_in_float32():
     weights = []
     for execution in ("compact", "dense"):
-        made = learner(execution=execution, warmup_steps=0, updates_per_transition=0.05)
+        made = learner(execution=execution, warmup_steps=0, updates_per_transition=0.06)
         made.start_task(0)
         made.learn(transitions(20, seed=5))
         assert made.updates == 1

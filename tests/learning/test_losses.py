@@ -15,17 +15,17 @@ from cotasp.learning.losses import (
     temperature_gradient,
 )
 from cotasp.modules.critics import Critics
-from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.policy import MetaPolicy, sample_squashed
 from cotasp.modules.tensordict import actor_module, critic_modules
 
 B, OBS, ACT, HIDDEN = 64, 5, 2, (16, 12)
 GAMMA, TARGET_ENTROPY = 0.93, -1.3
 
 
-@pytest.fixture
-def setting(monkeypatch):
+@pytest.fixture(params=["all", "first"])
+def setting(request, monkeypatch):
     policy = MetaPolicy(OBS, ACT, HIDDEN, head_scale=0.5, std="exp", log_std_range=(-3.0, 0.0))
-    critics, targets = Critics(OBS, ACT, (8, 8)), Critics(OBS, ACT, (8, 8))
+    critics, targets = (Critics(OBS, ACT, (8, 8), norm=request.param) for _ in range(2))
     with torch.no_grad():
         for parameter in (*critics.parameters(), *targets.parameters()):
             parameter.add_(0.1 * torch.randn_like(parameter))  # biases would be 0, scales 1
@@ -87,7 +87,7 @@ def test_agrees_with_torchrl(setting):
     drawn[0] = 0
     expected, _ = loss.qvalue_v2_loss(data)
     ours, gradients = critic_loss(
-        critics.ensemble(), targets.ensemble(), masked, batch, temperature, noise[0]
+        critics.ensemble(), targets.ensemble(), masked, batch, temperature, noise[0], "min"
     )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     expected.sum().backward()
@@ -99,7 +99,7 @@ def test_agrees_with_torchrl(setting):
     drawn[0] = 1
     expected, metadata = loss.actor_loss(data)
     ours, _, log_prob = actor_loss(
-        critics.ensemble(), masked, batch.observation, temperature, noise[1]
+        critics.ensemble(), masked, batch.observation, temperature, noise[1], "min"
     )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(log_prob, metadata["log_prob"], rtol=1e-5, atol=1e-5)
@@ -127,6 +127,7 @@ def test_gradients_agree_with_torchrl(setting):
         batch.observation,
         torch.tensor(0.2),
         noise[1],
+        "min",
     )
     names = [name for name, _ in policy.named_parameters()]
     grads = torch.autograd.grad(ours, list(policy.parameters()))
@@ -134,6 +135,38 @@ def test_gradients_agree_with_torchrl(setting):
         match = [v for k, v in expected.items() if k.endswith(name)]
         assert len(match) == 1, (name, list(expected))
         torch.testing.assert_close(grad, match[0], rtol=1e-4, atol=1e-7)
+
+
+def test_the_mean_rule_averages_the_critics(setting):
+    """In the targets and for the actor; the reference is written with autograd."""
+    policy, critics, targets, mask, batch, noise, *_ = setting
+    alpha = torch.tensor(0.2)
+
+    def masked(x):
+        return policy(x, mask)
+
+    action, log_prob = sample_squashed(*masked(batch.next_observation), noise[0])
+    value = sum(targets(batch.next_observation, action)) / 2 - alpha * log_prob
+    target = (batch.reward + batch.discount * value).detach()
+    expected = sum(
+        (values - target).square().mean() for values in critics(batch.observation, batch.action)
+    )
+    given = masked, batch, alpha, noise[0], "mean"
+    ours, gradients = critic_loss(critics.ensemble(), targets.ensemble(), *given)
+    torch.testing.assert_close(ours, expected)
+    theirs = torch.autograd.grad(expected, list(critics.parameters()))
+    for gradient, reference in zip(gradients, theirs, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-6)
+
+    action, log_prob = sample_squashed(*masked(batch.observation), noise[1])
+    expected = (alpha * log_prob - sum(critics(batch.observation, action)) / 2).mean()
+    given = masked, batch.observation, alpha, noise[1], "mean"
+    ours, surrogate, _ = actor_loss(critics.ensemble(), *given)
+    torch.testing.assert_close(ours, expected.detach())
+    weights = list(policy.parameters())
+    pairs = zip(torch.autograd.grad(surrogate, weights), torch.autograd.grad(expected, weights))
+    for gradient, reference in pairs:
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-6)
 
 
 def test_distillation_is_the_divergence_from_a_standard_normal():
