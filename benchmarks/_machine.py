@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 PACKAGES = ("torch", "torchrl", "tensordict", "metaworld", "mujoco", "numpy", "scipy")
 
@@ -30,3 +32,16 @@ def machine(*packages: str) -> dict[str, str]:
             facts[package] = "not installed"
     print("  ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
     return facts
+
+
+def commit() -> str:
+    """The checkout's commit, with `+` if files differ from it."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    try:
+        return (git("rev-parse", "--short", "HEAD") or "unknown") + "+" * bool(git("status", "-s"))
+    except OSError:  # no git here
+        return "unknown"

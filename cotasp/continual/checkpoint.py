@@ -52,6 +52,9 @@ def _check(manifest: Mapping[str, Any]) -> bool:
         _count(length)
     float(manifest["wall_seconds"])
     _count(manifest.get("peak_memory_bytes", 0))
+    processor = (manifest.get("cpu_seconds"), *manifest.get("cpu_seconds_at_evaluations", ()))
+    for seconds in processor:
+        float(0 if seconds is None else seconds)
     logs = [PurePosixPath(name).parts for name in manifest["metrics"]]
     return all(_ROWS_FILE.fullmatch(entry["file"]) for entry in entries) and all(
         parts[:1] in _LOGS and ".." not in parts for parts in logs

@@ -9,7 +9,7 @@ from typing import Any
 from cotasp.continual.checkpoint import Checkpoint
 from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
 from cotasp.continual.collection import Collection
-from cotasp.continual.cost import peak_memory
+from cotasp.continual.cost import ProcessorTime, peak_memory
 from cotasp.continual.history import History
 from cotasp.continual.logs import Logs, cut_metrics
 from cotasp.continual.randomness import random_state, set_random_state
@@ -53,6 +53,7 @@ class Course:
         self.collection: Collection | None = None  # of the task in training
         self._started, self._seconds_before = time.time(), 0.0
         self._peak_before = 0  # bytes, of the processes before a stop
+        self.processor = ProcessorTime()
         saved = self.checkpoints.newest()
         self._saved_at: str | None = None if saved is None else saved.path.name
         if saved is not None:
@@ -130,6 +131,7 @@ class Course:
         beside = {
             "wall_seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
+            **self.processor.to_json(),
             "metrics": self.logs.lengths(),
         }
         try:
@@ -166,6 +168,7 @@ class Course:
                 self.collection = self._collection()
                 self.collection.load_state_dict(state["collection"])
             set_random_state(state["random"])
+            self.processor.continue_from(saved.manifest, len(self.history.trained))
         except Exception as error:  # torch, tensordict and the components raise their own
             raise RunError(f"{saved.path}: cannot be loaded: {error}") from error
 

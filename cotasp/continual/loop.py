@@ -263,7 +263,7 @@ def _summarise(course: Course) -> dict[str, Any]:
     }
     if "begun_from" in stamp:
         summary["begun_from"] = stamp["begun_from"]
-    directory.write(TIMING, cost(course.seconds, course.peak_memory))
+    directory.write(TIMING, cost(course.seconds, course.peak_memory, course.processor))
     directory.write(SUMMARY, summary)
     return summary
 
@@ -275,6 +275,7 @@ def _evaluate(course: Course, evaluator: Evaluator, index: int, steps: int) -> N
     remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluation.every)
     everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else [index]
-    scores = {i: evaluator(i, course.learner.policy(i)) for i in chosen}
+    with course.processor.evaluation():
+        scores = {i: evaluator(i, course.learner.policy(i)) for i in chosen}
     history.add(index, steps, {i: score.success for i, score in scores.items()})
     course.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})
