@@ -51,8 +51,8 @@ class SAC:
         reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
         actor_average: decay per update of a running average of the actor's weights, which is what
             is evaluated and what a finished task keeps; 0: the weights themselves.
-        final_learning_rate: what is left of the learning rate at a task's end, a factor; it is taken
-            down to it linearly over the task's second half.
+        final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
+            linearly over the task's second half.
         theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
         warmup_steps: steps of each task that only collect data.
         warmup: how they act after the first task (which acts uniformly at random):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torch import nn
 
 from cotasp.continual.evaluation import Evaluator
 from cotasp.recipe import Evaluation
@@ -23,9 +25,32 @@ def episodes(successes: int, of: int) -> TensorDict:
 @pytest.mark.parametrize("rule", ["last", "any"])
 def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
     """So that 9 of 10 reach a threshold of 0.9."""
-    evaluator = Evaluator(Point().make_tasks(), Evaluation(success=rule), seed=0)
+    tasks = Point().make_tasks()
+    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0)
     for n in range(11):
-        score = evaluator._score(episodes(n, 10), "task")
+        score = evaluator._score(episodes(n, 10), tasks[0])
         assert score.success == n / 10
         assert score.episode_length == 2
         assert score.episode_return == 2
+
+
+class Passing(nn.Module):
+    """Always to the right: past the goal in the middle, where it does not stay."""
+
+    def forward(self, observation):
+        return torch.ones(*observation.shape[:-1], 2)
+
+
+@pytest.mark.parametrize("rule", ["last", "any"])
+def test_an_action_that_is_held_is_evaluated_in_environment_steps(rule):
+    """The same episodes with and without: steps, return and successes within an action count."""
+    policy = TensorDictModule(Passing(), ["observation"], ["action"])
+    scores = []
+    for repeat in (1, 6):
+        stream = Point(goals=("centre",), action_repeat=repeat)
+        evaluator = Evaluator(stream.make_tasks(), Evaluation(success=rule, episodes=20), seed=0)
+        scores.append(evaluator(0, policy))
+    assert scores[0].success == scores[1].success
+    assert scores[0].success == (0.0 if rule == "last" else pytest.approx(0.5, abs=0.45))
+    assert scores[0].episode_length == scores[1].episode_length == 30
+    assert scores[0].episode_return == pytest.approx(scores[1].episode_return, rel=1e-5)

@@ -47,10 +47,11 @@ def behaviour(made, task: int) -> dict[str, torch.Tensor]:
     return {"loc": loc, "scale": scale, "mean": mean, "sampled": sampled}
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("execution", ["compact", "dense"])
 @pytest.mark.parametrize("mask", MASKS)
-def test_finished_policies_stay_bit_for_bit(mask, execution):
-    made = learner(mask=MASKS[mask], execution=execution)
+def test_finished_policies_stay_bit_for_bit(mask, execution, average):
+    made = learner(mask=MASKS[mask], execution=execution, actor_average=average)
     kept: dict[int, dict[str, torch.Tensor]] = {}
     for task in range(5):
         before = [p.detach().clone() for p in made.meta_policy.parameters()]

@@ -51,6 +51,7 @@ def state(made) -> dict[str, torch.Tensor]:
         **{f"{n} {k}": v for n, net in networks.items() for k, v in net.state_dict().items()},
         **{f"actor {k} {name}": v for k, of in actor.items() for name, v in of.items()},
         **moments,
+        **{f"average {k}": v for k, v in made.sub.state_dict()["average"].items()},
         "code": made.code.detach(),
         "temperature": made.values.log_temperature,
         "mask": made.final_mask(),
@@ -67,9 +68,10 @@ def state(made) -> dict[str, torch.Tensor]:
         {"mask": Sigmoid(), "protection": Unprotected()},
         {"mask": TopK(8), "protection": EWC(weight=10.0, samples=8)},
         {"critic": MLPCritic((16, 16), norm="first"), "ensemble": "mean"},
+        {"actor_average": 0.9, "final_learning_rate": 0.1, "n_step": 1},
         {"precision": "bfloat16"},  # whose widths are padded; products in float64 stay as they are
     ],
-    ids=["compact", "dense", "identity", "sigmoid", "ewc", "mean", "padded"],
+    ids=["compact", "dense", "identity", "sigmoid", "ewc", "mean", "averaged", "padded"],
 )
 def test_together_is_as_alone(changes):
     """A hundred updates of both kinds, a second task's guard and padding included."""
@@ -139,7 +141,7 @@ def test_learners_at_different_places_are_updated_apart():
 
 def test_a_loss_that_is_not_finite_ends_one_learner_only():
     def poisoned(seed, meet):
-        made = learner(seed, warmup_steps=0)
+        made = learner(seed, warmup_steps=0, n_step=1)
         made.updater = meet
         made.start_task(0)
         data = transitions(20, seed=seed)

@@ -45,11 +45,15 @@ OTHERS = [
     {"distillation_updates": 0},
     {"precision": "bfloat16"},
     {"buffer_size": 50},
+    {"n_step": 1},
+    {"actor_average": 0.9, "final_learning_rate": 0.1},
+    {"warmup_hold": 1.0, "noise_correlation": 0.8},
     {"encoder": "onehot"},
     {"encoder": "tfidf"},
 ]
 CASES: list[tuple[dict[str, Any], str]] = [({}, moment) for moment in MOMENTS]
 CASES += [({"warmup": "uniform"}, "warming up"), ({"warmup_steps": 0}, "code")]
+CASES += [({"warmup": "uniform", "warmup_hold": 1.0}, "warming up")]
 for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}, *MASKS):
     CASES += [(settings, "theta"), (settings, "code")]
 CASES += [(settings, "code") for settings in (*PROTECTIONS, *UPDATES, *OTHERS)]
@@ -115,7 +119,7 @@ def go_on(learner: SACLearner, begun: int) -> list[np.ndarray]:
     for step in range(begun, 80, 10):
         losses = learner.learn(transitions(10, seed=1000 + step))
         seen += [np.array(float(loss)) for loss in losses.values()]
-        seen.append(learner.acting(observations).numpy())
+        seen += [learner.acting(x, torch.tensor([False])).numpy() for x in observations]
     seen += map(np.array, learner.end_task().values())
     train(learner, 2, steps=40)
     for task in range(4):
