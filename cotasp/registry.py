@@ -279,7 +279,15 @@ KINDS: dict[str, Registry] = {
                 "point": f"{_STREAMS}:Point",
             },
         ),
-        Registry("critic", f"{_SPECS}:Critic", {"mlp": f"{_SPECS}:MLPCritic"}),
+        Registry(
+            "critic",
+            f"{_SPECS}:Critic",
+            {
+                "mlp": f"{_SPECS}:MLPCritic",
+                "residual": f"{_SPECS}:ResidualCritic",
+                "categorical": f"{_SPECS}:CategoricalCritic",
+            },
+        ),
         Registry("agent", "cotasp.learning.agent:Agent", {"sac": "cotasp.learning.sac:SAC"}),
         Registry(
             "launcher",

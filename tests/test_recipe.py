@@ -101,6 +101,7 @@ OVERRIDES = {
     "actor.log_std_range": st.tuples(st.floats(-30, 0), st.floats(0.01, 30)),
     "agent.target_entropy": st.none() | st.floats(-100, 100),
     "agent.critic.activation": st.sampled_from(["relu", "gelu"]),
+    "agent.ensemble": st.sampled_from(["min", "mean"]),
     "agent.reset_critic": st.booleans(),
     "agent.learning_rate": positive,
     "agent.gamma": st.floats(0, 1),

@@ -15,6 +15,7 @@ from cotasp.learning.precision import product_precision
 
 if TYPE_CHECKING:
     from cotasp.learning.sac import SAC
+    from cotasp.modules.ensembles import Ensemble
 
 # What one process may compile of a function: by default torch gives up after 8 sizes.
 _LIMITS = {"recompile_limit": 4096, "accumulated_recompile_limit": 4096}
@@ -52,10 +53,10 @@ def width_multiple(settings: SAC) -> int:
 
 
 class Compiled:
-    """A function compiled for every size that it meets, until that fails: then as it was.
+    """A loss compiled for every size that it meets, until that fails: then as it was.
 
     Args:
-        function: without effects; it is called again where compiling failed.
+        function: of critics first; without effects: it is called again where compiling failed.
     """
 
     def __init__(self, function: Callable) -> None:
@@ -63,12 +64,12 @@ class Compiled:
         # never with sizes left open: what a run computes would depend on the sizes met before
         self.compiled: Callable | None = torch.compile(function, fullgraph=True, dynamic=False)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, critics: Ensemble, *args: Any) -> Any:
         from torch._dynamo.exc import TorchDynamoException
 
-        if self.compiled is not None:
+        if self.compiled is not None and critics.compiles:
             try:
-                return self.compiled(*args)
+                return self.compiled(critics, *args)
             except TorchDynamoException as error:
                 self.compiled = None
                 reason = " ".join(str(error).strip().split("\n")[:2])
@@ -78,7 +79,7 @@ class Compiled:
                     f"g++, and on a GPU Triton; compile=false ends this warning ({reason})",
                     stacklevel=2,
                 )
-        return self.function(*args)
+        return self.function(critics, *args)
 
 
 @cache

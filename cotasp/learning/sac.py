@@ -70,7 +70,7 @@ class SAC:
             training: with bfloat16 products updates are faster, but every size of sub-network that
             a run meets (widths are rounded up to multiples of 64) first costs up to a minute, so it
             is for long tasks.  Takes a C++ compiler, on a GPU Triton; without, training goes on
-            uncompiled.
+            uncompiled, as it does with critics whose gradients are autograd's (`residual`).
     """
 
     critic: Critic = MLPCritic()

@@ -19,6 +19,7 @@ from cotasp.learning.compiled import LossFunctions, loss_functions
 from cotasp.learning.losses import Batch, Policy, distillation_loss, temperature_gradient
 from cotasp.learning.subpolicy import average_
 from cotasp.learning.updates import Draw, Losses, losses
+from cotasp.modules.ensembles import bind
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Stack:
         self.policy = first.sub.network.with_hidden(hidden)
         names = (name for name, _ in self.policy.named_parameters())
         self.weights = dict(zip(names, self.actor.parameters))
-        self.critic = first.values.critics.ensemble(self.critics.parameters)
-        self.target = first.values.critics.ensemble(self.targets)
+        self.critic = bind(first.values.critics, self.critics.parameters)
+        self.target = bind(first.values.critics, self.targets)
         self.own = [
             {k: unpadded(self.weights[k][i], p.shape) for k, p in x.sub.weights().items()}
             for i, x in enumerate(learners)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cotasp.errors import calling
 from cotasp.learning.adam import Adam
 from cotasp.learning.losses import Batch, Policy, temperature_gradient
+from cotasp.modules.ensembles import bind
 
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
@@ -28,13 +30,16 @@ class Values:
     def __init__(self, settings: SAC, problem: Problem) -> None:
         self.settings = settings
         sizes = problem.observation_dim, problem.action_dim
-        self.critics = settings.critic.build(*sizes).to(problem.device)
-        self.targets = settings.critic.build(*sizes).to(problem.device).requires_grad_(False)
-        self.targets.load_state_dict(self.critics.state_dict())
+        with calling("critic", settings.critic):
+            self.critics = settings.critic.build(*sizes).to(problem.device)
+            self.targets = settings.critic.build(*sizes).to(problem.device).requires_grad_(False)
+            self.targets.load_state_dict(self.critics.state_dict())
+            rows = (torch.zeros(3, size, device=problem.device) for size in sizes)
+            bind(self.critics).values(*rows)  # what cannot work fails now, not after a warm-up
         self._weights = list(self.critics.parameters())
         self._target_weights = list(self.targets.parameters())
-        self.ensemble = self.critics.ensemble()
-        self.target_ensemble = self.targets.ensemble()
+        self.ensemble = bind(self.critics)
+        self.target_ensemble = bind(self.targets)
         initial = math.log(settings.initial_temperature)
         self.log_temperature = torch.tensor(initial, device=problem.device)
         entropy = settings.target_entropy

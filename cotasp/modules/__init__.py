@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "ActorSpec": "specs",
+        "CategoricalCritic": "specs",
         "CodeTable": "tensordict",
         "Critic": "specs",
         "Critics": "critics",
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "MetaPolicy": "policy",
         "Ownership": "ownership",
         "RandomMask": "masks",
+        "ResidualCritic": "specs",
         "Sigmoid": "masks",
         "Step": "masks",
         "TopK": "masks",

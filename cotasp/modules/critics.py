@@ -83,7 +83,7 @@ class Critics(nn.Module):
         """
         return self.ensemble().values(observation, action)
 
-    def ensemble(self, parameters: Sequence[Tensor] | None = None) -> WrittenOut:
+    def ensemble(self, parameters: Sequence[Tensor] | None = None) -> Analytic:
         """The same function with gradients written out, of these weights or of others.
 
         Args:
@@ -95,7 +95,7 @@ class Critics(nn.Module):
         activations = [self.activation] * (len(self.sizes) - 2)
         if self.norm == "first":
             activations[0] = "tanh"
-        return WrittenOut(Layers(parameters, activations), self.head)
+        return Analytic(Layers(parameters, activations), self.head)
 
     def member(self, i: int) -> Critics:
         """A copy of one member, as an ensemble of one: what TorchRL's losses take a list of."""
@@ -105,7 +105,7 @@ class Critics(nn.Module):
         return copy.to(self.weights[0].device)
 
 
-class WrittenOut:
+class Analytic:
     """Layers and a head whose gradients are computed by hand; see `Ensemble`.
 
     Autograd takes a new tensor for every operation and keeps a graph; this does not.

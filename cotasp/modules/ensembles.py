@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from cotasp.errors import PluginError
 
 Pullback = Callable[[Tensor], Tensor]
 
@@ -13,7 +18,7 @@ Pullback = Callable[[Tensor], Tensor]
 class Ensemble(Protocol):
     """Twin critics bound to their weights, of one learner or, with [learners] in front, of many.
 
-    `compiles` says whether `torch.compile` can make one graph of the methods.
+    `compiles` says whether `torch.compile` makes one graph of the methods.
     """
 
     compiles: bool
@@ -23,7 +28,7 @@ class Ensemble(Protocol):
 
     def action_vjp(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Pullback]:
         """The values [*, n, B], and what turns a slope [*, n, B] into the gradient of
-        sum(slope * values) by the actions, [*, B, action_dim].  Called once, without gradient.
+        sum(slope * values) by the actions, [*, B, action_dim]; that can be called once.
         """
 
     def fit(
@@ -32,3 +37,72 @@ class Ensemble(Protocol):
         """The loss [*] against targets [*, B], summed over members and averaged over rows, and its
         gradients by the parameters, in their order.
         """
+
+
+def bind(critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> Ensemble:
+    """The ensemble that critics write out themselves, in a method `ensemble`, or `Autograd`.
+
+    Args:
+        critics: what a `cotasp.modules.specs.Critic` builds.
+        parameters: in the order of `critics.parameters()`, possibly with [learners] in front;
+            None: those of `critics`.
+    """
+    write_out = getattr(critics, "ensemble", None)
+    return Autograd(critics, parameters) if write_out is None else write_out(parameters)
+
+
+class Autograd:
+    """Any module's values, fitted to targets by squared error; see `Ensemble`.
+
+    Args:
+        critics: whose forward(observation [B, in_features], action [B, action_dim]) gives values
+            [n, B]; all its parameters are trained, its buffers stay.
+        parameters: see `bind`.
+    """
+
+    compiles = False  # torch.compile makes no graph of a gradient taken inside
+
+    def __init__(self, critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> None:
+        own = dict(critics.named_parameters())
+        given = list(own.values()) if parameters is None else parameters
+        self.name = type(critics).__name__
+        self.weights = {name: weight.detach() for name, weight in zip(own, given)}
+        stacked = any(weight.ndim > own[name].ndim for name, weight in self.weights.items())
+        call = partial(functional_call, critics)
+        self._call: Callable[..., Tensor] = torch.vmap(call) if stacked else call
+
+    def values(self, observation: Tensor, action: Tensor) -> Tensor:
+        return self._values(self.weights, observation, action)
+
+    def action_vjp(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Pullback]:
+        with torch.enable_grad():
+            action = action.detach().requires_grad_()
+            values = self._values(self.weights, observation, action)
+
+        def pullback(slope: Tensor) -> Tensor:
+            return torch.autograd.grad(values, action, slope)[0]
+
+        return values.detach(), pullback
+
+    def fit(
+        self, observation: Tensor, action: Tensor, target: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        with torch.enable_grad():
+            weights = {k: weight.detach().requires_grad_() for k, weight in self.weights.items()}
+            error = self._values(weights, observation, action) - target.unsqueeze(-2)
+            loss = error.square().mean(-1).sum(-1)
+            # a weight without influence is no mistake: its gradient is 0
+            gradients = torch.autograd.grad(
+                loss.sum(), list(weights.values()), materialize_grads=True
+            )
+        return loss.detach(), list(gradients)
+
+    def _values(self, weights: dict[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
+        values = self._call(weights, (observation, action))
+        rows = observation.shape[-2]
+        if values.ndim != observation.ndim or values.shape[-1] != rows:  # it would broadcast
+            raise PluginError(
+                f"critic {self.name}: expected values of shape [n, {rows}] for {rows} rows, got "
+                f"{list(values.shape)}; let `forward` return a row per member"
+            )
+        return values

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from cotasp.modules.critics import Critics
     from cotasp.modules.policy import MetaPolicy
+    from cotasp.modules.residual import ResidualCritics
 
 Activation = Literal["leaky_relu", "relu", "tanh", "gelu"]
+Norm = Literal["all", "first", "none"]
 _MOST_LAYERS, _WIDEST = 64, 65_536  # beyond, a slip of the pen fills the memory
 
 
@@ -61,7 +63,9 @@ class Critic(Protocol):
         """Freshly initialised twin critics (from torch's global random state).
 
         A module whose forward(observation [B, in_features], action [B, action_dim]) gives values
-        [2, B]; see `cotasp.modules.ensembles.Ensemble` for what it may write out besides.
+        [2, B] is enough: they are fitted by squared error, with gradients by autograd.  For another
+        loss, or gradients of its own, it has a method `ensemble(parameters=None)`; see
+        `cotasp.modules.ensembles`.
         """
 
 
@@ -81,7 +85,7 @@ class MLPCritic:
 
     hidden: tuple[int, ...] = (256, 256)
     activation: Activation = "relu"
-    norm: Literal["all", "first", "none"] = "all"
+    norm: Norm = "all"
 
     def __post_init__(self):
         _check_widths("MLPCritic", self.hidden)
@@ -90,3 +94,73 @@ class MLPCritic:
         from cotasp.modules.critics import Critics
 
         return Critics(in_features, action_dim, **vars(self))
+
+
+@dataclass(frozen=True)
+class ResidualCritic:
+    """Residual blocks with layer normalisation (BroNet: BRO, arXiv 2405.16158).
+
+    Its gradients are autograd's, and `agent.compile` leaves it as it is.
+
+    Args:
+        width: of all layers.
+        blocks: of two layers each, between the first layer and the last.
+    """
+
+    width: int = 256
+    blocks: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.width <= _WIDEST:
+            raise RecipeError(f"width: expected 1 to {_WIDEST}, got {self.width}")
+        if not 0 <= self.blocks <= _MOST_LAYERS:
+            raise RecipeError(f"blocks: expected 0 to {_MOST_LAYERS}, got {self.blocks}")
+
+    def build(self, in_features: int, action_dim: int) -> ResidualCritics:
+        from cotasp.modules.residual import ResidualCritics
+
+        return ResidualCritics(in_features, action_dim, **vars(self))
+
+
+@dataclass(frozen=True)
+class CategoricalCritic:
+    """Histograms of the value, trained by cross-entropy (HL-Gauss, arXiv 2403.03950).
+
+    Args:
+        hidden, activation, norm: see `MLPCritic`.
+        bins: of the histogram.
+        low, high: between which values lie; those of rewards times `agent.reward_scale`, the
+            entropy's bonus included.
+        sigma: deviation of the Gaussian around a target, in widths of a bin.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+    activation: Activation = "relu"
+    norm: Norm = "all"
+    bins: int = 51
+    low: float = -10.0
+    high: float = 10.0
+    sigma: float = 0.75
+
+    def __post_init__(self):
+        _check_widths("CategoricalCritic", self.hidden)
+        if not 2 <= self.bins <= _WIDEST:
+            raise RecipeError(f"bins: expected 2 to {_WIDEST}, got {self.bins}")
+        if not self.low < self.high:
+            raise RecipeError(f"high: expected above low, {self.low}, got {self.high}")
+        if self.sigma <= 0:
+            raise RecipeError(f"sigma: expected above 0, got {self.sigma}")
+
+    def build(self, in_features: int, action_dim: int) -> Critics:
+        from cotasp.modules.critics import Critics
+        from cotasp.modules.heads import HLGauss
+
+        head = HLGauss(self.bins, self.low, self.high, self.sigma)
+        return Critics(
+            in_features,
+            action_dim,
+            self.hidden,
+            activation=self.activation,
+            norm=self.norm,
+            head=head,
+        )

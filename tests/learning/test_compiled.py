@@ -19,6 +19,7 @@ from cotasp.learning import compiled, sac_learner
 from cotasp.learning.stacked import update_together
 from cotasp.learning.updates import update_alone
 from cotasp.modules.masks import Step
+from cotasp.modules.specs import CategoricalCritic, ResidualCritic
 from tests.continual.runs import TINY
 from tests.learning import test_state
 from tests.learning.problems import train, transitions
@@ -82,6 +83,19 @@ def test_compiled_losses_teach_the_same():
     identity = {"mask": Step(gradient="identity")}
     assert_same(work(identity, 1), work(identity | {"compile": True}, 1))
     assert graphs() == 2
+
+
+@pytest.mark.usefixtures("compiler")
+def test_critics_by_histogram_are_compiled_too():
+    changes = {"critic": CategoricalCritic((16,), bins=11), "ensemble": "mean"}
+    assert_same(work(changes, 0), work(changes | {"compile": True}, 0))
+    assert graphs() == 2
+
+
+def test_critics_whose_gradients_are_autograds_stay_uncompiled():
+    made = work({"compile": True, "critic": ResidualCritic(16)}, 0)
+    assert graphs() == 0
+    assert_same(work({"critic": ResidualCritic(16)}, 0), made)
 
 
 def test_each_size_is_compiled_once(monkeypatch):

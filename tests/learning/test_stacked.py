@@ -12,7 +12,7 @@ from cotasp.learning import sac_learner
 from cotasp.learning.protections import EWC, Unprotected
 from cotasp.learning.stacked import stack, update_together
 from cotasp.modules.masks import Sigmoid, Step, TopK
-from cotasp.modules.specs import MLPCritic
+from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic
 from cotasp.modules.subnetwork import unpadded
 from tests.learning.problems import learner, train, transitions
 
@@ -69,9 +69,22 @@ def state(made) -> dict[str, torch.Tensor]:
         {"mask": TopK(8), "protection": EWC(weight=10.0, samples=8)},
         {"critic": MLPCritic((16, 16), norm="first"), "ensemble": "mean"},
         {"actor_average": 0.9, "final_learning_rate": 0.1, "n_step": 1},
+        {"critic": ResidualCritic(16)},
+        {"critic": CategoricalCritic((16,), bins=11)},
         {"precision": "bfloat16"},  # whose widths are padded; products in float64 stay as they are
     ],
-    ids=["compact", "dense", "identity", "sigmoid", "ewc", "mean", "averaged", "padded"],
+    ids=[
+        "compact",
+        "dense",
+        "identity",
+        "sigmoid",
+        "ewc",
+        "mean",
+        "averaged",
+        "residual",
+        "categorical",
+        "padded",
+    ],
 )
 def test_together_is_as_alone(changes):
     """A hundred updates of both kinds, a second task's guard and padding included."""
