@@ -220,11 +220,13 @@ def _export(arguments: argparse.Namespace) -> None:
     _prepare_process()
     from cotasp.continual.saved import export_run
 
-    network = export_run(arguments.dir, arguments.task, arguments.out)
+    network, task = export_run(arguments.dir, arguments.task, arguments.out)
     size = Path(arguments.out).stat().st_size / 1e3
     print(
         f"done: {arguments.out}, {size:,.0f} kB; hidden layers of {list(network.hidden)}, "
         f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}]"
+        + f", each held for {task.action_repeat} steps"
+        * (task.action_repeat > 1)
     )
 
 

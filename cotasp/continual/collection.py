@@ -89,7 +89,7 @@ class Collection:
             self._fault(error)
             self._now = self._begin()
             return None
-        self._now = following.set("is_init", frame["next", "done"])
+        self._now = following.set("is_init", frame["next", "done"].clone())
         return frame
 
     def _fault(self, error: Exception) -> None:

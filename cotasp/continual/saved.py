@@ -71,8 +71,10 @@ def evaluate_run(
         evaluator.close()
 
 
-def export_run(path: str | Path, task: str, out: str | Path) -> MetaPolicy:
+def export_run(path: str | Path, task: str, out: str | Path) -> tuple[MetaPolicy, Task]:
     """Writes the deterministic policy of one task of a run, from its last checkpoint.
+
+    The file knows the task's environment and text, and how long each action is to be held.
 
     Args:
         path: run directory.
@@ -80,7 +82,7 @@ def export_run(path: str | Path, task: str, out: str | Path) -> MetaPolicy:
         out: see `cotasp.modules.export_policy`.
 
     Returns:
-        the sub-network that was written.
+        the sub-network that was written, and its task.
 
     Raises:
         RecipeError: no such task, or a file of another ending.
@@ -91,9 +93,15 @@ def export_run(path: str | Path, task: str, out: str | Path) -> MetaPolicy:
     names = [each.name for each in tasks]
     if task not in names:
         raise RecipeError(f"--task: unknown task {task!r}. {suggest(task, names)}")
-    network = learner.sub_network(names.index(task))
-    export_policy(network, out)
-    return network
+    index = names.index(task)
+    network, chosen = learner.sub_network(index), tasks[index]
+    facts = {
+        "environment": chosen.env,
+        "text": chosen.text,
+        "action_repeat": chosen.action_repeat,
+    }
+    export_policy(network, out, facts)
+    return network, chosen
 
 
 def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str, float]:

@@ -77,15 +77,22 @@ def unpack(node: Any, tensors: Mapping[str, Tensor], table: Callable[[str, int, 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Writes a safetensors file; returns its size and checksum."""
-    own = {place: _own(tensor) for place, tensor in tensors.items()}
-    return write_bytes(path, safetensors.torch.save(own))
+    return write_bytes(path, safetensors.torch.save(_apart(tensors)))
 
 
-def _own(tensor: Tensor) -> Tensor:
-    """The tensor on the CPU and in memory of its own, all that safetensors takes."""
-    tensor = tensor.cpu().contiguous()
-    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if whole else tensor.clone()
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, each in memory of its own, which is all that safetensors takes."""
+    own: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for place, tensor in tensors.items():
+        tensor = tensor.cpu().contiguous()
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.numel() * tensor.element_size()
+        if not whole or storage.data_ptr() in taken:
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        own[place] = tensor
+    return own
 
 
 def read_tensors(path: Path, expected: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -48,10 +48,13 @@ def check_episode(settings: SAC, problem: Problem) -> None:
             f"got {settings.n_step}; 3 to 10 is usual"
         )
     gamma = settings.gamma
-    if gamma is None or transitions / 20 <= 1 / max(1 - gamma, 1e-9) <= transitions:
+    if gamma is None:
+        return
+    ahead = 1 / max(1 - gamma, 1e-9)
+    if 0.999 * transitions / 20 <= ahead <= 1.001 * transitions:
         return
     warnings.warn(
-        f"recipe.agent.gamma: {gamma:g} looks {1 / max(1 - gamma, 1e-9):,.0f} actions ahead, where "
+        f"recipe.agent.gamma: {gamma:g} looks {ahead:,.0f} actions ahead, where "
         f"an episode has {transitions}; leave it out to have it fitted, or choose about "
         f"{discount_factor(replace(settings, gamma=None), problem):g}",
         stacklevel=2,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -57,11 +59,18 @@ def check_target(path: str | Path) -> Path:
     return path
 
 
-def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
+FACTS = "facts.json"  # name of the facts within a .pt2 file
+
+
+def export_policy(
+    policy: MetaPolicy, path: str | Path, facts: Mapping[str, str | int] | None = None
+) -> Path:
     """Writes `plain_module(policy)` for any batch size, on the CPU.
 
     Args:
         policy: see `plain_module`.
+        facts: what whoever uses the policy must know, written into the file: in a `.pt2` as the
+            extra file `facts.json`, in an `.onnx` as its metadata.
         path: ends with `.pt2` (for `torch.export.load`) or `.onnx` (needs the package
             onnxscript); replaced if it exists.
 
@@ -74,7 +83,8 @@ def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
     example: Tensor = torch.zeros(2, policy.body.in_features)
     batch = ({0: torch.export.Dim("batch", min=1)},)
     if path.suffix == ".pt2":
-        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=batch), path)
+        program = torch.export.export(module, (example,), dynamic_shapes=batch)
+        torch.export.save(program, path, extra_files={FACTS: json.dumps(dict(facts or {}))})
         return path
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
     try:
@@ -85,5 +95,6 @@ def export_policy(policy: MetaPolicy, path: str | Path) -> Path:
         raise RunError(
             f"{path}: torch's ONNX exporter needs {error.name}; pip install 'cotasp[onnx]'"
         ) from error
+    program.model.metadata_props.update({k: str(v) for k, v in (facts or {}).items()})
     program.save(path)
     return path

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from cotasp.__main__ import main
+from cotasp.continual.loop import run
 from cotasp.continual.saved import load_run
+from tests.continual.runs import tiny
 
 
 @pytest.mark.parametrize("task", ["right", "left"])
@@ -39,3 +43,19 @@ def test_refusals_leave_nothing(
     assert main(["export", str(undisturbed), "--task", task, "--out", out]) == code
     assert capsys.readouterr().err == f"cotasp: error: {message}\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_how_long_actions_are_held_leaves_with_the_policy(tmp_path, capsys):
+    recipe = tiny("stream={name: point, goals: [right], horizon: 8, action_repeat: 2}")
+    run(recipe, tmp_path / "run", progress=False)
+    out = tmp_path / "policy.pt2"
+    assert main(["export", str(tmp_path / "run"), "--task", "right", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith("to action [n, 2], each held for 2 steps\n")
+    facts = {"facts.json": ""}
+    torch.export.load(out, extra_files=facts)
+    text = recipe.stream.make_tasks()[0].text
+    assert json.loads(facts["facts.json"]) == {
+        "environment": "right",
+        "text": text,
+        "action_repeat": 2,
+    }

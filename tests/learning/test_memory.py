@@ -31,7 +31,7 @@ def test_a_buffer_takes_the_bytes_that_are_counted(size):
 
 def test_room_for_more_than_a_task_has_changes_no_sample():
     """The reference is a buffer with that room."""
-    settings = SAC(buffer_size=10**4, batch_size=7)
+    settings = SAC(buffer_size=10**4, batch_size=7, n_step=1)
     bounded = Replay(settings, PROBLEM, task=0)
     roomy = Replay(settings, replace(PROBLEM, steps_per_task=10**4), task=0)
     assert (bounded.capacity, roomy.capacity) == (60, 10**4)

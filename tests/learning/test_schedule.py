@@ -17,7 +17,7 @@ def snapshot(made) -> tuple[torch.Tensor, list[torch.Tensor]]:
 
 
 def test_weights_then_codes_in_alternation():
-    made = learner(theta_updates=3, code_updates=2, warmup_steps=0)
+    made = learner(theta_updates=3, code_updates=2, warmup_steps=0, n_step=1)
     made.start_task(0)
     made.learn(transitions(20, seed=0))  # twenty updates, the buffer is filled
     for update in range(20, 30):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -36,9 +37,12 @@ def test_plain_module_computes_the_same_action_from_torch_modules_alone(activati
 
 def test_exported_program_is_loaded_without_this_package(tmp_path):
     policy = small()
-    path = export_policy(policy, tmp_path / "policy.pt2")
+    path = export_policy(policy, tmp_path / "policy.pt2", {"action_repeat": 4})
     x = torch.randn(5, 7)
     torch.save(x, tmp_path / "x.pt")
+    facts = {"facts.json": ""}
+    torch.export.load(path, extra_files=facts)
+    assert json.loads(facts["facts.json"]) == {"action_repeat": 4}
     program = (
         "import sys, torch\n"
         "act = torch.export.load(sys.argv[1]).module()\n"
@@ -55,8 +59,9 @@ def test_onnx_gives_the_same_actions(tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     policy = small()
-    path = export_policy(policy, tmp_path / "policy.onnx")
+    path = export_policy(policy, tmp_path / "policy.onnx", {"action_repeat": 4})
     session = runtime.InferenceSession(str(path))
+    assert session.get_modelmeta().custom_metadata_map["action_repeat"] == "4"
     x = torch.randn(5, 7)
     (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(y), torch.tanh(policy(x)[0]), atol=1e-6, rtol=0)

@@ -160,3 +160,34 @@ def test_closing_twice_closes_once():
 def test_the_number_of_simulators_must_fit_the_batch(n, batched):
     with pytest.raises(ValueError, match="does not go with"):
         SimulatorEnv([Counter(i, 2) for i in range(n)], batched=batched, seed=0)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_held_action_is_one_step_of_the_environment_and_several_of_the_simulator(batched):
+    """Rewards add up, success of the last step is told apart from success of any."""
+    env = SimulatorEnv([Counter(0, 6)], batched=batched, seed=0, action_repeat=3)
+    check_env_specs(env)
+    data = env.rollout(10, policy)["next"].reshape(-1)
+    assert data["observation"][:, 2].tolist() == [3, 6]
+    assert data["reward"].flatten().tolist() == pytest.approx([0.0, 3 * 0.3])
+    assert data["truncated"].flatten().tolist() == [False, True]
+    assert data["success"].flatten().tolist() == [False, False]  # the Counter's second step
+    assert data["succeeded"].flatten().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_episode_that_ends_within_a_held_action_ends_there(terminal):
+    env = SimulatorEnv([Counter(0, 4, terminal)], batched=False, seed=0, action_repeat=3)
+    data = env.rollout(10, policy)["next"]
+    assert data["observation"][:, 2].tolist() == [3, 4]
+    assert data["terminated"].flatten().tolist() == [False, terminal]
+    assert data["done"].flatten().tolist() == [False, True]
+
+
+def test_a_held_action_is_repeated_when_an_episode_is():
+    env, other = (SimulatorEnv([Counter(0, 9)], False, 0, action_repeat=3) for _ in range(2))
+    now = env.reset()
+    _, now = env.step_and_maybe_reset(policy(now))
+    other.load_state_dict(env.state_dict())
+    ours, theirs = (e.step(policy(now.clone()))["next", "observation"] for e in (env, other))
+    assert torch.equal(ours, theirs)
