@@ -31,14 +31,18 @@ def _check_widths(owner: str, hidden: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """Shape of the meta-policy; the defaults are the paper's.  See `MetaPolicy` for the fields."""
+    """Shape of the meta-policy; see `MetaPolicy` for the fields.
+
+    The widths are the paper's; its reference code has a `softplus` deviation, log_std in [-2, 2], a
+    squashed mean and heads near 0 (`recipes/reference_cw10.yaml`).
+    """
 
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     activation: Activation = "leaky_relu"
-    std: Literal["exp", "softplus"] = "softplus"
-    log_std_range: tuple[float, float] = (-2.0, 2.0)
-    squash_mean: bool = True
-    head_scale: float = 1e-4
+    std: Literal["exp", "softplus"] = "exp"
+    log_std_range: tuple[float, float] = (-5.0, 2.0)
+    squash_mean: bool = False
+    head_scale: float = 1e-2
 
     def __post_init__(self):
         _check_widths("ActorSpec", self.hidden)
