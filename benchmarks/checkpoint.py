@@ -38,7 +38,7 @@ PAPER = "stream: {name: metaworld, tasks: [hammer-v3, push-v3]}\nagent: {warmup_
 def learner() -> Learner:
     """A learner at the beginning of its first task, which makes no updates of its own."""
     torch.manual_seed(0)
-    recipe = loads(PAPER, ["agent.updates_per_transition=0"])
+    recipe = loads(PAPER, ["agent.updates_per_transition=0", "agent.actor_average=0"])
     made = make_learner(recipe, recipe.stream.make_tasks())
     made.start_task(0)
     return made

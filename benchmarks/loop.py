@@ -35,13 +35,16 @@ from cotasp.tasks.metaworld import MetaWorldSimulator
 HORIZON = 200
 RECIPE = """
 stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}
-actor: {{std: exp, log_std_range: [-5, 2], squash_mean: false}}
-agent: {{updates_per_transition: 0, warmup_steps: 0}}
+agent: {{updates_per_transition: 0, warmup_steps: 0, actor_average: 0}}
 """
 WHOLE = """
 stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}
 dictionary: {{lmbda: 1e-3}}
-agent: {{warmup_steps: 0, precision: {precision}}}
+agent:
+  critic: {{hidden: [256, 256, 256, 256], activation: leaky_relu, norm: first}}
+  batch_size: 256
+  warmup_steps: 0
+  precision: {precision}
 """
 
 

@@ -102,8 +102,10 @@ def learner(
         precision=precision,
         compile=compiled,
         learning_rate=rate,
+        batch_size=BATCH,
         warmup_steps=0,
         updates_per_transition=0,
+        actor_average=0.0,
     )
     problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, seed=seed, device=device)
     made = SACLearner(settings, problem, method)

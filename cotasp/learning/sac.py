@@ -26,8 +26,10 @@ _POSITIVE = (
 class SAC:
     """Soft actor-critic that trains weights and codes in alternation (CoTASP's algorithm).
 
-    Per update: critic, then actor with the new critic, then temperature (arXiv 1812.05905; the
-    alternation and the defaults are CoTASP's, arXiv 2305.18444 and its reference code).
+    Per update: critic, then actor with the new critic, then temperature (arXiv 1812.05905); the
+    alternation is CoTASP's (arXiv 2305.18444).  The defaults are those that learned most reliably
+    on Meta-World v3 (docs/measurements.md, Learning); those of CoTASP's reference code stand in
+    `recipes/reference_cw10.yaml`.
 
     Args:
         critic: family and shape of the twin critics.
@@ -42,24 +44,28 @@ class SAC:
             than the task has steps.
         updates_per_transition: updates per transition, that is, per action: an environment step
             unless the stream repeats actions.
-        n_step: transitions whose rewards a return holds before it goes on with a value.
+        n_step: transitions whose rewards a return holds before it goes on with a value (Rainbow,
+            arXiv 1710.02298; not corrected for the policy's change, as there).
         gamma: discount factor per transition; None: fitted to the length of an episode, 1 - 2 / its
-            transitions, in [0.95, 0.995], or 0.99 where that is unknown.
-        tau: rate at which the target critics follow.
-        target_entropy: of the policy; None: -action_dim / 2.
+            transitions, in [0.95, 0.995], or 0.99 where that is unknown (after TD-MPC2, arXiv
+            2310.16828).
+        tau: rate at which the target critics follow; SAC's is 0.005.
+        target_entropy: of the policy, in nats; SAC's is -action_dim; None: -action_dim / 2, as in
+            CoTASP's reference code.
         initial_temperature: alpha at the beginning of a task; it is learned from there.
         reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
         actor_average: decay per update of a running average of the actor's weights, which is what
-            is evaluated and what a finished task keeps; 0: the weights themselves.
+            is evaluated and what a finished task keeps (Polyak & Juditsky 1992); 0: the weights
+            themselves.
         final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
             linearly over the task's second half.
         theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
         warmup_steps: steps of each task that only collect data.
-        warmup: how they act after the first task (which acts uniformly at random):
-            `"earlier_prompts"`: by the policy of a random finished task, drawn for every episode;
-            `"uniform"`: uniformly at random.
-        warmup_hold: environment steps that a random action is held for, on average.
-        noise_correlation: of the noise in one action and the next, in [0, 1).
+        warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from
+            the second task on by the policy of a random finished task, drawn for every episode.
+        warmup_hold: environment steps that a random action is held for, on average (as in
+            arXiv 2006.01782).
+        noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv 2203.15720).
         distillation_updates: updates at the beginning of each later task that pull the new
             sub-network to a random policy on the previous task's states.
         execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
@@ -92,7 +98,7 @@ class SAC:
     theta_updates: int = 990
     code_updates: int = 10
     warmup_steps: int = 2_000
-    warmup: Literal["earlier_prompts", "uniform"] = "earlier_prompts"
+    warmup: Literal["earlier_prompts", "uniform"] = "uniform"
     warmup_hold: float = 8.0
     noise_correlation: float = 0.0
     distillation_updates: int = 0
@@ -115,7 +121,6 @@ class SAC:
             for name in names:
                 if not ok(getattr(self, name)):
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
-
         if self.actor_average and not self.updates_per_transition:
             raise RecipeError(
                 "actor_average: expected 0 with updates_per_transition 0: nothing is updated that "

@@ -55,7 +55,7 @@ def cut_short(path: Path) -> None:
         f"{NEWEST}/manifest.json",
         f"{NEWEST}/state.json",
         f"{NEWEST}/tensors.safetensors",
-        "rows/task_02/000000040-000000060.safetensors",
+        "rows/task_02/000000038-000000058.safetensors",
     ],
 )
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(file, spoil, out, undisturbed):
@@ -97,7 +97,7 @@ def test_metrics_that_are_missing_are_told(out):
 def test_what_a_killed_write_left_is_removed(out, undisturbed):
     folder = out / "checkpoints"
     shutil.copytree(folder / NEWEST, folder / ".task_02_step_000000080.writing")
-    (folder / "rows/task_02/000000060-000000080.safetensors").write_bytes(b"half a fi")
+    (folder / "rows/task_02/000000058-000000078.safetensors").write_bytes(b"half a fi")
     resume(out, progress=False)
     assert contents(out) == contents(undisturbed)
     assert not list(folder.glob(".*"))

@@ -151,9 +151,11 @@ def test_the_last_two_checkpoints_and_all_boundaries_are_kept(tmp_path):
     assert names == ["task_01", "task_02_step_000000080", "task_02_step_000000090"]
     rows = sorted(p.relative_to(out).as_posix() for p in (out / "checkpoints/rows").rglob("*.*"))
     assert [row.rpartition("/")[2][:19] for row in rows] == [
-        *(f"{i:09d}-{i + 20:09d}" for i in (20, 40, 60, 80)),  # the buffer holds 70: 30 to 100
-        *(f"{i:09d}-{i + 20:09d}" for i in (0, 20, 40, 60)),
-        "000000080-000000090",
+        # the buffer holds 70 rows, 28 to 98: two wait for steps that never come
+        *(f"{i:09d}-{i + 20:09d}" for i in (18, 38, 58, 78)),
+        "000000000-000000018",
+        *(f"{i:09d}-{i + 20:09d}" for i in (18, 38, 58)),
+        "000000078-000000088",
     ]
 
 

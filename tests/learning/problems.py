@@ -38,9 +38,12 @@ def learner(seed: int = 0, texts: list[str] | None = None, **changes: Any) -> SA
         "buffer_size": 1000,
         "reward_scale": 1.0,
         "initial_temperature": 0.2,
+        "actor_average": 0.0,
+        "final_learning_rate": 1.0,
         "theta_updates": 8,
         "code_updates": 2,
         "warmup_steps": 20,
+        "warmup": "earlier_prompts",
         "distillation_updates": 5,
     }
     for name, value in changes.items():
