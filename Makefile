@@ -1,4 +1,4 @@
-# make quickstart   learn three Meta-World tasks, about 15 minutes on 2 cores
+# make quickstart   learn three Meta-World tasks, about 3 minutes
 # make test         the whole test suite, within 15 minutes
 PYTHON ?= python3
 VENV := .venv

@@ -22,7 +22,7 @@ BLOCKS = [
     for number, (kind, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
 BRIEF = (
-    "steps_per_task=100 agent.warmup_steps=50 agent.distillation_updates=2 evaluation.episodes=1"
+    "steps_per_task=120 agent.warmup_steps=40 agent.distillation_updates=2 evaluation.episodes=1"
 )
 
 

@@ -131,6 +131,27 @@ def test_a_folder_is_no_recipe(tmp_path):
             "steps_per_task: 6000\nframes_per_batch: 300\nevaluation: {every: 1000}",
             "recipe.evaluation.every: expected a multiple of frames_per_batch (300), got 1000",
         ),
+        (
+            "stream: {name: point, horizon: 30, action_repeat: 4}",
+            "recipe.stream.action_repeat: expected a divisor of the 30 steps of an episode, got 4; "
+            "use 3, or another horizon",
+        ),
+        (
+            "stream: {name: cw10, action_repeat: 0}",
+            "recipe.stream.action_repeat: expected at least",
+        ),
+        (
+            "stream: {name: cw10, action_repeat: 8}\nframes_per_batch: 50",
+            "recipe.frames_per_batch: expected a multiple of stream.action_repeat (8), got 50",
+        ),
+        ("agent: {n_step: 0}", "recipe.agent.n_step: expected at least 1, got 0"),
+        ("agent: {actor_average: 1}", "recipe.agent.actor_average: expected in [0, 1), got 1.0"),
+        ("agent: {warmup_hold: 0.5}", "recipe.agent.warmup_hold: expected at least 1, got 0.5"),
+        ("agent: {final_learning_rate: 2}", "recipe.agent.final_learning_rate: expected at most 1"),
+        (
+            "agent: {updates_per_transition: 0}",
+            "recipe.agent.actor_average: expected 0 with updates_per_transition 0: nothing",
+        ),
         ("evaluation: {every: 0}", "recipe.evaluation.every: expected at least 1, got 0"),
         ("evaluation: {threshold: 0}", "recipe.evaluation.threshold: expected in (0, 1], got 0.0"),
         (

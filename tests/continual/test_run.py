@@ -292,4 +292,4 @@ class TestFailures:
 def test_smoke_recipe_learns_and_forgets_nothing(tmp_path):
     summary = run(load(RECIPES / "smoke.yaml"), tmp_path / "run", progress=False)
     assert summary["forgetting"] == 0.0
-    assert summary["performance"] >= 0.6
+    assert summary["performance"] >= 0.9  # two of the three goals are opposites

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 import torch
 
 from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, RunError
-from cotasp.learning.checks import check_losses
+from cotasp.learning.agent import Problem
+from cotasp.learning.checks import check_episode, check_losses
+from cotasp.learning.sac import SAC
 from cotasp.modules import Sigmoid
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting import OneHot, SparseCoding
@@ -80,3 +83,18 @@ def test_the_first_loss_that_is_not_finite_is_told():
             check_losses(
                 {"critic_loss": torch.tensor(critic), "actor_loss": torch.tensor(actor)}, 7
             )
+
+
+def test_returns_of_more_steps_than_an_episode_has_are_refused():
+    problem = Problem(["a text"], 4, 2, steps_per_task=1000, horizon=20, action_repeat=4)
+    check_episode(SAC(n_step=5), problem)
+    with pytest.raises(RecipeError, match=r"^recipe.agent.n_step: expected at most the 5 actions "):
+        check_episode(SAC(n_step=6), problem)
+    check_episode(SAC(n_step=6), replace(problem, horizon=None))
+
+
+@pytest.mark.parametrize(("gamma", "fits"), [(0.99, False), (0.95, True), (0.5, True), (1, False)])
+def test_a_discount_that_does_not_fit_the_episode_is_warned_of(gamma, fits):
+    problem = Problem(["a text"], 4, 2, steps_per_task=1000, horizon=200, action_repeat=10)
+    with nullcontext() if fits else pytest.warns(UserWarning, match=r"leave it out .* about 0.95$"):
+        check_episode(SAC(gamma=gamma), problem)
