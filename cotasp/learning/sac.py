@@ -87,7 +87,7 @@ class SAC:
     batch_size: int = 128
     buffer_size: int = 1_000_000
     updates_per_transition: float = 1.0
-    n_step: int = 3
+    n_step: int = 5
     gamma: float | None = None
     tau: float = 0.02
     target_entropy: float | None = 0.0

@@ -35,6 +35,7 @@ def learner(seed: int = 0, texts: list[str] | None = None, **changes: Any) -> SA
         "learning_rate": 3e-3,
         "code_learning_rate": 1e-2,
         "batch_size": 16,
+        "n_step": 3,
         "buffer_size": 1000,
         "reward_scale": 1.0,
         "initial_temperature": 0.2,
