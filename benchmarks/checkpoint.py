@@ -32,13 +32,19 @@ from cotasp.continual.snapshot import pack
 from cotasp.learning.agent import Learner
 
 EVERY = 20_000  # steps between checkpoints, and the recipe's default
-PAPER = "stream: {name: metaworld, tasks: [hammer-v3, push-v3]}\nagent: {warmup_steps: 0}"
+PAPER = """
+stream: {name: metaworld, tasks: [hammer-v3, push-v3]}
+agent:
+  critic: {hidden: [256, 256, 256, 256], activation: leaky_relu, norm: first}
+  batch_size: 256
+  warmup_steps: 0
+"""
 
 
 def learner() -> Learner:
     """A learner at the beginning of its first task, which makes no updates of its own."""
     torch.manual_seed(0)
-    recipe = loads(PAPER, ["agent.updates_per_transition=0", "agent.actor_average=0"])
+    recipe = loads(PAPER, ["agent.updates_per_transition=0"])
     made = make_learner(recipe, recipe.stream.make_tasks())
     made.start_task(0)
     return made

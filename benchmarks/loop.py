@@ -35,10 +35,12 @@ from cotasp.tasks.metaworld import MetaWorldSimulator
 HORIZON = 200
 RECIPE = """
 stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}
-agent: {{updates_per_transition: 0, warmup_steps: 0, actor_average: 0}}
+frames_per_batch: 50
+agent: {{updates_per_transition: 0, warmup_steps: 0}}
 """
 WHOLE = """
 stream: {{name: metaworld, tasks: [{task}], horizon: {horizon}}}
+frames_per_batch: 50
 dictionary: {{lmbda: 1e-3}}
 agent:
   critic: {{hidden: [256, 256, 256, 256], activation: leaky_relu, norm: first}}

@@ -113,11 +113,17 @@ class Recipe:
             raise RecipeError(
                 f"frames_per_batch: expected at most 1e5, got {self.frames_per_batch}"
             )
-        repeat = self.stream.action_repeat
+        repeat = getattr(self.stream, "action_repeat", None)
+        if repeat is None:
+            raise RecipeError(
+                f"stream: {type(self.stream).__name__} lacks `action_repeat`, the environment "
+                f"steps that an action is held for; give it the attribute, 1 if it holds none"
+            )
         if self.frames_per_batch % repeat:
             raise RecipeError(
                 f"frames_per_batch: expected a multiple of stream.action_repeat ({repeat}), "
-                f"got {self.frames_per_batch}"
+                f"got {self.frames_per_batch}; choose {repeat * max(1, 40 // repeat)}, and "
+                f"steps_per_task and evaluation.every to fit"
             )
         if not 0 <= self.seed < 2**31:
             raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")

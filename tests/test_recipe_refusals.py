@@ -148,10 +148,6 @@ def test_a_folder_is_no_recipe(tmp_path):
         ("agent: {actor_average: 1}", "recipe.agent.actor_average: expected in [0, 1), got 1.0"),
         ("agent: {warmup_hold: 0.5}", "recipe.agent.warmup_hold: expected at least 1, got 0.5"),
         ("agent: {final_learning_rate: 2}", "recipe.agent.final_learning_rate: expected at most 1"),
-        (
-            "agent: {updates_per_transition: 0}",
-            "recipe.agent.actor_average: expected 0 with updates_per_transition 0: nothing",
-        ),
         ("evaluation: {every: 0}", "recipe.evaluation.every: expected at least 1, got 0"),
         ("evaluation: {threshold: 0}", "recipe.evaluation.threshold: expected in (0, 1], got 0.0"),
         (

@@ -23,7 +23,7 @@ from cotasp.continual.snapshot import (
 from cotasp.errors import RunError
 from cotasp.learning.rows import Rows
 
-SCHEMA_VERSION = 1  # counts up when an older cotasp could not read what is written
+SCHEMA_VERSION = 2  # counts up when an older cotasp could not read what is written
 MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 _ROWS_FILE = re.compile(r"\w+/\d+-\d+\.safetensors")
 _LOGS = (("metrics",), ("tensorboard",))  # folders of files that are cut when a run is resumed

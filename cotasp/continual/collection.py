@@ -25,7 +25,7 @@ class Collection:
 
     Args:
         env: of the task; closed by `close`.
-        policy: `observation` to `action`.
+        policy: `observation`, and `is_init` if it asks for it, to `action`.
         task: its name, for messages.
         action_repeat: environment steps of one transition.
         faults: what to do when the environment raises an error or returns a number that is not

@@ -106,7 +106,7 @@ class Logs:
         self.bar.update(taken)
         if losses and steps % EVERY < taken:
             values = {name: float(value) for name, value in losses.items()}
-            values["reward"] = float(data["next", "reward"].mean())
+            values["reward"] = float(data["next", "reward"].sum()) / taken
             at = self.offset + steps
             self._log({f"train/{k}": v for k, v in values.items()}, at)
             now, (before, last) = time.time(), self.last

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchrl.envs.utils import ExplorationType, exploration_type
 
+from cotasp.learning.adam import check_shapes
+
 Heads = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 
 
@@ -43,10 +45,10 @@ class Behaviour(nn.Module):
     """Actions that explore: at random, by one of several policies, or by the one in training.
 
     Random actions are held for a number of steps drawn from a geometric distribution: held ones
-    carry an arm somewhere, white ones shake it on the spot (as in temporally extended
+    carry an arm somewhere, white ones shake it on the spot (after temporally extended
     exploration, arXiv 2006.01782).  The policies' noise may be correlated from one step to the
-    next, eps_t = c eps_{t-1} + sqrt(1 - c^2) N(0, 1), whose share in an action's variance is that
-    of white noise (as in arXiv 2203.15720, coloured noise).
+    next, eps_t = c eps_{t-1} + sqrt(1 - c^2) N(0, 1), of the variance of white noise
+    (autoregressive policies, arXiv 1903.11524).
 
     Args:
         action_dim: size of an action.
@@ -69,8 +71,8 @@ class Behaviour(nn.Module):
         self.device = device
         # not submodules: a collector must neither copy nor move what the learner trains
         self.__dict__["heads"] = ()
-        self.chosen = 0  # of the policies, for the episode under way
-        self.held: Tensor | None = None  # the random action
+        self.policy_index = 0  # of the policies, for the episode under way
+        self.random_action: Tensor | None = None
         self.noise: Tensor | None = None
 
     def act_by(self, *heads: Heads) -> None:
@@ -91,15 +93,15 @@ class Behaviour(nn.Module):
         """
         begins, heads = bool(is_init.any()), self.heads
         if not heads:
-            if self.held is None or begins or self.hold * float(torch.rand(())) < 1.0:
+            if self.random_action is None or begins or self.hold * float(torch.rand(())) < 1.0:
                 shape = (*observation.shape[:-1], self.action_dim)
-                self.held = torch.rand(shape, device=observation.device) * 2.0 - 1.0
-            return self.held
+                self.random_action = torch.rand(shape, device=observation.device) * 2.0 - 1.0
+            return self.random_action
         if len(heads) == 1:
-            self.chosen = 0
-        elif begins or self.chosen >= len(heads):
-            self.chosen = int(torch.randint(len(heads), ()))
-        loc, scale = heads[self.chosen](observation.to(self.device))
+            self.policy_index = 0
+        elif begins or self.policy_index >= len(heads):
+            self.policy_index = int(torch.randint(len(heads), ()))
+        loc, scale = heads[self.policy_index](observation.to(self.device))
         loc, scale = loc.to(observation.device), scale.to(observation.device)
         if exploration_type() is ExplorationType.RANDOM:
             loc = loc + scale * self._next_noise(loc, begins)
@@ -114,12 +116,24 @@ class Behaviour(nn.Module):
             self.noise = noise
         return noise
 
-    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
+    def exploration_state(self) -> dict[str, Any]:
         """What the next action depends on besides the policies."""
-        return {"chosen": self.chosen, "held": self.held, "noise": self.noise}
+        return {
+            "policy_index": self.policy_index,
+            "random_action": self.random_action,
+            "noise": self.noise,
+        }
 
-    def load_state_dict(self, state: Mapping[str, Any], *_: Any, **__: Any) -> None:  # type: ignore[override]
-        """Restores what `state_dict` returned."""
-        self.chosen = int(state["chosen"])
-        self.held = None if state["held"] is None else state["held"].clone()
-        self.noise = None if state["noise"] is None else state["noise"].clone()
+    def load_exploration_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `exploration_state` returned, of a single environment.
+
+        Raises:
+            RunError: the state is of other actions.
+        """
+        tensors = {k: state[k] for k in ("random_action", "noise") if state[k] is not None}
+        check_shapes("behaviour", tensors, {name: [self.action_dim] for name in tensors})
+        self.policy_index = max(0, int(state["policy_index"]))
+        self.random_action, self.noise = (
+            tensors[name].clone() if name in tensors else None
+            for name in ("random_action", "noise")
+        )

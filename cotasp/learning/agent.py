@@ -67,7 +67,9 @@ class Learner(Protocol):
         ...
 
     def behaviour(self) -> TensorDictModuleBase:
-        """The module that collects data, `observation` to `action`; valid for the whole run."""
+        """The module that collects data, `observation` and `is_init` (whether an episode begins, as
+        TorchRL's `InitTracker` says it) to `action`; valid for the whole run.
+        """
         ...
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:

@@ -23,13 +23,27 @@ if TYPE_CHECKING:
 _REMEDY = "lower learning_rate or reward_scale, or check the environment's rewards"
 
 
-def check_warmup(warmup_steps: int, steps_per_task: int) -> None:
-    """Raises RecipeError when warm-up leaves no step to learn in."""
-    if warmup_steps >= steps_per_task:
+def first_update_after(settings: SAC, problem: Problem) -> int:
+    """Transitions of a task after which there is one update more for each."""
+    # no row is complete before its n transitions are there
+    return max(settings.warmup_steps // problem.action_repeat, settings.n_step - 1)
+
+
+def check_budget(settings: SAC, problem: Problem) -> None:
+    """Raises RecipeError when a task has no transition left to learn in."""
+    steps, repeat = problem.steps_per_task, problem.action_repeat
+    if first_update_after(settings, problem) < steps // repeat:
+        return
+    if settings.warmup_steps // repeat >= settings.n_step - 1:
         raise RecipeError(
-            f"recipe.agent.warmup_steps: expected fewer than the {steps_per_task} steps_per_task, "
-            f"got {warmup_steps}: nothing would be learned; warm up less or train longer"
+            f"recipe.agent.warmup_steps: expected fewer than the {steps} steps_per_task, "
+            f"got {settings.warmup_steps}: nothing would be learned; warm up less or train longer"
         )
+    raise RecipeError(
+        f"recipe.agent.n_step: expected at most the {steps // repeat} actions of a task "
+        f"({steps} steps, each action held for {repeat}), got {settings.n_step}: nothing would "
+        f"be learned; train longer"
+    )
 
 
 def check_episode(settings: SAC, problem: Problem) -> None:

@@ -20,7 +20,7 @@ Rule = Literal["min", "mean"]  # how the critics' values become one
 
 
 class Batch(NamedTuple):
-    """Transitions, one per row; of several learners, [learners, B, *].
+    """Rows of n-step returns; of several learners, [learners, B, *].
 
     Args:
         observation: [B, observation_dim].

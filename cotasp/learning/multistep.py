@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from cotasp.errors import RunError
+from cotasp.learning.adam import check_shapes
+
 if TYPE_CHECKING:
     from cotasp.learning.agent import Problem
     from cotasp.learning.sac import SAC
 
-_EVERY = ("observation", "action", "reward", "next_observation", "terminated", "done", "is_init")
+_COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "done", "is_init")
 
 
 def discount_factor(settings: SAC, problem: Problem) -> float:
@@ -37,7 +40,8 @@ class MultiStep:
 
     so that its target is reward + discount * V(observation after the m-th).  At a time limit
     the value of the last observation counts.  A row is returned as soon as its steps are known;
-    what waits is `pending`, which belongs in a checkpoint.
+    what waits is `pending`, which belongs in a checkpoint.  As in Rainbow, rewards come from
+    whatever policy acted, and the entropy of steps 2 to m is left out.
 
     Args:
         n: steps, at least 1.
@@ -61,7 +65,7 @@ class MultiStep:
             `observation`, `action`, `reward`, `next_observation`, `discount` [rows, *].
         """
         if self.pending:
-            steps = {key: torch.cat([self.pending[key], steps[key]]) for key in _EVERY}
+            steps = {key: torch.cat([self.pending[key], steps[key]]) for key in _COLUMNS}
         total = len(steps["reward"])
         ends = steps["done"].clone()
         ends[:-1] |= steps["is_init"][1:]
@@ -78,7 +82,7 @@ class MultiStep:
             goes_on &= ~ends[last]
         # rows still waiting for steps are the last ones
         ready = int((ends[last] | (last - first == self.n - 1)).sum())
-        self.pending = {key: steps[key][ready:].clone() for key in _EVERY}
+        self.pending = {key: steps[key][ready:].clone() for key in _COLUMNS}
         last = last[:ready]
         return {
             "observation": steps["observation"][:ready],
@@ -87,3 +91,21 @@ class MultiStep:
             "next_observation": steps["next_observation"][last],
             "discount": torch.where(steps["terminated"][last], 0.0, discount[:ready]),
         }
+
+    def load_pending(self, pending: Mapping[str, Tensor], row: Mapping[str, Sequence[int]]) -> None:
+        """Takes back, as a copy, the `pending` of another.
+
+        Args:
+            pending: none, or fewer than n steps.
+            row: shapes of a row's columns.
+
+        Raises:
+            RunError: it is of other columns, shapes or numbers of steps.
+        """
+        count = len(pending["reward"]) if "reward" in pending else 0
+        shapes = {name: (count, *row.get(name, ())) for name in _COLUMNS if pending}
+        numbers = {k: v.float() if v.dtype == torch.bool else v for k, v in pending.items()}
+        check_shapes("buffer pending", numbers, shapes)
+        if count >= self.n:
+            raise RunError(f"buffer pending: expected fewer than {self.n} steps, got {count}")
+        self.pending = {name: column.clone() for name, column in pending.items()}

@@ -39,7 +39,7 @@ class Replay:
         self.capacity = min(settings.buffer_size, transitions)
         observation, action = (problem.observation_dim,), (problem.action_dim,)
         self.row = dict(zip(Batch._fields, (observation, action, (), observation, ())))  # shapes
-        self.added = 0  # transitions, those since overwritten included
+        self.added = 0  # rows, those since overwritten included
         self.batch_size = settings.batch_size
         self.reward_scale = settings.reward_scale / problem.action_repeat
         self.multi_step = MultiStep(settings.n_step, discount_factor(settings, problem))
@@ -130,7 +130,7 @@ class Replay:
             self._read(rows, rows.start, begins_round)
             self._read(rows, begins_round, rows.stop)
         self.added = rows.stop
-        self.multi_step.pending = {k: v.clone() for k, v in state["pending"].items()}
+        self.multi_step.load_pending(state["pending"], self.row)
         self.generator.set_state(state["generator"])
 
     def _read(self, rows: Rows, first: int, last: int) -> None:

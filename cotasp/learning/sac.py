@@ -41,17 +41,18 @@ class SAC:
         code_learning_rate: Adam's, of the codes.
         batch_size: transitions per update.
         buffer_size: transitions kept, of the task in training only; memory is taken for no more
-            than the task has steps.
+            than the task has of them.
         updates_per_transition: updates per transition, that is, per action: an environment step
             unless the stream repeats actions.
         n_step: transitions whose rewards a return holds before it goes on with a value (Rainbow,
-            arXiv 1710.02298; not corrected for the policy's change, as there).
+            arXiv 1710.02298).  As there, they are not corrected for the policy's change; the
+            entropy of the steps between is left out.
         gamma: discount factor per transition; None: fitted to the length of an episode, 1 - 2 / its
             transitions, in [0.95, 0.995], or 0.99 where that is unknown (after TD-MPC2, arXiv
             2310.16828).
         tau: rate at which the target critics follow; SAC's is 0.005.
-        target_entropy: of the policy, in nats; SAC's is -action_dim; None: -action_dim / 2, as in
-            CoTASP's reference code.
+        target_entropy: of the policy, in nats; None: -action_dim, SAC's; CoTASP's reference code has
+            half of that.
         initial_temperature: alpha at the beginning of a task; it is learned from there.
         reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
         actor_average: decay per update of a running average of the actor's weights, which is what
@@ -63,9 +64,10 @@ class SAC:
         warmup_steps: steps of each task that only collect data.
         warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from
             the second task on by the policy of a random finished task, drawn for every episode.
-        warmup_hold: environment steps that a random action is held for, on average (as in
-            arXiv 2006.01782).
-        noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv 2203.15720).
+        warmup_hold: environment steps that a random action is held for, on average (after
+            arXiv 2006.01782, with geometric durations).
+        noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv
+            1903.11524).
         distillation_updates: updates at the beginning of each later task that pull the new
             sub-network to a random policy on the previous task's states.
         execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
@@ -90,7 +92,7 @@ class SAC:
     n_step: int = 5
     gamma: float | None = None
     tau: float = 0.02
-    target_entropy: float | None = 0.0
+    target_entropy: float | None = None
     initial_temperature: float = 0.01
     reward_scale: float = 0.1
     actor_average: float = 0.995
@@ -121,17 +123,15 @@ class SAC:
             for name in names:
                 if not ok(getattr(self, name)):
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
-        if self.actor_average and not self.updates_per_transition:
-            raise RecipeError(
-                "actor_average: expected 0 with updates_per_transition 0: nothing is updated that "
-                "could be averaged"
-            )
 
     def learner(self, problem: Problem, method: Method) -> Learner:
+        from cotasp.learning.checks import check_budget, check_episode
         from cotasp.learning.memory import check_memory
         from cotasp.learning.precision import check_precision
         from cotasp.learning.sac_learner import SACLearner
 
+        check_budget(self, problem)
+        check_episode(self, problem)
         check_memory(self, problem)
         check_precision(self.precision, problem.device)
         return SACLearner(self, problem, method)

@@ -16,12 +16,11 @@ from cotasp.learning.adam import Adam
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.allocation import allocation_facts
 from cotasp.learning.checks import (
-    check_episode,
     check_first_masks,
     check_losses,
     check_parameters,
     check_sub_network,
-    check_warmup,
+    first_update_after,
 )
 from cotasp.learning.compiled import width_multiple
 from cotasp.learning.protections import STATES
@@ -89,8 +88,6 @@ class SACLearner:
         self.task = -1
         self.values = Values(settings, problem)
         self.replay: Replay | None = None
-        check_warmup(settings.warmup_steps, problem.steps_per_task)
-        check_episode(settings, problem)
         masks = self.prompt_mask(self.embeddings)
         check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
@@ -174,10 +171,9 @@ class SACLearner:
         return losses
 
     def _updates_due(self) -> int:
-        repeat, settings = self.problem.action_repeat, self.settings
-        # no row is complete before n transitions are there
-        first = max(settings.warmup_steps // repeat, settings.n_step - 1)
-        return int(max(0, self.steps // repeat - first) * settings.updates_per_transition)
+        transitions = self.steps // self.problem.action_repeat
+        trained = max(0, transitions - first_update_after(self.settings, self.problem))
+        return int(trained * self.settings.updates_per_transition)
 
     def update(self, count: int) -> dict[str, Tensor]:
         """Makes updates; returns the losses of the last one.

@@ -43,7 +43,7 @@ class Values:
         initial = math.log(settings.initial_temperature)
         self.log_temperature = torch.tensor(initial, device=problem.device)
         entropy = settings.target_entropy
-        self.target_entropy = -problem.action_dim / 2 if entropy is None else entropy
+        self.target_entropy = -float(problem.action_dim) if entropy is None else entropy
         self.new_optimisers()
 
     def new_optimisers(self) -> None:

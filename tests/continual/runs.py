@@ -25,8 +25,8 @@ checkpoint_every: 20
 encoder: {name: random, dim: 16}
 dictionary: {lmbda: 0.05}
 actor: {hidden: [24, 20]}
-agent: {critic: {hidden: [8, 8]}, batch_size: 8, n_step: 3, warmup_steps: 20, distillation_updates: 3,
-        theta_updates: 8, code_updates: 2, buffer_size: 70}
+agent: {critic: {hidden: [8, 8]}, batch_size: 8, n_step: 3, warmup_steps: 20,
+        distillation_updates: 3, theta_updates: 8, code_updates: 2, buffer_size: 70}
 evaluation: {every: 50, episodes: 3, average: 1}
 """
 

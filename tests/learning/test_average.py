@@ -52,9 +52,9 @@ def test_learning_rates_fall_over_the_second_half():
     rates = {}
     for chunk in range(5):  # of 100 steps
         made.learn(transitions(20, seed=chunk))
-        optimisers = (made.sub.optimiser, made.values.critic_optimiser)
-        assert optimisers[0].learning_rate == optimisers[1].learning_rate
-        rates[made.steps] = optimisers[0].learning_rate
+        values = made.values
+        optimisers = (made.sub.optimiser, values.critic_optimiser, values.temperature_optimiser)
+        (rates[made.steps],) = {optimiser.learning_rate for optimiser in optimisers}
     assert rates == pytest.approx(
         {20: 1e-2, 40: 1e-2, 60: 0.84e-2, 80: 0.52e-2, 100: 0.2e-2}, rel=1e-6
     )
