@@ -13,8 +13,6 @@ from typing import Any
 import _learning as figures
 from _learning import Bounds, Curve, compact, duration, interval, shown
 
-from cotasp.errors import RunError
-
 STREAM = "stream"  # in place of a task's name
 STEPS, SECONDS = 0, 2  # columns of a curve
 
@@ -59,18 +57,13 @@ def read_trial(out: Path, name: str) -> Trial:
     Args:
         out: directory of all trials.
         name: `SETTING/TASK/seedN`.
-
-    Raises:
-        RunError: it does not tell its CPU seconds.
     """
     path, (setting, task, seed) = out / name, name.split("/")
     evaluations, timing, summary = (
         json.loads((path / f"{file}.json").read_text(encoding="utf-8"))
         for file in ("evaluations", "timing", "summary")
     )
-    seconds = timing.get("cpu_seconds_at_evaluations", [None])
-    if None in seconds:
-        raise RunError(f"{path}: begun by an earlier version, without CPU seconds; remove it")
+    seconds = timing["cpu_seconds_at_evaluations"]
     names = evaluations["tasks"]
     curves: dict[str, Curve] = {name: [] for name in names}
     rows = zip(evaluations["trained"], evaluations["task_steps"], evaluations["success"], seconds)

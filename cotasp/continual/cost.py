@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
@@ -36,30 +35,16 @@ class ProcessorTime:
         self._start = time.process_time() - seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Seconds as checkpoints and `timing.json` keep them, null where they are not known."""
+        """Seconds as checkpoints and `timing.json` keep them."""
         return {
-            "cpu_seconds": _plain(self.seconds),
-            "cpu_seconds_at_evaluations": [_plain(s) for s in self._at_evaluations],
+            "cpu_seconds": round(self.seconds, 3),
+            "cpu_seconds_at_evaluations": [round(s, 3) for s in self._at_evaluations],
         }
 
-    def continue_from(self, saved: Mapping[str, Any], evaluations: int) -> None:
-        """Goes on from what `to_json` gave.
-
-        Args:
-            saved: the manifest of a checkpoint; those of earlier versions have no such seconds.
-            evaluations: of the run until then.
-        """
-        before = saved.get("cpu_seconds_at_evaluations", [None] * evaluations)
-        self._at_evaluations = [_number(s) for s in before]
-        self._start = time.process_time() - _number(saved.get("cpu_seconds"))
-
-
-def _plain(seconds: float) -> float | None:
-    return None if math.isnan(seconds) else round(seconds, 3)
-
-
-def _number(seconds: float | None) -> float:
-    return math.nan if seconds is None else float(seconds)
+    def continue_from(self, saved: Mapping[str, Any]) -> None:
+        """Goes on from what `to_json` gave."""
+        self._at_evaluations = [float(s) for s in saved["cpu_seconds_at_evaluations"]]
+        self._start = time.process_time() - float(saved["cpu_seconds"])
 
 
 def cost(seconds: float, peak_memory: int, processor: ProcessorTime) -> dict[str, Any]:

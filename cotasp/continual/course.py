@@ -168,7 +168,7 @@ class Course:
                 self.collection = self._collection()
                 self.collection.load_state_dict(state["collection"])
             set_random_state(state["random"])
-            self.processor.continue_from(saved.manifest, len(self.history.trained))
+            self.processor.continue_from(saved.manifest)
         except Exception as error:  # torch, tensordict and the components raise their own
             raise RunError(f"{saved.path}: cannot be loaded: {error}") from error
 

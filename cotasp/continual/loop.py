@@ -35,7 +35,15 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
         RecipeError: a task that cannot be built, or that does not fit the others.
     """
     with at("recipe.stream"):
-        return recipe.stream.make_tasks()
+        tasks = recipe.stream.make_tasks()
+        repeat = recipe.stream.action_repeat
+        for task in tasks:
+            if task.action_repeat != repeat:
+                raise RecipeError(
+                    f"action_repeat: expected {repeat} in every task, as the stream says, got "
+                    f"{task.action_repeat} in {task.name!r}"
+                )
+        return tasks
 
 
 def make_learner(
@@ -61,13 +69,14 @@ def make_learner(
     env = tasks[0].make_env()
     sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
     env.close()
+    horizons = {task.horizon for task in tasks}
     problem = Problem(
         texts=texts,
         observation_dim=sizes[0],
         action_dim=sizes[1],
         steps_per_task=recipe.steps_per_task,
-        horizon=recipe.stream.horizon,
-        action_repeat=tasks[0].action_repeat,
+        horizon=horizons.pop() if len(horizons) == 1 else None,
+        action_repeat=recipe.stream.action_repeat,
         seed=recipe.seed,
         device=recipe.device,
         learners=1 if together is None else together.learners,

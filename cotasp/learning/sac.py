@@ -51,8 +51,8 @@ class SAC:
             transitions, in [0.95, 0.995], or 0.99 where that is unknown (after TD-MPC2, arXiv
             2310.16828).
         tau: rate at which the target critics follow; SAC's is 0.005.
-        target_entropy: of the policy, in nats; None: -action_dim, SAC's; CoTASP's reference code has
-            half of that.
+        target_entropy: of the policy, in nats; None: -action_dim, SAC's.  CoTASP's reference code
+            has half of that.
         initial_temperature: alpha at the beginning of a task; it is learned from there.
         reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
         actor_average: decay per update of a running average of the actor's weights, which is what

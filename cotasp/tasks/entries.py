@@ -77,15 +77,16 @@ def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
 def named_tasks(
     tasks: Sequence[tuple[str, str]],
     builds: Sequence[Callable[..., EnvBase]],
+    horizons: Sequence[int],
     action_repeat: int,
 ) -> tuple[Task, ...]:
     """Tasks from (env, text) pairs; from the second visit of an env on, `#2`, `#3` ... is added."""
     visits: dict[str, int] = {}
     named = []
-    for (env, text), build in zip(tasks, builds):
+    for (env, text), build, horizon in zip(tasks, builds, horizons):
         visits[env] = visits.get(env, 0) + 1
         name = env if visits[env] == 1 else f"{env}#{visits[env]}"
-        named.append(Task(name, text, env, build, action_repeat))
+        named.append(Task(name, text, env, build, horizon, action_repeat))
     return tuple(named)
 
 

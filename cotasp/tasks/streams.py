@@ -180,7 +180,9 @@ class Gymnasium:
             partial(_gymnasium, entry.env, self.horizon, entry.success_return, self.action_repeat)
             for entry in self.tasks
         ]
-        return named_tasks([(e.env, e.text) for e in self.tasks], builds, self.action_repeat)
+        horizons = [self._facts(i)[2] for i in range(len(self.tasks))]
+        tasks = [(e.env, e.text) for e in self.tasks]
+        return named_tasks(tasks, builds, horizons, self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Gymnasium's version, horizons, what counts as success, and tasks."""
@@ -235,7 +237,7 @@ class Point:
             for goal in self.goals
         ]
         tasks = [(goal, texts.GOALS[goal][2]) for goal in self.goals]
-        return named_tasks(tasks, builds, self.action_repeat)
+        return named_tasks(tasks, builds, [self.horizon] * len(tasks), self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -294,7 +296,7 @@ def _metaworld_tasks(
     tasks = _texts(entries)
     settings = stream.horizon, stream.reward_version, stream.action_repeat
     builds = [partial(_metaworld, env, *settings) for env, _ in tasks]
-    return named_tasks(tasks, builds, stream.action_repeat)
+    return named_tasks(tasks, builds, [stream.horizon] * len(tasks), stream.action_repeat)
 
 
 def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class Task:
         text: what a text encoder reads.
         env: the environment's own name; within a stream, equal names build equal environments.
         build: `(num_envs, seed) -> EnvBase`.
+        horizon: environment steps until an episode is truncated; None: unknown.
         action_repeat: environment steps that the environment holds each action for.
     """
 
@@ -26,6 +27,7 @@ class Task:
     text: str
     env: str
     build: Callable[[int | None, int], EnvBase] = field(repr=False, compare=False)
+    horizon: int | None = None
     action_repeat: int = 1
 
     def make_env(self, num_envs: int | None = None, seed: int = 0) -> EnvBase:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from cotasp.continual.checkpoint import MANIFEST, seal
 from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.cost import ProcessorTime
 from cotasp.continual.evaluation import Evaluator
@@ -84,14 +83,3 @@ def test_a_run_that_was_stopped_for_real(tmp_path):
     resume(out, progress=False)
     check(timing(out), out)
     assert timing(out)[AT_EVALUATIONS][:1] == before[AT_EVALUATIONS]
-
-
-def test_after_a_checkpoint_of_an_earlier_version_they_are_unknown(out):
-    path = Checkpoints(out).newest().path / MANIFEST
-    manifest = json.loads(path.read_text())
-    for key in ("checksum", NOW, AT_EVALUATIONS):
-        manifest.pop(key)
-    path.write_text(json.dumps(seal(manifest)))
-    resume(out, progress=False)
-    assert timing(out)[NOW] is None
-    assert timing(out)[AT_EVALUATIONS] == [None] * 4

@@ -14,12 +14,13 @@ from tensordict import TensorDict
 
 from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.evaluation import Evaluator
-from cotasp.continual.loop import make_learner, run
+from cotasp.continual.loop import make_learner, make_tasks, run
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.saved import baseline_auc, evaluate_run, load_run
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, dump, load, loads
 from cotasp.tasks.point import PointEnv
+from cotasp.tasks.streams import Point
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = """
@@ -293,3 +294,23 @@ def test_smoke_recipe_learns_and_forgets_nothing(tmp_path):
     summary = run(load(RECIPES / "smoke.yaml"), tmp_path / "run", progress=False)
     assert summary["forgetting"] == 0.0
     assert summary["performance"] >= 0.9  # two of the three goals are opposites
+
+
+def test_a_held_action_takes_its_steps_of_the_budget(tmp_path):
+    stream = "stream={name: point, goals: [right, left], horizon: 14, action_repeat: 2}"
+    summary = run(tiny(stream, "logger=csv"), tmp_path / "run", progress=False)
+    assert summary["steps"] == 200
+    assert summary["evaluations"]["task_steps"] == [50, 100, 50, 100]
+    # 100 steps are 50 transitions, 10 of them warm-up
+    assert [facts["updates"] for facts in summary["task_facts"].values()] == [40.0, 40.0]
+    lengths = (tmp_path / "run/metrics/scalars/evaluation/right/episode_length.csv").read_text()
+    assert {line.split(",")[1] for line in lengths.split()} == {"14.0"}
+
+
+def test_a_stream_that_disagrees_with_its_tasks_is_refused(tmp_path):
+    class Confused(Point):
+        def make_tasks(self):
+            return tuple(replace(task, action_repeat=2) for task in super().make_tasks())
+
+    with pytest.raises(RecipeError, match=r"^recipe.stream: action_repeat: expected 1 in every "):
+        make_tasks(replace(tiny(), stream=Confused()))

@@ -20,7 +20,9 @@ OBS, ACT = 6, 2
 TEXTS = [f"task {i}" for i in range(6)]
 
 
-def learner(seed: int = 0, texts: list[str] | None = None, **changes: Any) -> SACLearner:
+def learner(
+    seed: int = 0, texts: list[str] | None = None, action_repeat: int = 1, **changes: Any
+) -> SACLearner:
     """A learner of six made-up tasks; keyword arguments change the method or the agent."""
     torch.manual_seed(seed)
     method = {
@@ -51,7 +53,9 @@ def learner(seed: int = 0, texts: list[str] | None = None, **changes: Any) -> SA
         target = method if name in method else agent
         assert name in method or hasattr(SAC(), name), name
         target[name] = value
-    problem = Problem(texts or TEXTS, OBS, ACT, steps_per_task=100, seed=seed)
+    problem = Problem(
+        texts or TEXTS, OBS, ACT, steps_per_task=100, action_repeat=action_repeat, seed=seed
+    )
     return SACLearner(SAC(**agent), problem, Method(**method))
 
 

@@ -94,3 +94,28 @@ def test_critics_and_temperature_start_anew_or_go_on(reset):
     assert torch.equal(made.values.temperature, temperature) != reset
     assert made.values.critic_optimiser.steps == 0
     assert all((m == 0).all() for m in made.values.critic_optimiser.moments["exp_avg"])
+
+
+def test_steps_are_the_environments_where_actions_are_held():
+    """Twenty steps of warm-up are five transitions; then there is an update for each transition."""
+    made = learner(action_repeat=4, warmup_steps=20, warmup_hold=8.0, updates_per_transition=1.0)
+    assert made.acting.hold == 2.0
+    made.start_task(0)
+    made.learn(transitions(4, seed=0))
+    assert (made.steps, made.updates, made.acting.heads) == (16, 0, ())
+    made.learn(transitions(1, seed=1))
+    assert (made.steps, made.updates, made.acting.heads) == (20, 0, (made.sub,))
+    made.learn(transitions(20, seed=2))
+    assert (made.steps, made.updates) == (100, 20)
+    assert made.replay.capacity == 25
+
+
+def test_no_update_comes_before_a_row_is_complete():
+    made = learner(warmup_steps=0, n_step=10)
+    made.start_task(0)
+    data = transitions(30, seed=0)
+    data["next", "done"][:] = data["next", "terminated"][:] = False
+    made.learn(data[:9])
+    assert (made.updates, len(made.replay)) == (0, 0)
+    made.learn(data[9:])
+    assert (made.updates, len(made.replay)) == (21, 21)

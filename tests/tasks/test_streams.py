@@ -102,10 +102,12 @@ def test_a_text_of_ones_own_replaces_the_shipped_one():
     [
         (CW10(), CW10(horizon=500)),
         (CW10(), CW10(reward_version="v1")),
+        (CW10(), CW10(action_repeat=2)),
         (CW10(), CW20()),
         (MetaWorld(["push-v3"]), MetaWorld([TaskEntry("push-v3", "Shove it.")])),
         (MetaWorld(["push-v3", "reach-v3"]), MetaWorld(["reach-v3", "push-v3"])),
         (Point(), Point(horizon=20)),
+        (Point(), Point(action_repeat=2)),
         (Point(), Point(goals=("right", "left"))),
         (Gymnasium([PENDULUM]), Gymnasium([PENDULUM], horizon=100)),
         (Gymnasium([PENDULUM]), Gymnasium([{**PENDULUM, "success_return": -200.0}])),
