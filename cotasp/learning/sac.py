@@ -93,7 +93,7 @@ class SAC:
     gamma: float | None = None
     tau: float = 0.02
     target_entropy: float | None = None
-    initial_temperature: float = 0.01
+    initial_temperature: float = 0.1
     reward_scale: float = 0.1
     actor_average: float = 0.995
     final_learning_rate: float = 0.1
