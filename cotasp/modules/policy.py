@@ -139,10 +139,10 @@ class MetaPolicy(nn.Module):
         hidden: Sequence[int] = (1024,) * 4,
         *,
         activation: str = "leaky_relu",
-        std: Literal["exp", "softplus"] = "softplus",
-        log_std_range: tuple[float, float] = (-2.0, 2.0),
-        squash_mean: bool = True,
-        head_scale: float = 1e-4,
+        std: Literal["exp", "softplus"] = "exp",
+        log_std_range: tuple[float, float] = (-5.0, 2.0),
+        squash_mean: bool = False,
+        head_scale: float = 1e-2,
     ) -> None:
         super().__init__()
         self.action_dim = action_dim

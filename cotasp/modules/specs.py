@@ -134,7 +134,8 @@ class CategoricalCritic:
         hidden, activation, norm: see `MLPCritic`.
         bins: of the histogram.
         low, high: between which values lie; those of rewards times `agent.reward_scale`, the
-            entropy's bonus included.
+            entropy's bonus included.  Beyond, targets are cut: Meta-World's rewards of up to 10
+            make values of up to 100 with `reward_scale: 0.1` and `gamma: 0.99`.
         sigma: deviation of the Gaussian around a target, in widths of a bin.
     """
 
@@ -142,8 +143,8 @@ class CategoricalCritic:
     activation: Activation = "relu"
     norm: Norm = "all"
     bins: int = 51
-    low: float = -10.0
-    high: float = 10.0
+    low: float = -20.0
+    high: float = 100.0
     sigma: float = 0.75
 
     def __post_init__(self):
