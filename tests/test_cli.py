@@ -173,7 +173,7 @@ def test_a_reader_that_stops_early_gets_no_complaint():
         ([], "the following arguments are required: COMMAND; see cotasp --help"),
         (["lst"], "argument COMMAND: invalid choice: 'lst'"),
         (["list", "solvers"], "unknown kind 'solvers'. Did you mean 'solver'?"),
-        (["list", "zzz"], "unknown kind 'zzz'. Known: agent, encoder, launcher"),
+        (["list", "zzz"], "unknown kind 'zzz'. Known: agent, critic, encoder, launcher"),
         (["list", "mask", "step"], "unrecognized arguments: step; see cotasp --help"),
         (["show"], "the following arguments are required: RECIPE"),
         (["show", "tiny.yaml", "--sede", "3"], "unrecognized arguments: --sede 3"),

@@ -30,7 +30,7 @@ def plain_module(policy: MetaPolicy) -> nn.Sequential:
         >>> from cotasp.modules import extract
         >>> policy = extract(MetaPolicy(3, 2, (8, 8)), torch.tensor([1.0, 0.0] * 8))
         >>> [type(part).__name__ for part in plain_module(policy)]
-        ['Linear', 'LayerNorm', 'Tanh', 'Linear', 'LeakyReLU', 'Linear', 'Tanh', 'Tanh']
+        ['Linear', 'LayerNorm', 'Tanh', 'Linear', 'LeakyReLU', 'Linear', 'Tanh']
     """
     parts: list[nn.Module] = []
     for i, layer in enumerate(policy.body.layers):
