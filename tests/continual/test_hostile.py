@@ -83,7 +83,7 @@ def test_no_whole_checkpoint_is_an_error_and_nothing_is_removed(out, capsys):
 def test_a_newer_format_is_refused_and_not_passed_over(out):
     path = out / "checkpoints" / NEWEST / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
-    with pytest.raises(RunError, match=r"newer cotasp .*format 99; this one reads up to 1\); upg"):
+    with pytest.raises(RunError, match=r"newer cotasp .*format 99; this one reads up to 2\); upg"):
         resume(out, progress=False)
 
 
