@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cotasp.dictionaries import Anchored, Dictionary, sparse_encode
@@ -145,6 +145,7 @@ def test_inputs_are_not_modified():
 
 @settings(max_examples=20, deadline=None)
 @given(share=st.floats(0.05, 0.6), seed=st.integers(0, 999))
+@example(share=0.05078125, seed=220)
 def test_fitted_codes_solve_the_lasso_under_the_mask(share, seed):
     """The conditions of the constrained problem: gradient signs at the bounds, zero between."""
     dictionary, embedding, floor = Dictionary(96, 48, seed=seed), texts(1, 48, seed), 1e-3
@@ -155,6 +156,7 @@ def test_fitted_codes_solve_the_lasso_under_the_mask(share, seed):
     s = fit_codes(dictionary.atoms, embedding, wandered, lmbda=lmbda, floor=floor)[0]
     mask = wandered[0] > 0
     assert torch.equal(s > 0, mask)
+    assume((s != 0).sum() < int(0.95 * 48))  # else the support was cut: see the next test
     g = dictionary.atoms @ (embedding[0] - s @ dictionary.atoms)
     assert (s[mask] >= floor).all()
     slack = 1e-8 * lmbda
