@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cotasp.dictionaries import Anchored, Dictionary, sparse_encode
@@ -156,7 +156,9 @@ def test_fitted_codes_solve_the_lasso_under_the_mask(share, seed):
     s = fit_codes(dictionary.atoms, embedding, wandered, lmbda=lmbda, floor=floor)[0]
     mask = wandered[0] > 0
     assert torch.equal(s > 0, mask)
-    assume((s != 0).sum() < int(0.95 * 48))  # else the support was cut: see the next test
+    if (s != 0).sum() >= int(0.95 * 48):  # the support was cut: what is left off breaks the rest
+        assert (s != 0).sum() == max(int(0.95 * 48), int(mask.sum()))
+        return
     g = dictionary.atoms @ (embedding[0] - s @ dictionary.atoms)
     assert (s[mask] >= floor).all()
     slack = 1e-8 * lmbda
