@@ -47,7 +47,7 @@ from cotasp.learning.agent import Method, Problem
 from cotasp.learning.protections import Freeze
 from cotasp.learning.sac import SAC
 from cotasp.learning.sac_learner import SACLearner
-from cotasp.learning.stacked import update_together
+from cotasp.learning.stacked import UpdatesTogether
 from cotasp.learning.updates import Updater
 from cotasp.modules.masks import Step, TopK
 from cotasp.modules.specs import ActorSpec, MLPCritic
@@ -127,7 +127,7 @@ def stacked(seeds: int, precision: str) -> Callable[[], object]:
         one.updater = meet
         one.update(STRETCH)
 
-    return lambda: in_lockstep([partial(work, one) for one in made], update_together)
+    return lambda: in_lockstep([partial(work, one) for one in made], UpdatesTogether())
 
 
 def torchrl_update() -> Callable[[], object]:

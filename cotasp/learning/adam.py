@@ -26,30 +26,43 @@ class Adam:
 
     def __init__(self, parameters: Iterable[Tensor], learning_rate: float) -> None:
         self.parameters = [parameter.detach() for parameter in parameters]
+        device = self.parameters[0].device
+        # one for all: the kernel only reads it, as float32
+        self.count = torch.zeros((), dtype=torch.float32, device=device)
+        # a GPU reads the rate too, as it is when the kernel runs: CUDA graphs can be played again
+        self._rate = torch.zeros((), device=device) if device.type == "cuda" else None
         self.learning_rate = learning_rate
         self.moments = {key: [torch.zeros_like(p) for p in self.parameters] for key in MOMENTS}
-        self.count_from(0)
+        self.steps = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the steps to come."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._learning_rate = rate
+        if self._rate is not None:
+            self._rate.fill_(rate)
 
     def count_from(self, steps: int) -> None:
         """Sets the number of steps taken."""
         self.steps = steps
-        # one for all: the kernel only reads it, as float32
-        self._count = torch.tensor(
-            float(steps), dtype=torch.float32, device=self.parameters[0].device
-        )
+        self.count.fill_(steps)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step down the gradients, given in the order of the parameters."""
         self.steps += 1
-        self._count += 1
+        self.count += 1
         torch._fused_adam_(
             self.parameters,
             [gradient.contiguous() for gradient in gradients],  # the kernel reads them as such
             *self.moments.values(),
             [],
-            [self._count] * len(self.parameters),
-            lr=self.learning_rate,
+            [self.count] * len(self.parameters),
+            lr=self.learning_rate if self._rate is None else self._rate,
             beta1=0.9,
             beta2=0.999,
             weight_decay=0.0,

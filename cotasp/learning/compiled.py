@@ -45,10 +45,10 @@ def loss_functions(settings: SAC, phase: str) -> Iterator[LossFunctions]:
         yield _compiled() if compiled else PLAIN
 
 
-def width_multiple(settings: SAC) -> int:
+def width_multiple(settings: SAC, device: torch.device) -> int:
     """Of which the widths of sub-networks in training are, since every new width has its price."""
-    if settings.compile:
-        return 64  # all four together are compiled for
+    if settings.compile or device.type == "cuda":
+        return 64  # all four together are compiled for, or captured as a CUDA graph
     return 32 if settings.precision == "bfloat16" else 1  # oneDNN's tiles; it keeps code for each
 
 

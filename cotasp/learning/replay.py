@@ -88,10 +88,12 @@ class Replay:
         sample = self.buffer.sample(size or self.batch_size)
         return Batch(*(sample[key] for key in Batch._fields))
 
-    def batches(self, count: int) -> list[Batch]:
-        """What as many samples would give, read at once: rows lie scattered in memory."""
-        columns = (column.split(self.batch_size) for column in self.sample(count * self.batch_size))
-        return [Batch(*parts) for parts in zip(*columns)]
+    def batches(self, count: int) -> Batch:
+        """What as many samples would give, columns [count, B, *], read at once: rows lie scattered
+        in memory.
+        """
+        rows = self.sample(count * self.batch_size)
+        return Batch(*(column.unflatten(0, (count, self.batch_size)) for column in rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Rows, transitions that wait for more steps, and the generator that samples."""

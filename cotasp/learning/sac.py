@@ -79,6 +79,9 @@ class SAC:
             a run meets (widths are rounded up to multiples of 64) first costs up to a minute, so it
             is for long tasks.  Takes a C++ compiler, on a GPU Triton; without, training goes on
             uncompiled, as it does with critics whose gradients are autograd's (`residual`).
+        cuda_graphs: whether, on a CUDA device, an update of weights is captured as a CUDA graph for
+            every size of sub-network (widths are rounded up to multiples of 64): launched one by
+            one, its few hundred kernels would take much longer than they need.
     """
 
     critic: Critic = MLPCritic()
@@ -107,6 +110,7 @@ class SAC:
     execution: Literal["compact", "dense"] = "compact"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self):
         for names, ok, expected in (

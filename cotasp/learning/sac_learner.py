@@ -26,8 +26,9 @@ from cotasp.learning.compiled import width_multiple
 from cotasp.learning.protections import STATES
 from cotasp.learning.replay import Replay
 from cotasp.learning.sac_state import learner_state, load_learner_state
+from cotasp.learning.stacked import UpdatesTogether
 from cotasp.learning.subpolicy import SubPolicy
-from cotasp.learning.updates import Draw, Losses, Updater, update_alone
+from cotasp.learning.updates import Draws, Losses, Updater, update_alone
 from cotasp.learning.values import Values
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -74,7 +75,7 @@ class SACLearner:
             self.meta_policy,
             settings.learning_rate,
             settings.execution == "compact",
-            width_multiple(settings),
+            width_multiple(settings, self.device),
             settings.actor_average,
         )
         self.acting = Behaviour(
@@ -84,7 +85,8 @@ class SACLearner:
             self.device,
         )
         self._behaviour = TensorDictModule(self.acting, ["observation", "is_init"], ["action"])
-        self.updater: Updater = update_alone
+        alone = self.device.type != "cuda"
+        self.updater: Updater = update_alone if alone else UpdatesTogether().alone
         self.task = -1
         self.values = Values(settings, problem)
         self.replay: Replay | None = None
@@ -134,11 +136,11 @@ class SACLearner:
         self.sub.begin_task(self.guard, self.memory)
         self.sub.cut(self.mask().detach())
         self.phase = "distillation"
-        count, made = self.settings.distillation_updates, []
+        count, made = self.settings.distillation_updates, {}
         for start in range(0, count, DISTIL_TOGETHER):
             made = self._make(min(DISTIL_TOGETHER, count - start), start)
         self.sub.write_back()
-        return {"distillation_loss": float(made[-1]["distillation_loss"])}
+        return {"distillation_loss": float(made["distillation_loss"][-1])}
 
     # -- collecting -------------------------------------------------------------------------
 
@@ -186,14 +188,13 @@ class SACLearner:
         while self.updates < last:
             until = min(last, self._begin_stretch())
             made = self._make(until - self.updates, self.updates)
-            self.updates, losses = until, made[-1]
+            self.updates, losses = until, {name: values[-1] for name, values in made.items()}
         return losses
 
-    def _make(self, count: int, before: int) -> list[Losses]:
+    def _make(self, count: int, before: int) -> Losses:
         """Makes so many updates of one phase, after so many; checks their losses."""
         made = self.updater(self, self._draws(count))
-        checked = [name for name in made[0] if name.endswith("_loss")]
-        check_losses({k: torch.stack([x[k] for x in made]) for k in checked}, before)
+        check_losses({k: v for k, v in made.items() if k.endswith("_loss")}, before)
         return made
 
     def _begin_stretch(self) -> int:
@@ -218,10 +219,10 @@ class SACLearner:
         ):
             optimiser.learning_rate = rate
 
-    def _draws(self, count: int) -> list[Draw]:
+    def _draws(self, count: int) -> Draws:
         batches = self.replay.batches(count)
-        noises = (torch.randn(2, *b.action.shape, device=self.device) for b in batches)
-        return [Draw(*pair) for pair in zip(batches, noises)]
+        shape = count, 2, *batches.action.shape[1:]
+        return Draws(batches, torch.randn(shape, device=self.device))
 
     def step_weights(self, loss: Tensor) -> None:
         """One guarded step of the weights down a loss and the protection's penalty."""

@@ -137,7 +137,8 @@ class SubPolicy:
             for name, gradient in zip(self._weights, gradients)
         )
         self.optimiser.step(list(guarded))
-        average_(self.average, self.optimiser.parameters, self.decay, self.optimiser.steps)
+        weight = averaging_weight(self.decay, self.optimiser.steps)
+        average_(self.average, self.optimiser.parameters, weight)
 
     def averaged(self) -> MetaPolicy:
         """The meta-policy with averaged weights: itself without averaging; written back first."""
@@ -232,20 +233,31 @@ class SubPolicy:
                 moment.copy_(mine[name])
 
 
-@torch.no_grad()
-def average_(
-    averages: Sequence[Tensor], weights: Sequence[Tensor], decay: float, steps: int
-) -> None:
-    """Moves running averages towards the weights, in place (Polyak & Juditsky 1992).
+def averaging_weight(decay: float, steps: int) -> float:
+    """What the latest weights count in a running average (Polyak & Juditsky 1992): 1 - decay, and
+    10 / (steps + 10) while that is more, so that the first weights are soon forgotten.
 
-    average += (1 - decay) (weights - average), and by 10 / (steps + 10) while that is more, so that
-    the first weights are soon forgotten.
+    Args:
+        decay: in [0, 1).
+        steps: that have been taken, at least 1.
+    """
+    return max(1.0 - decay, 10.0 / (steps + 10.0))
+
+
+@torch.no_grad()
+def average_(averages: Sequence[Tensor], weights: Sequence[Tensor], weight: float | Tensor) -> None:
+    """average += weight (weights - average), in place; see `averaging_weight`.
 
     Args:
         averages: none, where nothing is averaged.
-        weights: after so many steps.
-        decay: in [0, 1).
-        steps: at least 1.
+        weights: as many.
+        weight: scalar, in (0, 1].
     """
-    if averages:
-        torch._foreach_lerp_(averages, weights, max(1.0 - decay, 10.0 / (steps + 10.0)))
+    if not averages:
+        return
+    if isinstance(weight, float):
+        torch._foreach_lerp_(averages, weights, weight)
+    else:
+        steps = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(steps, weight)
+        torch._foreach_add_(averages, steps)

@@ -5,7 +5,7 @@ And those of distillation, before a task's first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,22 +19,27 @@ if TYPE_CHECKING:
     from cotasp.learning.sac_learner import SACLearner
 
 
-class Draw(NamedTuple):
-    """What chance gives an update.
+class Draws(NamedTuple):
+    """What chance gives some updates, [updates] in front.
 
     Args:
         batch: of transitions.
-        noise: [2, B, action_dim], standard normal: of the next action, and of the action;
+        noise: [updates, 2, B, action_dim], standard normal: of the next action, and of the action;
             distillation does not use it.
     """
 
     batch: Batch
     noise: Tensor
 
+    def each(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Batch and noise of one update after the other."""
+        for *columns, noise in zip(*self.batch, self.noise):
+            yield Batch(*columns), noise
 
-Losses = dict[str, Tensor]
-# a learner in the phase of its next updates and what they draw -> losses of each
-Updater = Callable[["SACLearner", Sequence[Draw]], list[Losses]]
+
+Losses = dict[str, Tensor]  # of updates [updates], or of one, scalars
+# a learner in the phase of its next updates and what they draw -> their losses
+Updater = Callable[["SACLearner", Draws], Losses]
 
 
 class Together(NamedTuple):
@@ -49,10 +54,11 @@ class Together(NamedTuple):
     learners: int
 
 
-def update_alone(learner: SACLearner, draws: Sequence[Draw]) -> list[Losses]:
+def update_alone(learner: SACLearner, draws: Draws) -> Losses:
     """One update after the other."""
     with loss_functions(learner.settings, learner.phase) as compute:
-        return [_update(learner, compute, *draw) for draw in draws]
+        made = [_update(learner, compute, *each) for each in draws.each()]
+    return {name: torch.stack([losses[name] for losses in made]) for name in made[0]}
 
 
 def _update(learner: SACLearner, compute: LossFunctions, batch: Batch, noise: Tensor) -> Losses:
@@ -79,10 +85,15 @@ def _update(learner: SACLearner, compute: LossFunctions, batch: Batch, noise: Te
 
 
 def losses(critic: Tensor, actor: Tensor, temperature: Tensor, log_prob: Tensor) -> Losses:
-    """By the names that they are logged by; `log_prob` is [B], the others scalars."""
+    """By the names that they are logged by.
+
+    Args:
+        critic, actor, temperature: [*].
+        log_prob: [*, B].
+    """
     return {
         "critic_loss": critic,
         "actor_loss": actor,
         "temperature": temperature,
-        "entropy": -log_prob.mean(),
+        "entropy": -log_prob.mean(-1),
     }

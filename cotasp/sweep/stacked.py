@@ -24,14 +24,14 @@ def run_stacked(jobs: Sequence[Job]) -> int:
 
     from cotasp.continual.lockstep import in_lockstep
     from cotasp.continual.stopping import StopRequest
-    from cotasp.learning.stacked import update_together
+    from cotasp.learning.stacked import UpdatesTogether
 
     torch.set_num_threads(1)
     with StopRequest():
         # the first finds out whether there is memory for all; the others begin when it has its own
         learners = [len(jobs), *[1] * (len(jobs) - 1)]
         works = [partial(_run, job, count) for job, count in zip(jobs, learners)]
-        ended = in_lockstep(works, update_together)
+        ended = in_lockstep(works, UpdatesTogether())
     code = 0
     for job, outcome in zip(jobs, ended):
         if isinstance(outcome, BaseException):

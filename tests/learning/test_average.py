@@ -5,21 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cotasp.learning.subpolicy import average_
+from cotasp.learning.subpolicy import average_, averaging_weight
 from tests.learning.problems import OBS, learner, transitions
 
 STATES = torch.randn(32, OBS, generator=torch.Generator().manual_seed(4))
 
 
 def test_the_average_is_that_of_its_recursion():
-    averages, weights = [torch.zeros(3)], torch.randn(50, 3)
+    averages, others, weights = [torch.zeros(3)], [torch.zeros(3)], torch.randn(50, 3)
     expected = torch.zeros(3)
     for steps, weight in enumerate(weights, start=1):
-        average_(averages, [weight], 0.8, steps)
+        average_(averages, [weight], averaging_weight(0.8, steps))
+        average_(others, [weight], torch.tensor(averaging_weight(0.8, steps)))
         rate = max(0.2, 10 / (steps + 10))
         expected = (1 - rate) * expected + rate * weight
     torch.testing.assert_close(averages[0], expected)
-    average_([], [], 0.8, 1)  # nothing to average
+    torch.testing.assert_close(others[0], expected)
+    average_([], [], 0.2)  # nothing to average
 
 
 @pytest.mark.parametrize("execution", ["compact", "dense"])

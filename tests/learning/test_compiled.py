@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters
 
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.learning import compiled, sac_learner
-from cotasp.learning.stacked import update_together
+from cotasp.learning.stacked import UpdatesTogether
 from cotasp.learning.updates import update_alone
 from cotasp.modules.masks import Step
 from cotasp.modules.specs import CategoricalCritic, ResidualCritic
@@ -101,7 +101,7 @@ def test_critics_whose_gradients_are_autograds_stay_uncompiled():
 def test_each_size_is_compiled_once(monkeypatch):
     """More sizes than torch's own limit, met again and again in two tasks of two seeds."""
     by_backend("aot_eager", monkeypatch)
-    monkeypatch.setattr(sac_learner, "width_multiple", lambda settings: 1)
+    monkeypatch.setattr(sac_learner, "width_multiple", lambda settings, device: 1)
     sizes = []
 
     def watch(learner, draws):
@@ -120,8 +120,8 @@ def test_each_size_is_compiled_once(monkeypatch):
 def test_stacked_seeds_are_compiled_together():
     changes, seeds = {"compile": True}, (0, 1)
     # torch compiles anew when tensordict has met a class of modules for the first time
-    in_lockstep([partial(work, {}, seed) for seed in seeds], update_together)
-    stacked = in_lockstep([partial(work, changes, seed) for seed in seeds], update_together)
+    in_lockstep([partial(work, {}, seed) for seed in seeds], UpdatesTogether())
+    stacked = in_lockstep([partial(work, changes, seed) for seed in seeds], UpdatesTogether())
     assert graphs() == 2
     for seed, together in zip(seeds, stacked):
         if isinstance(together, BaseException):
@@ -162,7 +162,7 @@ def test_where_compiling_fails_training_goes_on_uncompiled_after_one_warning(mon
         return graph
 
     by_backend(backend, monkeypatch)
-    monkeypatch.setattr(sac_learner, "width_multiple", lambda settings: 2)
+    monkeypatch.setattr(sac_learner, "width_multiple", lambda settings, device: 2)
     changes = {"code_learning_rate": 0.05}
     with pytest.warns(UserWarning, match="compile: .*_loss could not be compiled") as told:
         made = work(changes | {"compile": True}, 0)

@@ -130,7 +130,9 @@ def test_padding_changes_nothing(mask, protection, monkeypatch):
     runs = []
     try:
         for multiple in (1, 7):
-            monkeypatch.setattr(sac_learner, "width_multiple", lambda settings, n=multiple: n)
+            monkeypatch.setattr(
+                sac_learner, "width_multiple", lambda settings, device, n=multiple: n
+            )
             made = learner(mask=MASKS[mask], protection=protection, learning_rate=1e-3)
             train(made, 0)
             made.start_task(1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 
 from cotasp.continual.lockstep import in_lockstep
-from cotasp.learning import sac_learner
+from cotasp.learning import sac_learner, stacked
 from cotasp.learning.protections import EWC, Unprotected
-from cotasp.learning.stacked import stack, update_together
+from cotasp.learning.stacked import UpdatesTogether, stack
 from cotasp.modules.masks import Sigmoid, Step, TopK
 from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic
 from cotasp.modules.subnetwork import unpadded
@@ -91,12 +92,12 @@ def test_together_is_as_alone(changes):
     torch.set_default_dtype(torch.float64)
     try:
         alone = [work(changes, seed) for seed in SEEDS]
-        stacked = in_lockstep([partial(work, changes, seed) for seed in SEEDS], update_together)
+        together = in_lockstep([partial(work, changes, seed) for seed in SEEDS], UpdatesTogether())
     finally:
         torch.set_default_dtype(torch.float32)
     if not changes:
         assert len({made.sub.network.hidden for made in alone}) > 1, "nothing to pad"
-    for one, other in zip(alone, stacked):
+    for one, other in zip(alone, together):
         if isinstance(other, BaseException):
             raise other
         assert one.updates == other.updates == 100
@@ -113,8 +114,8 @@ def test_seeds_distil_together(monkeypatch):
     met = []
 
     def watch(learners, draws):
-        met.append([(learner.phase, len(mine)) for learner, mine in zip(learners, draws)])
-        return update_together(learners, draws)
+        met.append([(learner.phase, len(own.noise)) for learner, own in zip(learners, draws)])
+        return UpdatesTogether()(learners, draws)
 
     def distilled(seed, meet=None):
         made = learner(seed)
@@ -145,7 +146,7 @@ def test_learners_at_different_places_are_updated_apart():
         return made
 
     alone = [ahead(seed) for seed in (0, 1)]
-    together = in_lockstep([partial(ahead, seed) for seed in (0, 1)], update_together)
+    together = in_lockstep([partial(ahead, seed) for seed in (0, 1)], UpdatesTogether())
     for one, other in zip(alone, together):
         theirs = state(other)
         for name, mine in state(one).items():
@@ -164,7 +165,7 @@ def test_a_loss_that_is_not_finite_ends_one_learner_only():
         made.learn(transitions(20, seed=7))
         return made.updates
 
-    fine, error, other = in_lockstep([partial(poisoned, s) for s in SEEDS], update_together)
+    fine, error, other = in_lockstep([partial(poisoned, s) for s in SEEDS], UpdatesTogether())
     assert (fine, other) == (40, 40)
     assert "critic_loss is nan at update 1;" in str(error)
 
@@ -176,3 +177,111 @@ def test_stacking_pads_with_zeros():
     assert float(stacked.sum()) == 6 + 6
     for mine, tensor in zip(stacked, tensors):
         assert torch.equal(unpadded(mine, tensor.shape), tensor)
+
+
+class Recorded:
+    """In place of a CUDA graph where there is no GPU: what moves is written into the same tensors,
+    and Python's own effects do not happen again.
+    """
+
+    made = 0
+
+    def __init__(self, function, arguments):
+        type(self).made += 1
+        self.function, self.arguments = function, [argument.clone() for argument in arguments]
+        for _ in range(4):  # warm-up and capture
+            self.results = function(*self.arguments)
+        self.adams = [x.adam for x in vars(function.__self__).values() if hasattr(x, "adam")]
+
+    def __call__(self, *arguments):
+        torch._foreach_copy_(self.arguments, arguments)
+        before = [(adam, adam.steps) for adam in self.adams]
+        for name, values in self.function(*self.arguments).items():
+            self.results[name].copy_(values)
+        for adam, steps in before:
+            adam.steps = steps
+        return self.results
+
+
+class Captured(stacked.Stack):
+    """Captures as it would on a GPU."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.captures = self.phase != "code"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"actor_average": 0.9, "final_learning_rate": 0.1, "warmup_steps": 20},
+        {"mask": Sigmoid(), "protection": Unprotected()},
+        {"mask": TopK(8), "protection": EWC(weight=10.0, samples=8)},
+    ],
+    ids=["compact", "averaged", "sigmoid", "ewc"],
+)
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "together"])
+def test_what_is_captured_moves_only_what_stays_in_place(changes, alone, monkeypatch):
+    """With updates that are recorded once and played again, learners end as without."""
+    torch.set_default_dtype(torch.float64)
+    monkeypatch.setattr(Recorded, "made", 0)
+    try:
+        plain = [work(changes, seed) for seed in SEEDS]
+        monkeypatch.setattr(stacked, "Stack", Captured)
+        monkeypatch.setattr(stacked, "CapturedGraph", Recorded)
+        if alone:
+            played = [work(changes, seed, UpdatesTogether().alone) for seed in SEEDS]
+        else:
+            works = [partial(work, changes, seed) for seed in SEEDS]
+            played = in_lockstep(works, UpdatesTogether())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert Recorded.made > 0
+    for one, other in zip(plain, played):
+        if isinstance(other, BaseException):
+            raise other
+        theirs = state(other)
+        for name, own in state(one).items():
+            torch.testing.assert_close(
+                own, theirs[name], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+def test_sizes_that_come_back_are_captured_once(monkeypatch):
+    monkeypatch.setattr(Recorded, "made", 0)
+    monkeypatch.setattr(stacked, "Stack", Captured)
+    monkeypatch.setattr(stacked, "CapturedGraph", Recorded)
+    updates = UpdatesTogether()
+    made = learner(0, theta_updates=10, code_updates=1, code_learning_rate=1e-12)
+    made.updater = updates.alone
+    made.start_task(0)
+    for chunk in range(5):
+        made.learn(transitions(20, seed=chunk))
+    assert made.updates == 80
+    assert Recorded.made == 1
+    assert [stack_.phase for stack_ in updates.stacks.values()] == ["code", "theta"]
+
+
+def test_an_update_that_cannot_be_captured_goes_on_without(monkeypatch):
+    def refuse(function, arguments):
+        function(*arguments)
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    def work(warned):
+        made = learner(0)
+        made.updater = UpdatesTogether().alone
+        torch.manual_seed(5)
+        made.start_task(0)
+        made.learn(transitions(20, seed=0))
+        with warned:
+            made.learn(transitions(6, seed=1))
+        return state(made)
+
+    plain = work(nullcontext())
+    monkeypatch.setattr(stacked, "Stack", Captured)
+    monkeypatch.setattr(stacked, "CapturedGraph", refuse)
+    match = "agent.cuda_graphs: .* goes on without.*not permitted when stream is"
+    refused = work(pytest.warns(UserWarning, match=match))
+    for name, own in plain.items():
+        assert torch.equal(own, refused[name]), name
