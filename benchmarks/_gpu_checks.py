@@ -53,8 +53,10 @@ def check_solvers(device: str) -> str:
     for name in KINDS["solver"].names():
         try:
             result = sparse_encode(X, D, lmbda=lmbda, solver=name)
-        except RecipeError:  # its library is not installed
-            continue
+        except RecipeError as error:
+            if isinstance(error.__cause__, ImportError):  # its library is not installed
+                continue
+            raise
         names.append(name)
         assert result.code.device == X.device, f"{name}: code on {result.code.device}"
         found = violation(X, D, result.code, lmbda)
