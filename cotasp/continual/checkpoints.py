@@ -15,10 +15,10 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from cotasp import __version__
 from cotasp.continual.checkpoint import MANIFEST, SCHEMA_VERSION, STATE, TENSORS, Checkpoint, seal
 from cotasp.continual.disk import sync_directory
 from cotasp.continual.snapshot import Damaged, pack, write_json_file, write_tensors
@@ -123,7 +123,7 @@ class Checkpoints:
             }
             manifest = {
                 "schema_version": SCHEMA_VERSION,
-                "cotasp": version("cotasp"),
+                "cotasp": __version__,
                 "files": files,
             }
             manifest |= {"rows": rows, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **beside}

@@ -8,11 +8,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cotasp import __version__
 from cotasp.continual.metrics import FORMULAS
 from cotasp.recipe import Recipe
 
 _PACKAGES = (
-    "cotasp",
     "torch",
     "torchrl",
     "tensordict",
@@ -59,7 +59,7 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "cotasp": __version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
