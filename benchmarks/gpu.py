@@ -131,7 +131,7 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str, **changes: Any) -
             protection=Freeze(),
             actor=ActorSpec(hidden=(sizes.width,) * 4),
         )
-        problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, seed=seed, device=device)
+        problem = Problem(texts, OBS, ACT, steps_per_task=20_000, seed=seed, device=device)
         learner = SACLearner(settings, problem, method)
         learner.start_task(0)
         learner.learn(transitions(10_000))
@@ -217,6 +217,7 @@ def torchrl_update(kind: str, way: str, device: str) -> Work:
     ]
     loss = SACLoss(actor, critics, target_entropy=-float(ACT), loss_function="l2")
     loss.make_value_estimator(gamma=0.99)
+    loss = loss.to(device)
     targets = SoftUpdate(loss, tau=0.005)
     graph = way.endswith("graph")
     optimiser = torch.optim.Adam(loss.parameters(), lr=3e-4, fused=True, capturable=graph)
@@ -265,9 +266,7 @@ def ways_of(kind: str, sizes: Sizes, device: str) -> Iterator[tuple[str, int, Ca
     counts = sizes.seeds if kind == "recommended" else sizes.seeds[:3]
     for n in counts:
         yield "graph", n, lambda n=n: together(some(n))
-    for way in ("eager", "graph", "compiled", "compiled graph"):
-        if device == "cpu" and way != "eager":
-            continue
+    for way in ("eager",) if device == "cpu" else ("eager", "graph"):
         yield f"TorchRL {way}", 1, lambda way=way: torchrl_update(kind, way, device)
     several = counts[-1] if device == "cpu" else 16
     yield "eager", several, lambda: together(some(several, **eager))
@@ -277,6 +276,8 @@ def ways_of(kind: str, sizes: Sizes, device: str) -> Iterator[tuple[str, int, Ca
     if device != "cpu":
         for n in (1, several):
             yield "compiled graph", n, lambda n=n: together(some(n, compile=True))
+        for way in ("compiled", "compiled graph"):  # a minute and more each
+            yield f"TorchRL {way}", 1, lambda way=way: torchrl_update(kind, way, device)
 
 
 def updates_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:

@@ -30,7 +30,7 @@ class Adam:
         # one for all: the kernel only reads it, as float32
         self.count = torch.zeros((), dtype=torch.float32, device=device)
         # a GPU reads the rate too, as it is when the kernel runs: CUDA graphs can be played again
-        self._rate = torch.zeros((), device=device) if device.type == "cuda" else None
+        self._rate = torch.zeros_like(self.count) if device.type == "cuda" else None
         self.learning_rate = learning_rate
         self.moments = {key: [torch.zeros_like(p) for p in self.parameters] for key in MOMENTS}
         self.steps = 0

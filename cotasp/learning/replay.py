@@ -45,8 +45,7 @@ class Replay:
         self.multi_step = MultiStep(settings.n_step, discount_factor(settings, problem))
         self.generator = torch.Generator().manual_seed(problem.seed * 10_007 + task)
         self.buffer = TensorDictReplayBuffer(
-            storage=LazyTensorStorage(self.capacity, device=problem.device),
-            generator=self.generator,
+            storage=LazyTensorStorage(self.capacity, device=problem.device)
         )
 
     def __len__(self) -> int:
@@ -85,8 +84,11 @@ class Replay:
 
     def sample(self, size: int | None = None) -> Batch:
         """A batch drawn uniformly with replacement, of the usual size unless told."""
-        sample = self.buffer.sample(size or self.batch_size)
-        return Batch(*(sample[key] for key in Batch._fields))
+        # not the buffer's own way: that draws where the rows are, so that devices would differ
+        shape = (size or self.batch_size,)
+        places = torch.randint(len(self), shape, generator=self.generator)
+        rows = self.buffer.storage[places.to(self.buffer.storage.device)]
+        return Batch(*(rows[key] for key in Batch._fields))
 
     def batches(self, count: int) -> Batch:
         """What as many samples would give, columns [count, B, *], read at once: rows lie scattered
