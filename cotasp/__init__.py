@@ -6,10 +6,9 @@ Importing this package imports nothing heavy; the names below import their modul
 import os
 
 from cotasp._lazy import lazy_exports
+from cotasp._version import __version__ as __version__
 
 os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl reads it when imported
-
-__version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,

@@ -14,8 +14,8 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "__main__": {"__init__", "sweep", "report"},
     "sweep": {"report"},
     "report": {"continual", "__init__"},
-    "__init__": {"_lazy"},
-    "continual": {"recipe"},
+    "__init__": {"_version", "_lazy"},
+    "continual": {"recipe", "_version"},
     "recipe": {"_yaml", "schema", "learning"},
     "learning": {"modules", "prompting", "tasks"},
     "prompting": {"dictionaries"},
@@ -26,6 +26,7 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "registry": {"errors"},
     "_yaml": {"errors"},
     "_lazy": set(),
+    "_version": set(),
     "errors": set(),
 }
 HEAVY = (

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cotasp import __version__
+from cotasp._version import __version__
 from cotasp.continual.checkpoint import MANIFEST, SCHEMA_VERSION, STATE, TENSORS, Checkpoint, seal
 from cotasp.continual.disk import sync_directory
 from cotasp.continual.snapshot import Damaged, pack, write_json_file, write_tensors

@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cotasp import __version__
+from cotasp._version import __version__
 from cotasp.continual.metrics import FORMULAS
 from cotasp.recipe import Recipe
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+import cotasp
 from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import make_learner, make_tasks, run
@@ -54,6 +55,7 @@ class TestRunDirectory:
         stamp = json.loads((out / "protocol.json").read_text())
         assert stamp["hash"] == summary["protocol"]["hash"]
         assert stamp["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+        assert stamp["versions"]["cotasp"] == cotasp.__version__
         assert [p.name for p in Checkpoints(out).paths()] == ["task_01", "task_02"]
         scalars = out / "metrics" / "scalars"
         curve = (scalars / "evaluation" / "right" / "success.csv").read_text().split()
