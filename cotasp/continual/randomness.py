@@ -24,6 +24,22 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Restores what `random_state` returned, its tuples perhaps become lists."""
+    """Restores what `random_state` returned, its tuples perhaps become lists.
+
+    Of accelerators, of those that are here: a run may go on without the one that it began on.
+    """
     version, numbers, gauss = state["python"]
-    GlobalRNGState().load_state_dict({**state, "python": (version, tuple(numbers), gauss)})
+    here = {key: value for key, value in state.items() if _is_here(key)}
+    if "torch_cuda" in here:
+        here["torch_cuda"] = here["torch_cuda"][: torch.cuda.device_count()]
+    GlobalRNGState().load_state_dict({**here, "python": (version, tuple(numbers), gauss)})
+
+
+def _is_here(key: str) -> bool:
+    """Whether what a state's entry is of can be set on this machine."""
+    accelerators = {
+        "torch_cuda": torch.cuda,
+        "torch_xpu": torch.xpu,
+        "torch_mps": torch.backends.mps,
+    }
+    return key not in accelerators or accelerators[key].is_available()
