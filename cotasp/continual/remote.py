@@ -28,7 +28,7 @@ from cotasp.errors import RunError
 from cotasp.recipe import Evaluation
 from cotasp.tasks.task import Task
 
-_GRACE = 5.0  # s that the process has to close its environments
+_GRACE = 10.0  # s that the process has to close its environments
 _SHOWN: dict[Any, Any] = {}  # warnings, as a module's own registry
 
 
@@ -224,4 +224,6 @@ def environment_links(runs: int, processes: int) -> Iterator[list[Link | None]]:
             process = EnvironmentProcess(len(links[i::processes]))
             stack.callback(process.close)
             links[i::processes] = process.links
+        for link in filter(None, links):
+            stack.callback(link.close)  # before the first process is waited for
         yield links
