@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 from cotasp.continual.checkpoint import Checkpoint
 from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
 from cotasp.continual.collection import Collection
 from cotasp.continual.cost import ProcessorTime, peak_memory
+from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.history import History
 from cotasp.continual.logs import Logs, cut_metrics
 from cotasp.continual.randomness import random_state, set_random_state
+from cotasp.continual.remote import Link, RemoteCollection, RemoteEvaluator
 from cotasp.continual.rundir import RunDirectory
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError, at
@@ -30,6 +33,7 @@ class Course:
         tasks: of its stream.
         learner: at the beginning of the stream.
         progress: whether to draw a progress bar.
+        link: to the process of its environments; None: they are in this one.
     """
 
     def __init__(
@@ -39,18 +43,20 @@ class Course:
         tasks: tuple[Task, ...],
         learner: Learner,
         progress: bool,
+        link: Link | None = None,
     ) -> None:
         self.directory = directory
         self.recipe = recipe
         self.tasks = tasks
         self.learner = learner
+        self.link = link
         self.history = History(
             [task.name for task in tasks], recipe.averaged_evaluations, recipe.evaluation.threshold
         )
         self.checkpoints = Checkpoints(directory.path)
         self.finished = 0  # tasks
         self.faults = 0  # in finished tasks
-        self.collection: Collection | None = None  # of the task in training
+        self.collection: Collection | RemoteCollection | None = None  # of the task in training
         self._started, self._seconds_before = time.time(), 0.0
         self._peak_before = 0  # bytes, of the processes before a stop
         self.processor = ProcessorTime()
@@ -61,6 +67,7 @@ class Course:
         cut_metrics(directory.path, {} if saved is None else saved.manifest["metrics"])
         self.checkpoints.continue_from(saved)
         self.logs = Logs(directory.path, recipe, len(tasks), progress, self._steps)
+        self.evaluator = self._evaluator()
 
     @property
     def _steps(self) -> int:
@@ -86,7 +93,7 @@ class Course:
         name = self.tasks[self.finished].name
         return f"in task {name!r} after {self.collection.steps:,} steps"
 
-    def begin_task(self) -> Collection:
+    def begin_task(self) -> Collection | RemoteCollection:
         """Starts the next task, or goes on with the one that was in training."""
         task = self.tasks[self.finished]
         if self.collection is None:
@@ -97,11 +104,20 @@ class Course:
         self.logs.begin_task(self.finished, task.name, self.collection.steps)
         return self.collection
 
-    def _collection(self) -> Collection:
+    def _collection(self) -> Collection | RemoteCollection:
         task = self.tasks[self.finished]
-        env = task.make_env(seed=derive_seed(self.recipe.seed, "training", self.finished))
-        behaviour = self.learner.behaviour()
-        return Collection(env, behaviour, task.name, task.action_repeat, self.recipe.faults)
+        seed = derive_seed(self.recipe.seed, "training", self.finished)
+        make_env = partial(task.make_env, seed=seed)
+        settings = self.learner.behaviour(), task.name, task.action_repeat, self.recipe.faults
+        if self.link is None:
+            return Collection(make_env(), *settings)
+        return RemoteCollection(self.link, make_env, *settings)
+
+    def _evaluator(self) -> Evaluator | RemoteEvaluator:
+        settings = self.tasks, self.recipe.evaluation, self.recipe.seed
+        if self.link is None:
+            return Evaluator(*settings)
+        return RemoteEvaluator(self.link, *settings)
 
     def end_task(self) -> None:
         """Finishes the task in training."""
@@ -173,7 +189,8 @@ class Course:
             raise RunError(f"{saved.path}: cannot be loaded: {error}") from error
 
     def close(self) -> None:
-        """Closes environment and files."""
+        """Closes environments and files."""
         if self.collection is not None:
             self.collection.close()
+        self.evaluator.close()
         self.logs.close()

@@ -42,7 +42,7 @@ class _Turns(threading.Thread):
             self._others.release()
 
     def _meet(self, *request: Any) -> Any:
-        self.request, self._random = request, random_state()
+        self.request, self.answer, self._random = request, None, random_state()
         self._others.release()
         self._begin()
         if isinstance(self.answer, Exception):
@@ -58,13 +58,14 @@ class _Turns(threading.Thread):
 def in_lockstep(
     works: Sequence[Callable[[Meet], Any]], together: Callable[..., Sequence[Any]]
 ) -> list[Any]:
-    """Runs works by turns; whenever all that have not ended wait, computes what they wait for.
+    """Runs works by turns; whenever all that have not ended wait, computes what they ask for.
 
     Each work has Python's, NumPy's and torch's global random states to itself.  One that fails
-    leaves the others alone; an error of `together` is raised in all that wait.
+    leaves the others alone; an error of `together` is raised in all that ask.
 
     Args:
-        works: called with a function that waits: `meet(*request)` returns the answer.
+        works: called with a function that waits: `meet(*request)` returns the answer; `meet()`
+            asks for nothing, waits for the others all the same, and returns None.
         together: called with the requests' first parts, their second parts, ...; an answer each.
 
     Returns:
@@ -77,17 +78,18 @@ def in_lockstep(
         for thread in waiting:
             thread.turn()
         waiting = [thread for thread in waiting if thread.request is not None]
-        for thread, answer in zip(waiting, _answers(waiting, together), strict=True):
+        asking = [thread for thread in waiting if thread.request]
+        for thread, answer in zip(asking, _answers(asking, together), strict=True):
             thread.answer = answer
     set_random_state(before)
     return [thread.outcome for thread in threads]
 
 
-def _answers(waiting: Sequence[_Turns], together: Callable[..., Sequence[Any]]) -> Sequence[Any]:
+def _answers(asking: Sequence[_Turns], together: Callable[..., Sequence[Any]]) -> Sequence[Any]:
     """An answer to each request, or the error to raise there."""
-    if not waiting:
+    if not asking:
         return ()
     try:
-        return together(*map(list, zip(*(thread.request for thread in waiting))))
+        return together(*map(list, zip(*(thread.request for thread in asking))))
     except Exception as error:
-        return [error] * len(waiting)
+        return [error] * len(asking)

@@ -14,9 +14,9 @@ import torch
 from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
 from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
-from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.randomness import seed_everything
+from cotasp.continual.remote import Link
 from cotasp.continual.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RecipeError, RunError, RunStopped, at, calling
@@ -100,6 +100,7 @@ def run(
     source: str | None = None,
     progress: bool = True,
     together: Together | None = None,
+    link: Link | None = None,
 ) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
 
@@ -114,6 +115,7 @@ def run(
             begins; the recipes may differ in what comes next, see `cotasp.continual.branch`.
         progress: whether to draw a progress bar on standard error.
         together: see `make_learner`.
+        link: to the process of the run's environments; None: they are in this one.
 
     Returns:
         the summary, as written to `summary.json`.
@@ -141,11 +143,15 @@ def run(
     learner = make_learner(recipe, tasks, together)
     directory = RunDirectory.create(out, recipe, facts, **more)
     with directory.locked():
-        return _continue(directory, recipe, tasks, learner, progress)
+        return _continue(directory, recipe, tasks, learner, progress, link)
 
 
 def resume(
-    path: str | Path, *, progress: bool = True, together: Together | None = None
+    path: str | Path,
+    *,
+    progress: bool = True,
+    together: Together | None = None,
+    link: Link | None = None,
 ) -> dict[str, Any]:
     """Continues a run that was stopped in whatever way, from its last checkpoint.
 
@@ -156,6 +162,7 @@ def resume(
         path: the run directory.
         progress: whether to draw a progress bar on standard error.
         together: see `make_learner`.
+        link: to the process of the run's environments; None: they are in this one.
 
     Returns:
         the summary, as written to `summary.json`.
@@ -180,7 +187,7 @@ def resume(
         seed_everything(recipe.seed)
         tasks = make_tasks(recipe)
         learner = make_learner(recipe, tasks, together)
-        return _continue(directory, recipe, tasks, learner, progress)
+        return _continue(directory, recipe, tasks, learner, progress, link)
 
 
 def _warn_of_changes(directory: RunDirectory) -> None:
@@ -207,26 +214,25 @@ def _continue(
     tasks: tuple[Task, ...],
     learner: Learner,
     progress: bool,
+    link: Link | None,
 ) -> dict[str, Any]:
     """Goes through the tasks that are left, from the last checkpoint if there is one."""
-    course = Course(directory, recipe, tasks, learner, progress)
-    evaluator = Evaluator(tasks, recipe.evaluation, recipe.seed)
+    course = Course(directory, recipe, tasks, learner, progress, link)
     try:
         with StopRequest() as stop:
             while course.finished < len(tasks):
-                _train(course, evaluator, stop)
+                _train(course, stop)
                 course.end_task()
-                _evaluate(course, evaluator, course.finished - 1, recipe.steps_per_task)
+                _evaluate(course, course.finished - 1, recipe.steps_per_task)
                 directory.write(EVALUATIONS, course.history.to_json())
                 course.save()
                 _heed(stop, course)
         return _summarise(course)
     finally:
         course.close()
-        evaluator.close()
 
 
-def _train(course: Course, evaluator: Evaluator, stop: StopRequest) -> None:
+def _train(course: Course, stop: StopRequest) -> None:
     """Collects and learns, to the last step of the task in training."""
     recipe, collection = course.recipe, course.begin_task()
     while collection.steps < recipe.steps_per_task:
@@ -238,7 +244,7 @@ def _train(course: Course, evaluator: Evaluator, stop: StopRequest) -> None:
         if steps == recipe.steps_per_task:
             return
         if steps % recipe.evaluation.every == 0:
-            _evaluate(course, evaluator, course.finished, steps)
+            _evaluate(course, course.finished, steps)
         if steps % recipe.checkpoint_every < recipe.frames_per_batch:
             course.save()
         _heed(stop, course)
@@ -277,7 +283,7 @@ def _summarise(course: Course) -> dict[str, Any]:
     return summary
 
 
-def _evaluate(course: Course, evaluator: Evaluator, index: int, steps: int) -> None:
+def _evaluate(course: Course, index: int, steps: int) -> None:
     """Evaluates the tasks that the schedule asks for."""
     recipe, history = course.recipe, course.history
     per_task = recipe.evaluations_per_task
@@ -285,6 +291,6 @@ def _evaluate(course: Course, evaluator: Evaluator, index: int, steps: int) -> N
     everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else [index]
     with course.processor.evaluation():
-        scores = {i: evaluator(i, course.learner.policy(i)) for i in chosen}
+        scores = {i: course.evaluator(i, course.learner.policy(i)) for i in chosen}
     history.add(index, steps, {i: score.success for i, score in scores.items()})
     course.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})

@@ -23,8 +23,14 @@ def random_state() -> dict[str, Any]:
     return GlobalRNGState().state_dict()
 
 
+def cpu_random_state() -> dict[str, Any]:
+    """The states without accelerators'."""
+    state = random_state()
+    return {name: state[name] for name in ("python", "numpy", "torch_cpu")}
+
+
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Restores what `random_state` returned, its tuples perhaps become lists.
+    """Restores what one of these returned, its tuples perhaps become lists.
 
     Of accelerators, of those that are here: a run may go on without the one that it began on.
     """

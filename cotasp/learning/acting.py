@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,27 +17,36 @@ from cotasp.learning.adam import check_shapes
 Heads = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 
 
+def on_cpu(network: nn.Module, mask: Tensor | None = None) -> Heads:
+    """Heads on the CPU, where environments are: an action for one observation takes several times
+    as long on a GPU.  A network that is there already is used as it is, another one is copied.
+
+    Args:
+        network: a `MetaPolicy`.
+        mask: [sum(hidden)]; None: the whole network.
+    """
+    if next(network.parameters()).device.type != "cpu":
+        network = copy.deepcopy(network).to("cpu")
+    return partial(network, mask=None if mask is None else mask.cpu())
+
+
 class ActingPolicy(nn.Module):
     """A policy's actions in [-1, 1].
 
-    TorchRL's exploration type decides between tanh(loc) and a sample.  Observations come from
-    and actions go to the environment's device, where the noise is drawn too.
+    TorchRL's exploration type decides between tanh(loc) and a sample.
 
     Args:
-        heads: the policy.
-        device: where it is.
+        heads: the policy, where the environment is; see `on_cpu`.
     """
 
-    def __init__(self, heads: Heads, device: torch.device | str = "cpu") -> None:
+    def __init__(self, heads: Heads) -> None:
         super().__init__()
-        self.device = device
         self.__dict__["heads"] = heads  # no submodule: nobody is to copy or to move it
 
     @torch.no_grad()
     def forward(self, observation: Tensor) -> Tensor:
         """Actions [*, action_dim] of observations [*, n]."""
-        loc, scale = self.heads(observation.to(self.device))
-        loc, scale = loc.to(observation.device), scale.to(observation.device)
+        loc, scale = self.heads(observation)
         if exploration_type() is ExplorationType.RANDOM:
             loc = loc + scale * torch.randn_like(loc)
         return torch.tanh(loc)
@@ -54,7 +65,6 @@ class Behaviour(nn.Module):
         action_dim: size of an action.
         hold: transitions for which a random action is held on average, at least 1.
         correlation: c, in [0, 1).
-        device: where the policies are.
     """
 
     def __init__(
@@ -62,13 +72,11 @@ class Behaviour(nn.Module):
         action_dim: int,
         hold: float = 1.0,
         correlation: float = 0.0,
-        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
         self.action_dim = action_dim
         self.hold = hold
         self.correlation = correlation
-        self.device = device
         # not submodules: a collector must neither copy nor move what the learner trains
         self.__dict__["heads"] = ()
         self.policy_index = 0  # of the policies, for the episode under way
@@ -76,7 +84,9 @@ class Behaviour(nn.Module):
         self.noise: Tensor | None = None
 
     def act_by(self, *heads: Heads) -> None:
-        """Acts by the given policies; among several, one is drawn for every episode."""
+        """Acts by the given policies, which are where the environment is, see `on_cpu`; among
+        several, one is drawn for every episode.
+        """
         self.__dict__["heads"] = heads
 
     def act_uniformly(self) -> None:
@@ -88,7 +98,7 @@ class Behaviour(nn.Module):
         """Actions [*, action_dim] of observations [*, n].
 
         Args:
-            observation: where the environment is.
+            observation: of the environment.
             is_init: bool [*, 1], whether an episode begins.
         """
         begins, heads = bool(is_init.any()), self.heads
@@ -101,8 +111,7 @@ class Behaviour(nn.Module):
             self.policy_index = 0
         elif begins or self.policy_index >= len(heads):
             self.policy_index = int(torch.randint(len(heads), ()))
-        loc, scale = heads[self.policy_index](observation.to(self.device))
-        loc, scale = loc.to(observation.device), scale.to(observation.device)
+        loc, scale = heads[self.policy_index](observation)
         if exploration_type() is ExplorationType.RANDOM:
             loc = loc + scale * self._next_noise(loc, begins)
         return torch.tanh(loc)
@@ -116,16 +125,16 @@ class Behaviour(nn.Module):
             self.noise = noise
         return noise
 
-    def exploration_state(self) -> dict[str, Any]:
-        """What the next action depends on besides the policies."""
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the next action depends on besides the policies; all of `state_dict()`."""
         return {
             "policy_index": self.policy_index,
             "random_action": self.random_action,
             "noise": self.noise,
         }
 
-    def load_exploration_state(self, state: Mapping[str, Any]) -> None:
-        """Restores what `exploration_state` returned, of a single environment.
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `get_extra_state` returned, of a single environment.
 
         Raises:
             RunError: the state is of other actions.

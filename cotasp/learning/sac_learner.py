@@ -11,7 +11,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from cotasp.errors import calling
-from cotasp.learning.acting import ActingPolicy, Behaviour
+from cotasp.learning.acting import ActingPolicy, Behaviour, on_cpu
 from cotasp.learning.adam import Adam
 from cotasp.learning.agent import Method, Problem
 from cotasp.learning.allocation import allocation_facts
@@ -82,7 +82,6 @@ class SACLearner:
             problem.action_dim,
             max(1.0, settings.warmup_hold / problem.action_repeat),
             settings.noise_correlation,
-            self.device,
         )
         self._behaviour = TensorDictModule(self.acting, ["observation", "is_init"], ["action"])
         alone = self.device.type != "cuda"
@@ -148,25 +147,27 @@ class SACLearner:
         return self._behaviour
 
     def begin_acting(self) -> None:
-        """Acts as the step asks for: warm-up at random or by earlier prompts, then the policy."""
-        finished = self.ownership.masks[self.ownership.finished].float()
+        """Acts as the step asks for, with the weights of now: warm-up at random or by earlier
+        prompts, then the policy.
+        """
         if self.steps >= self.settings.warmup_steps:
-            self.acting.act_by(self.sub)
-        elif self.settings.warmup == "uniform" or not len(finished):
+            self.acting.act_by(on_cpu(self.sub.network, self.sub.mask))
+            return
+        finished = self.ownership.masks[self.ownership.finished].float()
+        if self.settings.warmup == "uniform" or not len(finished):
             self.acting.act_uniformly()
         else:
-            self.acting.act_by(*(extract(self.meta_policy, mask) for mask in finished))
+            self.acting.act_by(*(on_cpu(extract(self.meta_policy, mask)) for mask in finished))
 
     # -- learning ---------------------------------------------------------------------------
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         data = data.reshape(-1)
-        before, warming_up = self._updates_due(), self.steps < self.settings.warmup_steps
-        updates = self.updates
+        before, updates = self._updates_due(), self.updates
         self.replay.extend(data)
         self.steps += len(data) * self.problem.action_repeat
         losses = self.update(self._updates_due() - before)
-        if warming_up and self.steps >= self.settings.warmup_steps:
+        if self.steps >= self.settings.warmup_steps:
             self.begin_acting()
         if self.updates // CHECK_EVERY > updates // CHECK_EVERY:
             check_parameters(self._parameters(), self.updates)
@@ -300,7 +301,7 @@ class SACLearner:
         return extract(self.sub.averaged() if self.in_training else self.meta_policy, mask)
 
     def policy(self, task: int) -> TensorDictModule:
-        acting = ActingPolicy(self.sub_network(task), self.device)
+        acting = ActingPolicy(on_cpu(self.sub_network(task)))
         return TensorDictModule(acting, ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:

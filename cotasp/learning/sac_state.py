@@ -50,7 +50,7 @@ def _training(learner: SACLearner) -> dict[str, Any]:
         "code": learner.code.detach(),
         "code_optimiser": learner.code_optimiser.state_dict(),
         "sub": learner.sub.state_dict(),
-        "behaviour": learner.acting.exploration_state(),
+        "behaviour": learner.acting.get_extra_state(),
     }
 
 
@@ -112,4 +112,4 @@ def _load_training(learner: SACLearner, state: Mapping[str, Any]) -> None:
     learner.sub.begin_task(learner.guard, learner.memory)
     learner.sub.load_state_dict(state["sub"])
     learner.begin_acting()
-    learner.acting.load_exploration_state(state["behaviour"])
+    learner.acting.set_extra_state(state["behaviour"])

@@ -49,6 +49,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         type=int,
         help="side by side; default: a core each, or 1 stack",
     )
+    sub.add_argument(
+        "--simulators",
+        type=int,
+        help="processes that step the environments of a stack; default: a core each, 0: none",
+    )
     sub.add_argument("--address", help="of a Ray cluster; default: one on this machine")
     sub.add_argument("--partition", help="of a Slurm cluster")
     sub.add_argument("--minutes", type=int, help="that a Slurm job may take")
@@ -112,7 +117,7 @@ def _launcher(arguments: argparse.Namespace) -> Launcher:
     known = fields_of(registry.get(arguments.launcher))
     given = {
         name: getattr(arguments, name)
-        for name in ("workers", "address", "partition", "minutes")
+        for name in ("workers", "simulators", "address", "partition", "minutes")
         if getattr(arguments, name) is not None
     }
     for name in given:

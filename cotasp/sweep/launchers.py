@@ -87,23 +87,31 @@ class Local:
 class Stacked:
     """A process per variant on this machine, its seeds' updates computed together: for a GPU.
 
-    The seeds' results are those of single runs up to the rounding of sums.  Steps, evaluations and
-    distillation are taken in turns, and stacking costs a few updates' time per collected batch.
-    A seed's `timing.json` has the time and memory of the whole process.
+    The seeds' results are those of single runs up to the rounding of sums.  Their environments are
+    stepped, in training and evaluation, by further processes at the same time; stacking costs a
+    few updates' time per collected batch.  A seed's `timing.json` has the time and memory of the
+    whole process, without its simulators'.
 
     Args:
         workers: variants side by side.
+        simulators: processes of each variant that step its seeds' environments, at most one for
+            each seed; None: the cores, divided among the variants side by side; 0: none, and the
+            environments are stepped one after the other.
     """
 
     workers: int = 1
+    simulators: int | None = None
 
     def __post_init__(self):
         _check_workers(self)
+        if self.simulators is not None and self.simulators < 0:
+            raise RecipeError(f"Stacked.simulators: expected at least 0, got {self.simulators}")
 
     def open(self) -> Pool:
         from cotasp.sweep.pools import LocalPool
 
-        return LocalPool(self.workers, stacked=True)
+        shared = max(1, cores() // self.workers) if self.simulators is None else self.simulators
+        return LocalPool(self.workers, stacked=True, simulators=shared)
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,13 @@ class LocalPool:
     Args:
         workers: processes side by side.
         stacked: whether trials that lie in one directory, a variant's seeds, share a process.
+        simulators: further processes that simulate for these seeds.
     """
 
-    def __init__(self, workers: int, stacked: bool = False) -> None:
+    def __init__(self, workers: int, stacked: bool = False, simulators: int = 0) -> None:
         self.workers = workers
         self.stacked = stacked
+        self.simulators = simulators
         self.waiting: dict[Path, list[Job]] = {}
         self.running: dict[tuple[Job, ...], subprocess.Popen] = {}
         self.refused: list[Job] = []
@@ -48,7 +50,7 @@ class LocalPool:
         while self.waiting and len(self.running) < self.workers:
             jobs = self.waiting.pop(next(iter(self.waiting)))
             try:
-                self.running[tuple(jobs)] = start(*jobs)
+                self.running[tuple(jobs)] = start(*jobs, simulators=self.simulators)
             except (OSError, RunError) as error:
                 for job in jobs:
                     note(job, error)

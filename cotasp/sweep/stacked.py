@@ -1,6 +1,6 @@
 """Several trials of one recipe in one process, their updates computed together.
 
-`python -m cotasp.sweep.stacked DIR...` is what `--launcher stacked` starts.
+`python -m cotasp.sweep.stacked SIMULATORS DIR...` is what `--launcher stacked` starts.
 """
 
 from __future__ import annotations
@@ -9,28 +9,37 @@ import sys
 import traceback
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import CotaspError, RunError, RunStopped
 from cotasp.sweep.trial import Job, begun, job_at, note
 
+if TYPE_CHECKING:
+    from cotasp.continual.remote import Link
 
-def run_stacked(jobs: Sequence[Job]) -> int:
+
+def run_stacked(jobs: Sequence[Job], simulators: int = 0) -> int:
     """Runs the trials to their ends, or continues them; the process's exit code.
 
     One that fails leaves the others alone; its log says why.
+
+    Args:
+        jobs: the trials.
+        simulators: processes that hold their environments and simulate at the same time; at most
+            one for each trial is started.  0: this process simulates for one after the other.
     """
     import torch
 
     from cotasp.continual.lockstep import in_lockstep
+    from cotasp.continual.remote import environment_links
     from cotasp.continual.stopping import StopRequest
     from cotasp.learning.stacked import UpdatesTogether
 
     torch.set_num_threads(1)
-    with StopRequest():
+    with StopRequest(), environment_links(len(jobs), simulators) as links:
         # the first finds out whether there is memory for all; the others begin when it has its own
         learners = [len(jobs), *[1] * (len(jobs) - 1)]
-        works = [partial(_run, job, count) for job, count in zip(jobs, learners)]
+        works = [partial(_run, *each) for each in zip(jobs, learners, links)]
         ended = in_lockstep(works, UpdatesTogether())
     code = 0
     for job, outcome in zip(jobs, ended):
@@ -50,16 +59,19 @@ def _tell(job: Job, error: BaseException, said: str) -> None:
     note(job, error, said)
 
 
-def _run(job: Job, learners: int, meet: Any) -> dict[str, Any]:
+def _run(job: Job, learners: int, link: Link | None, meet: Any) -> dict[str, Any]:
     from cotasp.continual.loop import resume, run
     from cotasp.learning.updates import Together
     from cotasp.recipe import load
 
-    together = Together(meet, learners)
+    if link is not None:
+        link.wait = meet  # the others ask their simulators meanwhile
+    how: Any = {"progress": False, "together": Together(meet, learners), "link": link}
     if begun(job):
-        return resume(job.out, progress=False, together=together)
-    return run(load(job.recipe), job.out, progress=False, together=together)
+        return resume(job.out, **how)
+    return run(load(job.recipe), job.out, **how)
 
 
 if __name__ == "__main__":
-    sys.exit(run_stacked([job_at(path, path, steps=0) for path in sys.argv[1:]]))
+    _, count, *paths = sys.argv
+    sys.exit(run_stacked([job_at(path, path, steps=0) for path in paths], int(count)))

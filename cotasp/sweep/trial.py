@@ -79,14 +79,19 @@ def begun(job: Job) -> bool:
     return False
 
 
-def command(*jobs: Job) -> list[str]:
+def command(*jobs: Job, simulators: int = 0) -> list[str]:
     """The command that runs a trial or continues it, or that does so with several.
+
+    Args:
+        jobs: the trials.
+        simulators: see `cotasp.sweep.stacked.run_stacked`; for several.
 
     Raises:
         RunError: another process is at work on a run.
     """
     if len(jobs) > 1:
-        return [sys.executable, "-m", "cotasp.sweep.stacked", *(job.out for job in jobs)]
+        stacked = [sys.executable, "-m", "cotasp.sweep.stacked", str(simulators)]
+        return [*stacked, *(job.out for job in jobs)]
     (job,) = jobs
     cotasp = [sys.executable, "-m", "cotasp"]
     if begun(job):
@@ -94,10 +99,14 @@ def command(*jobs: Job) -> list[str]:
     return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
 
 
-def start(*jobs: Job) -> subprocess.Popen:
+def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
     """Starts trials in one process with one thread; what it prints is appended to the first's log.
 
     The process holds locks on their logs as long as it lives, so that no other begins meanwhile.
+
+    Args:
+        jobs: the trials.
+        simulators: see `command`.
 
     Raises:
         RunError: another process is at work on one of these trials.
@@ -108,7 +117,7 @@ def start(*jobs: Job) -> subprocess.Popen:
         logs = [files.enter_context(open(job.log, "ab")) for job in jobs]
         for log, job in zip(logs, jobs):
             _lock(log, job)
-        argv = command(*jobs)
+        argv = command(*jobs, simulators=simulators)
         for log in logs:
             log.write(f"$ {' '.join(argv)}\n".encode())
             log.flush()

@@ -66,6 +66,35 @@ def test_an_error_of_what_is_computed_together_is_raised_in_all_that_wait():
     assert closed == ["a", "b"]
 
 
+def test_who_asks_for_nothing_waits_all_the_same():
+    order: list[str] = []
+
+    def work(name: str, meet) -> None:
+        assert meet(name) == name.upper()
+        order.append(f"{name} waits")
+        assert meet() is None
+        order.append(f"{name} goes on")
+        if name == "a":
+            assert meet(name) == "A"
+
+    def together(names):
+        return [name.upper() for name in names]
+
+    ended = in_lockstep([lambda m, n=n: work(n, m) for n in "ab"], together)
+    assert ended == [None, None]
+    assert order == ["a waits", "b waits", "a goes on", "b goes on"]
+
+
+def test_an_error_of_what_is_computed_together_spares_who_asked_for_nothing():
+    def together(names):
+        raise MemoryError(*names)
+
+    works = [lambda meet: meet("a"), lambda meet: meet()]
+    error, nothing = in_lockstep(works, together)
+    assert str(error) == "a"
+    assert nothing is None
+
+
 def test_the_callers_random_numbers_are_left_as_they_were():
     torch.manual_seed(3)
     expected = float(torch.rand(()))

@@ -58,7 +58,7 @@ def test_what_the_next_action_depends_on_is_in_the_state():
         with set_exploration_type(ExplorationType.RANDOM):
             for _ in range(5):
                 acting(OBSERVATION, BEGINS)
-            other.load_exploration_state(acting.exploration_state())
+            other.load_state_dict(acting.state_dict())
             actions = []
             for behaviour in (acting, other):
                 torch.manual_seed(2)

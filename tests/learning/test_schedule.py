@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from cotasp.learning import sac_learner
+from cotasp.learning.acting import on_cpu
+from cotasp.modules.masks import Sigmoid, Step
 from tests.learning.problems import ACT, OBS, learner, train, transitions
 
 BEGINS = torch.tensor([True])
@@ -51,7 +56,7 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
     assert actions.min() < -0.9
     assert actions.max() > 0.9
     made.learn(transitions(20, seed=0))
-    assert made.acting.heads == (made.sub,)
+    assert [head.func for head in made.acting.heads] == [made.sub.network]
     made.end_task()
     train(made, 1)
     made.start_task(2)
@@ -59,6 +64,23 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
     expected = [made.policy(task).module.heads(STATES)[0] for task in (0, 1)]
     for head, loc in zip(made.acting.heads, expected):
         assert torch.equal(head(STATES)[0], loc)
+
+
+@pytest.mark.parametrize("mask", [Step(), Sigmoid()])
+def test_what_acts_is_up_to_date_also_where_it_is_a_copy(mask, monkeypatch):
+    """As on a GPU, whose networks are copied to act on the CPU."""
+    monkeypatch.setattr(
+        sac_learner, "on_cpu", lambda network, mask=None: on_cpu(copy.deepcopy(network), mask)
+    )
+    made = learner(mask=mask, warmup_steps=5)
+    for task in (0, 1):
+        made.start_task(task)
+        for chunk in range(20):
+            made.learn(transitions(5, seed=chunk))
+            (acts,) = made.acting.heads
+            assert acts.func is not made.sub.network
+            assert all(map(torch.equal, acts(STATES), made.sub(STATES)))
+        made.end_task()
 
 
 def test_among_several_policies_one_is_drawn_for_every_episode():
@@ -104,7 +126,7 @@ def test_steps_are_the_environments_where_actions_are_held():
     made.learn(transitions(4, seed=0))
     assert (made.steps, made.updates, made.acting.heads) == (16, 0, ())
     made.learn(transitions(1, seed=1))
-    assert (made.steps, made.updates, made.acting.heads) == (20, 0, (made.sub,))
+    assert (made.steps, made.updates, len(made.acting.heads)) == (20, 0, 1)
     made.learn(transitions(20, seed=2))
     assert (made.steps, made.updates) == (100, 20)
     assert made.replay.capacity == 25

@@ -21,10 +21,11 @@ from cotasp.continual.checkpoints import Checkpoints
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
 from cotasp.sweep import trial
-from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked
+from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, run_sweep
 from cotasp.sweep.stacked import run_stacked
+from tests.continual.runs import contents
 
 TINY = """
 stream: {name: point, goals: [left, right], horizon: 10}
@@ -300,6 +301,33 @@ def test_stacked_seeds_learn_what_each_learns_alone(plan, undisturbed, tmp_path)
             torch.testing.assert_close(tensor, theirs[key], rtol=1e-3, atol=1e-5)
 
 
+def seeds(recipe: Path, out: Path, count: int) -> list[trial.Job]:
+    """Jobs of a recipe's seeds."""
+    jobs = [trial.job_at(str(out / f"seed{seed}"), f"seed{seed}", 600) for seed in range(count)]
+    out.mkdir(exist_ok=True)
+    for seed, job in enumerate(jobs):
+        Path(job.recipe).write_text(f"{recipe.read_text()}\nseed: {seed}\n")
+    return jobs
+
+
+def test_simulators_beside_a_stack_change_no_bit(recipe, tmp_path):
+    for simulators in (0, 2):
+        assert run_stacked(seeds(recipe, tmp_path / f"{simulators}", 3), simulators) == 0
+    for seed in range(3):
+        without, beside = (contents(tmp_path / n / f"seed{seed}") for n in ("0", "2"))
+        assert without == beside
+    assert len({str(contents(path)["summary"]) for path in (tmp_path / "0").glob("seed?")}) == 3
+
+
+def test_the_simulators_of_a_stack_are_its_options():
+    assert Stacked(simulators=0).open().simulators == 0
+    assert Stacked(simulators=5).open().simulators == 5
+    assert Stacked().open().simulators == cores()
+    assert Stacked(workers=10**6).open().simulators == 1
+    job = trial.job_at("run", "run", 600)
+    assert trial.command(job, job, simulators=3)[2:] == ["cotasp.sweep.stacked", "3", "run", "run"]
+
+
 def test_of_stacked_trials_one_may_fail(recipe, undisturbed, tmp_path):
     jobs = [trial.job_at(str(tmp_path / name), name, 600) for name in ("good", "bad")]
     Path(jobs[0].recipe).write_text(recipe.read_text())
@@ -322,16 +350,18 @@ def test_an_error_that_nobody_expected_is_told_with_its_place(recipe, tmp_path, 
 
 
 @linux
-def test_stacked_trials_are_stopped_and_go_on(recipe, tmp_path):
-    jobs = [trial.job_at(str(tmp_path / f"seed{seed}"), "", 600) for seed in (0, 1)]
-    for seed, job in enumerate(jobs):
-        Path(job.recipe).write_text(f"{recipe.read_text()}\nseed: {seed}\n")
-    process = trial.start(*jobs)
+@pytest.mark.parametrize("simulators", [0, 2])
+def test_stacked_trials_are_stopped_and_go_on(simulators, recipe, tmp_path):
+    jobs = seeds(recipe, tmp_path, 2)
+    process = trial.start(*jobs, simulators=simulators)
     while not all((Path(job.out) / "metrics").exists() for job in jobs):
         time.sleep(0.02)
         assert process.poll() is None
-    process.terminate()
+    own = children(process.pid)
+    assert len(own) == simulators
+    os.killpg(process.pid, signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
+    assert not any(Path(f"/proc/{pid}").exists() for pid in own)
     for job in jobs:
         assert Path(job.log).read_text().splitlines()[-1].startswith("cotasp: stopped by SIGTERM")
     assert trial.start(*jobs).wait() == 0
@@ -342,6 +372,7 @@ def test_stacked_trials_are_stopped_and_go_on(recipe, tmp_path):
     ("make", "message"),
     [
         (lambda: Stacked(workers=0), "Stacked.workers: expected at least 1"),
+        (lambda: Stacked(simulators=-1), "Stacked.simulators: expected at least 0, got -1"),
         (lambda: Local(workers=0), "Local.workers: expected at least 1"),
         (lambda: Ray(cpus=0), "Ray.cpus: expected above 0"),
         (lambda: Slurm(minutes=0), "Slurm.minutes: expected at least 1"),
