@@ -66,7 +66,7 @@ class Sizes:
 
 
 GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 12_000, 50_000)
-TINY = Sizes((1, 2), 1, 64, 2, 1_200, 800)
+TINY = Sizes((1, 2), 1, 64, 2, 800, 800)
 
 
 def card(device: str) -> dict[str, str]:
@@ -337,7 +337,7 @@ def loop_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
     """Environment steps per second of several seeds, everything included but the start."""
     with tempfile.TemporaryDirectory() as folder:
         for simulators in (sizes.loop_seeds, 0):
-            steps = sizes.steps if simulators else max(800, sizes.steps // 4)
+            steps = sizes.steps if simulators else max(800, sizes.steps // 5)
             out = Path(folder) / str(simulators)
             wall, said = sweep(
                 out,
@@ -347,6 +347,7 @@ def loop_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
                 f"steps_per_task={steps}",
                 f"evaluation.every={steps // 2}",
                 "agent.warmup_steps=400",
+                f"actor.hidden={[sizes.width] * 4}",
                 f"device={device}",
                 "--simulators",
                 str(simulators),
@@ -379,6 +380,7 @@ def learning_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
             sizes.loop_seeds,
             f"steps_per_task={sizes.learning_steps}",
             f"evaluation.every={sizes.learning_steps // 5}",
+            f"actor.hidden={[sizes.width] * 4}",
             f"agent.warmup_steps={min(4000, sizes.learning_steps // 4)}",
             f"device={device}",
             limit=LIMITS["learning"] - 25,
@@ -414,6 +416,7 @@ def run_parts(parts: list[str], device: str, lines: Path) -> dict[str, str]:
         script = [str(HERE / "_gpu_checks.py"), device]
         if name != "checks":
             script = [__file__, "--part", name, "--device", device, "--lines", str(lines)]
+            script += ["--limits", f"{name}={LIMITS[name]}"]
         process = subprocess.Popen([sys.executable, *script], start_new_session=True)
         try:
             code = process.wait(timeout=LIMITS[name])
@@ -432,11 +435,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", default="checks,updates,loop,learning", metavar="A,B")
+    parser.add_argument(
+        "--limits", default="", metavar="A=S,B=S", help=f"seconds; default {LIMITS}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--device", help="default: cuda where there is one, else cpu")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for word in filter(None, options.limits.split(",")):
+        name, _, seconds = word.partition("=")
+        if name not in LIMITS or not seconds.isdecimal():
+            parser.error(f"--limits: expected e.g. loop=60, of {', '.join(LIMITS)}; got {word}")
+        LIMITS[name] = int(seconds)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if options.part:
         run_part(options.part, device, options.lines)
