@@ -113,8 +113,8 @@ class Link:
             ) from error
         random, told, result, error, where = pickle.loads(reply)
         set_random_state(random)
-        for text, *place in told:
-            warnings.warn_explicit(text, *place, registry=_SHOWN)
+        for text, category, file, line in told:
+            warnings.warn_explicit(text, category, file, line, registry=_SHOWN)
         if error is not None:
             raise error from RuntimeError(f"in the process of the environments:\n{where}")
         return result

@@ -68,7 +68,10 @@ class Learner(Protocol):
 
     def behaviour(self) -> TensorDictModuleBase:
         """The module that collects data, `observation` and `is_init` (whether an episode begins, as
-        TorchRL's `InitTracker` says it) to `action`; valid for the whole run.
+        TorchRL's `InitTracker` says it) to `action`; valid for the whole run, with the weights that
+        the last `learn` left.  It acts on the CPU, where environments are.  To act in another
+        process it must be picklable, and its `state_dict()` hold what it remembers from step to
+        step.
         """
         ...
 
@@ -89,7 +92,7 @@ class Learner(Protocol):
     def policy(self, task: int) -> TensorDictModuleBase:
         """The policy for a task, `observation` to `action`, deterministic or sampled according to
         TorchRL's exploration type.  A finished task gets its own, the one in training what it
-        would keep if it ended now, a later one what its text alone gives.
+        would keep if it ended now, a later one what its text alone gives.  It acts on the CPU.
         """
         ...
 
