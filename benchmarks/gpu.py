@@ -273,11 +273,9 @@ def ways_of(kind: str, sizes: Sizes, device: str) -> Iterator[tuple[str, int, Ca
     for n in (1, several):
         yield "graph, TF32", n, lambda n=n: together(some(n, precision="bfloat16"))
         yield "graph, bfloat16", n, lambda n=n: together(some(n), partial(bfloat16, device))
-    if device != "cpu":
+    if device != "cpu" and kind == "paper":  # the last: half a minute each
         for n in (1, several):
             yield "compiled graph", n, lambda n=n: together(some(n, compile=True))
-        for way in ("compiled", "compiled graph"):  # a minute and more each
-            yield f"TorchRL {way}", 1, lambda way=way: torchrl_update(kind, way, device)
 
 
 def updates_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:

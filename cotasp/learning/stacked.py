@@ -120,7 +120,6 @@ class Stack:
         self.weights = dict(zip(names, self.actor.parameters))
         self.critic = bind(first.values.critics, self.critics.parameters)
         self.target = bind(first.values.critics, self.targets)
-        self._view_own()
         self.mask = self._masks([x.sub.mask for x in learners])
         self.fixed = [stack(same) for same in zip(*self._fixed())]
         device = first.device.type
@@ -138,13 +137,6 @@ class Stack:
             (self.actor, [x.sub.optimiser for x in self.learners]),
         ]
 
-    def _view_own(self) -> None:
-        """Views of each learner's own weights, without padding."""
-        self.own = [
-            {k: unpadded(self.weights[k][i], p.shape) for k, p in x.sub.weights().items()}
-            for i, x in enumerate(self.learners)
-        ]
-
     def is_current(self) -> bool:
         """Whether no learner has changed since it was last given back what it has become."""
         return all(stacked.is_current(own) for stacked, own in self._optimisers())
@@ -160,7 +152,6 @@ class Stack:
             zip(self.fixed, zip(*self._fixed())),
         ):
             stack(same, into)
-        self._view_own()
         self.mask.copy_(self._masks([x.sub.mask for x in self.learners]))
 
     def update(self, draws: Sequence[Draws]) -> list[Losses]:
@@ -236,8 +227,12 @@ class Stack:
 
     def _step_weights(self, total: Tensor) -> None:
         """One guarded step of all down the sum of their losses and of their penalties."""
-        for learner, weights in zip(self.learners, self.own):
-            penalty = learner.protection.penalty(weights, learner.sub.memory)
+        for i, learner in enumerate(self.learners):
+            # views made here and forgotten here: a graph that is captured must meet no older ones
+            own = {
+                k: unpadded(self.weights[k][i], p.shape) for k, p in learner.sub.weights().items()
+            }
+            penalty = learner.protection.penalty(own, learner.sub.memory)
             total = total if penalty is None else total + penalty
         gradients = torch.autograd.grad(total, self.actor.parameters)
         self.actor.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
