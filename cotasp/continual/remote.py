@@ -23,6 +23,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 
 from cotasp.continual.evaluation import Score
+from cotasp.continual.pickling import dumps
 from cotasp.continual.randomness import cpu_random_state, set_random_state
 from cotasp.errors import RunError
 from cotasp.recipe import Evaluation
@@ -96,7 +97,7 @@ class Link:
             RunError: an argument cannot be sent, or the process has ended.
         """
         try:
-            request = pickle.dumps((method, arguments, cpu_random_state()))
+            request = dumps((method, arguments, cpu_random_state()))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise RunError(
                 f"environments and policies must be picklable to be simulated in another process: "

@@ -23,6 +23,7 @@ from torchrl.envs import EnvBase
 
 from cotasp.continual.collection import Collection
 from cotasp.continual.evaluation import Evaluator, Score
+from cotasp.continual.pickling import dumps
 from cotasp.continual.randomness import cpu_random_state, set_random_state
 from cotasp.continual.stopping import SIGNALS
 from cotasp.errors import RunError
@@ -98,7 +99,7 @@ def answer(environments: Environments, request: bytes) -> bytes:
         except BaseException as raised:  # also SystemExit: it is to end the run, not this process
             error, where = _portable(raised), traceback.format_exc()
     told = [(str(w.message), w.category, w.filename, w.lineno) for w in caught]
-    return pickle.dumps((cpu_random_state(), told, result, error, where))
+    return dumps((cpu_random_state(), told, result, error, where))
 
 
 def _load(request: bytes) -> Any:
