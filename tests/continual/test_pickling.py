@@ -33,8 +33,10 @@ NUMBERS = torch.arange(6, dtype=torch.float32)
 )
 def test_tensors_arrive(tensor):
     arrived = pickle.loads(dumps(tensor))
-    assert type(arrived) is type(tensor) and arrived.dtype == tensor.dtype
-    assert arrived.layout == tensor.layout and arrived.requires_grad == tensor.requires_grad
+    assert type(arrived) is type(tensor)
+    assert arrived.dtype == tensor.dtype
+    assert arrived.layout == tensor.layout
+    assert arrived.requires_grad == tensor.requires_grad
     assert torch.equal(arrived.to_dense(), tensor.to_dense())
     with torch.no_grad():
         arrived.zero_()  # it can be written to, and nobody else's is
@@ -44,9 +46,12 @@ def test_what_holds_tensors_arrives():
     data = TensorDict({"a": torch.randn(4, 2), "next": {"b": torch.zeros(4, 1).bool()}}, [4])
     module = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     data_there, module_there, rest = pickle.loads(dumps((data, module, {"x": 1})))
-    assert (data_there == data).all() and data_there.batch_size == data.batch_size
+    assert (data_there == data).all()
+    assert data_there.batch_size == data.batch_size
     for (name, weight), (same, there) in zip(
         module.named_parameters(), module_there.named_parameters(), strict=True
     ):
-        assert name == same and torch.equal(weight, there) and there.requires_grad
+        assert name == same
+        assert torch.equal(weight, there)
+        assert there.requires_grad
     assert rest == {"x": 1}
