@@ -63,10 +63,11 @@ class Sizes:
     loop_seeds: int
     steps: int
     learning_steps: int
+    episodes: int
 
 
-GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 12_000, 50_000)
-TINY = Sizes((1, 2), 1, 64, 2, 800, 800)
+GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 12_000, 50_000, 10)
+TINY = Sizes((1, 2), 1, 64, 2, 800, 800, 1)
 
 
 def card(device: str) -> dict[str, str]:
@@ -216,8 +217,7 @@ def torchrl_update(kind: str, way: str, device: str) -> Work:
         for _ in range(2)
     ]
     loss = SACLoss(actor, critics, target_entropy=-float(ACT), loss_function="l2")
-    loss.make_value_estimator(gamma=0.99)
-    loss = loss.to(device)
+    loss.make_value_estimator(gamma=0.99, device=device)
     targets = SoftUpdate(loss, tau=0.005)
     graph = way.endswith("graph")
     optimiser = torch.optim.Adam(loss.parameters(), lr=3e-4, fused=True, capturable=graph)
@@ -344,7 +344,9 @@ def loop_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
                 "stream.tasks=[window-close-v3]",
                 f"steps_per_task={steps}",
                 f"evaluation.every={steps // 2}",
+                f"evaluation.episodes={sizes.episodes}",
                 "agent.warmup_steps=400",
+                "frames_per_batch=200",  # what stacking costs, it costs per batch
                 f"actor.hidden={[sizes.width] * 4}",
                 f"device={device}",
                 "--simulators",

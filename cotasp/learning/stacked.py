@@ -163,14 +163,14 @@ class Stack:
         if self.captures and self.graph is None:
             self._capture([*(column[0] for column in batches), noise[0]])
         step = self._step if self.graph is None else self.graph
-        made: Losses = {}
+        rows, names = None, ()
         for i, inputs in enumerate(zip(*batches, noise)):
-            for name, values in step(*inputs).items():
-                if i == 0:
-                    made[name] = values.new_empty(len(noise), len(self.learners))
-                made[name][i] = values
+            now = step(*inputs)  # whose values the next step may overwrite
+            if rows is None:
+                names, rows = tuple(now), noise.new_empty(len(noise), len(now), len(self.learners))
+            torch._foreach_copy_(rows[i].unbind(), list(now.values()))
         self._write_back()
-        return [dict(zip(made, columns)) for columns in zip(*(v.unbind(1) for v in made.values()))]
+        return [dict(zip(names, columns.unbind(1))) for columns in rows.unbind(2)]
 
     def _capture(self, inputs: Sequence[Tensor]) -> None:
         try:
