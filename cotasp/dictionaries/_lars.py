@@ -122,9 +122,9 @@ def lars(
         gram = GramRows(atoms.numpy(), dtype, whole=len(rows) >= MANY)
         with one_thread():
             for i in rows:
-                row, kkt, n_iter[i] = solve_row(
+                row, residual, n_iter[i] = solve_row(
                     gram, targets[i].numpy(), lmbda, positive=positive, tol=tol, max_iter=max_iter
                 )
                 code[i] = torch.from_numpy(row)
-                todo[i] = kkt > tol * lmbda and n_iter[i] < max_iter
+                todo[i] = residual > tol * lmbda and n_iter[i] < max_iter
     return code.to(X), n_iter.to(X.device)

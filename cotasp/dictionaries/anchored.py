@@ -88,7 +88,8 @@ def anchor(
 
     support, signs = codes != 0, codes.sign()
     point = best = look(atoms)
-    held, merits = point.tight, []
+    held = point.tight
+    merits: list[float] = []
     inward = torch.zeros(len(atoms), 1, dtype=torch.bool, device=atoms.device)
     while float(point.violation.max()) > tol and len(merits) < max_iter:
         merits.append(point.merit)
