@@ -28,7 +28,8 @@ def solve_row(
     atoms, path = gram.atoms, Homotopy(gram, positive)
     c = atoms @ x
     top = float((c if positive else np.abs(c)).max())
-    best, least = np.zeros(len(atoms)), np.inf
+    best: Array = np.zeros(len(atoms))
+    least = np.inf
     if top <= lmbda:
         return best, 0.0, 0
     with np.errstate(all="ignore"):  # slacks of exactly zero make infinite speeds, as they should
