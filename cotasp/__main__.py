@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("cotasp: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `cotasp list | head`
-        sys.stdout = None  # type: ignore[assignment]  # else Python complains when it flushes
+        sys.stdout = None  # else Python complains when it flushes
         return 1
     except Exception as error:
         if arguments.debug:

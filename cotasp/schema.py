@@ -261,7 +261,8 @@ def _paths(fields: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
     for name, (_, default) in fields.items():
         yield name
         if dataclasses.is_dataclass(default):
-            yield from (f"{name}.{path}" for path in _paths(fields_of(type(default))))
+            cls: type = type(default)
+            yield from (f"{name}.{path}" for path in _paths(fields_of(cls)))
 
 
 def plain(value: Any, annotation: Any = Any) -> Any:
@@ -294,7 +295,8 @@ def plain(value: Any, annotation: Any = Any) -> Any:
 
 
 def _plain_fields(value: Any) -> dict[str, Any]:
-    fields = fields_of(type(value))  # type: ignore[arg-type]
+    cls: type = type(value)
+    fields = fields_of(cls)
     unreadable = [k for k in fields if not hasattr(value, k)]
     if unreadable:
         raise PluginError(

@@ -36,8 +36,8 @@ def checkpoint_name(task: int, steps: int | None = None) -> str:
 
 
 def _order(path: Path) -> tuple[int, float]:
-    task, steps = _NAME.fullmatch(path.name).groups()
-    return int(task), float("inf") if steps is None else int(steps)
+    task, _, steps = path.name.removeprefix("task_").partition("_step_")
+    return int(task), int(steps) if steps else float("inf")
 
 
 class Checkpoints:

@@ -126,8 +126,8 @@ class Course:
             facts = self.learner.end_task()
         self.history.add_facts(name, facts)
         self.logs.facts(name, self.history.facts[name])
-        self.faults += self.collection.faults
-        self.collection.close()
+        self.faults += self.collection.faults  # type: ignore[union-attr]  # a task is in training
+        self.collection.close()  # type: ignore[union-attr]  # as above
         self.collection = None
         self.finished += 1
 
@@ -140,7 +140,7 @@ class Course:
         within = self.collection is not None
         name = checkpoint_name(
             self.finished if within else self.finished - 1,
-            self.collection.steps if within else None,
+            self.collection.steps if within else None,  # type: ignore[union-attr]  # as `within` says
         )
         if name == self._saved_at:
             return

@@ -70,7 +70,7 @@ class EnvironmentProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdin.close()
+        self.process.stdin.close()  # type: ignore[union-attr]  # opened as PIPE
 
 
 class Link:
@@ -112,7 +112,7 @@ class Link:
                 f"the process of the environments {self._end()}; `cotasp resume` goes on from the "
                 f"last checkpoint"
             ) from error
-        random, told, result, error, where = pickle.loads(reply)
+        random, told, result, error, where = pickle.loads(reply)  # type: ignore[misc]  # none caught above
         set_random_state(random)
         for text, category, file, line in told:
             warnings.warn_explicit(text, category, file, line, registry=_SHOWN)

@@ -62,7 +62,7 @@ def evaluate_run(
         RunError: see `load_run`.
     """
     recipe, tasks, learner = load_run(path)
-    changes = {"episodes": episodes, "mode": mode}
+    changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
     settings = replace(recipe.evaluation, **{k: v for k, v in changes.items() if v is not None})
     evaluator = Evaluator(tasks, settings, recipe.seed)
     try:
@@ -95,7 +95,7 @@ def export_run(path: str | Path, task: str, out: str | Path) -> tuple[MetaPolicy
         raise RecipeError(f"--task: unknown task {task!r}. {suggest(task, names)}")
     index = names.index(task)
     network, chosen = learner.sub_network(index), tasks[index]
-    facts = {
+    facts: dict[str, str | int] = {
         "environment": chosen.env,
         "text": chosen.text,
         "action_repeat": chosen.action_repeat,

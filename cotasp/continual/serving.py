@@ -38,6 +38,13 @@ class Environments:
         self.collection: Collection | None = None
         self.evaluator: Evaluator | None = None
 
+    @property
+    def training(self) -> Collection:
+        """The environment of the task in training."""
+        if self.collection is None:
+            raise RunError("the process of the environments knows of no task in training")
+        return self.collection
+
     def begin_task(self, make_env: Callable[[], EnvBase], *settings: Any) -> None:
         """Makes the environment of a task, in the place of the last one's.
 
@@ -55,17 +62,18 @@ class Environments:
         """Transitions as `Collection.collect` gives them, the state of the policy after these, and
         steps and faults of the task so far.
         """
-        self.collection.policy = policy
-        data = self.collection.collect(steps)
-        return data, policy.state_dict(), self.collection.steps, self.collection.faults
+        training = self.training
+        training.policy = policy
+        data = training.collect(steps)
+        return data, policy.state_dict(), training.steps, training.faults
 
     def state_dict(self) -> dict[str, Any]:
         """Where the task's environment stands."""
-        return self.collection.state_dict()
+        return self.training.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        self.collection.load_state_dict(state)
+        self.training.load_state_dict(state)
 
     def begin_evaluations(self, tasks: tuple[Task, ...], settings: Evaluation, seed: int) -> None:
         """Takes what `Evaluator` takes."""
@@ -73,6 +81,8 @@ class Environments:
 
     def evaluate(self, task: int, policy: TensorDictModuleBase) -> Score:
         """The score of a policy on task number `task`."""
+        if self.evaluator is None:
+            raise RunError("the process of the environments knows of no tasks to evaluate on")
         return self.evaluator(task, policy)
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class Factor:
 
     def __init__(self, pivot: float = PIVOT, capacity: int = 64):
         self.size, self.pivot = 0, pivot
-        self._packed = np.empty(capacity * (capacity + 1) // 2)
+        self._packed: Array = np.empty(capacity * (capacity + 1) // 2)
 
     def forward(self, b: Array) -> Array:
         """Solves Uᵀy = b, [k] to [k]."""

@@ -32,7 +32,8 @@ def omp(X: Tensor, dictionary: Tensor, lmbda: float, max_iter: int) -> tuple[Ten
 def _pursue(gram: GramRows, x: Array, lmbda: float, max_iter: int) -> tuple[list[int], Array]:
     """Atoms chosen for one x, in order, and their least-squares codes."""
     chosen: list[int] = []
-    values, factor, barred = np.empty(0), Factor(), np.zeros(len(gram.atoms), dtype=bool)
+    values: Array = np.empty(0)
+    factor, barred = Factor(), np.zeros(len(gram.atoms), dtype=bool)
     c = gram.atoms @ x
     for _ in range(max_iter):
         g = np.abs(gram.atoms @ (x - values @ gram.atoms[chosen])) if chosen else np.abs(c)

@@ -26,11 +26,13 @@ DEPTH = 5
 class Method(Protocol):
     """The state of an iterative method on n rows."""
 
-    code: Tensor
-    """The present codes, [n, K]."""
-
     def __init__(self, problem: Problem, code: Tensor):
         """Starts at `code`, which it may overwrite."""
+
+    @property
+    def code(self) -> Tensor:
+        """The present codes, [n, K]."""
+        ...
 
     def advance(self, steps: int) -> None:
         """Iterates."""

@@ -103,7 +103,8 @@ class Homotopy:
         atoms = np.flatnonzero(code)
         gram = self.gram.atoms[atoms] @ self.gram.atoms[atoms].T
         if len(atoms) > self.gram.atoms.shape[1] or not self.factor.refactor(gram):
-            self.factor.size, kept = 0, []
+            self.factor.size = 0
+            kept: list[int] = []
             for i in range(len(atoms)):
                 if self.factor.append(gram[kept, i], gram[i, i]) is not None:
                     kept.append(i)
@@ -118,7 +119,7 @@ class Homotopy:
         g0[atoms] = lmbda * self.signs
         self.slack[0], self.slack[1] = lmbda - g0, np.inf if self.positive else lmbda + g0
         self._weights[:] = 0.0
-        for i, j in enumerate(atoms):
+        for i, j in enumerate(atoms.tolist()):
             self._places[i] = self._remember(j)
         return g - g0
 

@@ -28,7 +28,8 @@ def solve_row(
     atoms, path = gram.atoms, Homotopy(gram, positive)
     c = atoms @ x
     top = float((c if positive else np.abs(c)).max())
-    best, least = np.zeros(len(atoms)), np.inf
+    best: Array = np.zeros(len(atoms))
+    least = np.inf
     if top <= lmbda:
         return best, 0.0, 0
     with np.errstate(all="ignore"):  # slacks of exactly zero make infinite speeds, as they should
@@ -122,9 +123,9 @@ def lars(
         gram = GramRows(atoms.numpy(), dtype, whole=len(rows) >= MANY)
         with one_thread():
             for i in rows:
-                row, kkt, n_iter[i] = solve_row(
+                row, residual, n_iter[i] = solve_row(
                     gram, targets[i].numpy(), lmbda, positive=positive, tol=tol, max_iter=max_iter
                 )
                 code[i] = torch.from_numpy(row)
-                todo[i] = kkt > tol * lmbda and n_iter[i] < max_iter
+                todo[i] = residual > tol * lmbda and n_iter[i] < max_iter
     return code.to(X), n_iter.to(X.device)

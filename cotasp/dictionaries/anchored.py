@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,6 @@ from cotasp.errors import ConvergenceWarning
 
 if TYPE_CHECKING:
     from cotasp.dictionaries.dictionary import Dictionary
-    from cotasp.dictionaries.updates import Anchored
 
 _PATIENCE = 5  # steps within which ||V||² must at least halve
 
@@ -88,7 +87,8 @@ def anchor(
 
     support, signs = codes != 0, codes.sign()
     point = best = look(atoms)
-    held, merits = point.tight, []
+    held = point.tight
+    merits: list[float] = []
     inward = torch.zeros(len(atoms), 1, dtype=torch.bool, device=atoms.device)
     while float(point.violation.max()) > tol and len(merits) < max_iter:
         merits.append(point.merit)
@@ -156,47 +156,56 @@ def fit_codes(
     return fitted
 
 
-def anchor_dictionary(dictionary: Dictionary, rule: Anchored, *, lmbda: float) -> None:
+def anchor_dictionary(
+    dictionary: Dictionary,
+    *,
+    lmbda: float,
+    remember: Literal["auto", "trained", "fitted"],
+    reach: float,
+    floor: float,
+    tol: float,
+    margin: float,
+    max_iter: int,
+) -> None:
     """Anchors all remembered pairs, in place; the work of the update rule `Anchored`.
 
     Args:
         dictionary: its `atoms`, and under "auto" or "fitted" its `codes`, change.
-        rule: the settings.
         lmbda: l1 weight, > 0.
+        remember: the rule's `codes`.
+        reach, floor, tol, margin, max_iter: as of the rule.
 
     Warns:
         ConvergenceWarning: some remembered code is not its text's lasso.
     """
     codes = dictionary.codes
-    for fitted in {"trained": [False], "fitted": [True], "auto": [False, True]}[rule.codes]:
+    for fitted in {"trained": [False], "fitted": [True], "auto": [False, True]}[remember]:
         if fitted:
             violation = kkt_residual(dictionary, codes, lmbda=lmbda) / lmbda
-            off = violation > rule.tol
+            off = violation > tol
             texts, codes = dictionary.embeddings[off], codes.clone()
-            codes[off] = fit_codes(
-                dictionary.atoms, texts, codes[off], lmbda=lmbda, floor=rule.floor
-            )
+            codes[off] = fit_codes(dictionary.atoms, texts, codes[off], lmbda=lmbda, floor=floor)
         result = anchor(
             dictionary.atoms,
             dictionary.embeddings,
             codes,
             lmbda=lmbda,
             max_norm=dictionary.max_norm,
-            tol=rule.tol,
-            margin=rule.margin,
-            max_iter=rule.max_iter,
-            max_change=rule.reach if rule.codes == "auto" and not fitted else math.inf,
+            tol=tol,
+            margin=margin,
+            max_iter=max_iter,
+            max_change=reach if remember == "auto" and not fitted else math.inf,
         )
         if result.converged:
             break
     dictionary.codes.copy_(codes)
     dictionary.atoms.copy_(result.atoms)
     if not result.converged:
-        missed = int((result.violation > rule.tol).sum())
+        missed = int((result.violation > tol).sum())
         warnings.warn(
             f"Anchored: after {result.n_iter} steps {missed} of {len(codes)} remembered codes are "
             f"not their text's lasso, by up to {float(result.violation.max()):.1e} lambda "
-            f"(tol {rule.tol:.0e}); a larger lmbda or a wider layer leaves more room",
+            f"(tol {tol:.0e}); a larger lmbda or a wider layer leaves more room",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cotasp.dictionaries.dictionary import Dictionary
+from cotasp.dictionaries.solvers import Solver
 
 UNUSED = 1e-6  # A_kk at or below this counts as unused, as in the online rule
 
@@ -75,7 +76,7 @@ def diagnostics(
     *,
     lmbda: float,
     positive: bool = False,
-    solver: str = "lars",
+    solver: str | Solver = "lars",
     previous: Tensor | None = None,
 ) -> dict[str, float]:
     """The report of one dictionary at the end of a task.
@@ -86,7 +87,7 @@ def diagnostics(
         dictionary: after its update; with at least one remembered pair.
         lmbda: l1 weight, > 0.
         positive: codes are non-negative.
-        solver: name of the lasso solver.
+        solver: of the lasso; a registered name or a `Solver`.
         previous: [K, m], atoms before the update; without them `change` is NaN.
 
     Returns:

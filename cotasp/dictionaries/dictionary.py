@@ -98,13 +98,13 @@ class Dictionary(nn.Module):
         atoms = torch.randn(K, m, dtype=torch.float64, generator=generator)
         if data is not None:
             data = _checked(data, "Dictionary.data", (None, m)).double()
-        if init == "svd":
-            directions = torch.linalg.svd(data, full_matrices=False).Vh[:K]
-            atoms[: len(directions)] = directions * self.max_norm
-        elif init == "texts":
-            shares = torch.randn(K, len(data), dtype=torch.float64, generator=generator)
-            atoms = (1 - LEAN) * normalize(atoms) + LEAN * normalize(shares @ data)
-            atoms = normalize(atoms) * self.max_norm
+            if init == "svd":
+                directions = torch.linalg.svd(data, full_matrices=False).Vh[:K]
+                atoms[: len(directions)] = directions * self.max_norm
+            else:
+                shares = torch.randn(K, len(data), dtype=torch.float64, generator=generator)
+                atoms = (1 - LEAN) * normalize(atoms) + LEAN * normalize(shares @ data)
+                atoms = normalize(atoms) * self.max_norm
         self.register_buffer("atoms", self.project(atoms))
 
     @property
@@ -171,8 +171,9 @@ class Dictionary(nn.Module):
             self.codes = torch.cat([self.codes, code[None]])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        saved = [state_dict.get(prefix + name) for name in _MEMORY]
-        if all(x is not None and x.ndim == 2 for x in saved) and len(saved[0]) == len(saved[1]):
+        entries = [state_dict.get(prefix + name) for name in _MEMORY]
+        saved = [x for x in entries if x is not None and x.ndim == 2]
+        if len(saved) == len(_MEMORY) and len(saved[0]) == len(saved[1]):
             for name, value in zip(_MEMORY, saved):
                 mine = getattr(self, name)
                 if mine.shape[1] == value.shape[1] and len(mine) != len(value):

@@ -116,14 +116,21 @@ def _configured(solver: str | Solver, tol: float | None, max_iter: int | None) -
                 f"or False; see cotasp.dictionaries.Solver"
             )
     changes = {k: v for k, v in (("tol", tol), ("max_iter", max_iter)) if v is not None}
-    fields = {f.name for f in dataclasses.fields(solver)} if changes else set()
+    if not changes:
+        return solver
+    if not dataclasses.is_dataclass(solver):
+        raise PluginError(
+            f"solver {type(solver).__name__}: expected a dataclass, whose fields can be changed; "
+            f"see cotasp.dictionaries.Solver"
+        )
+    fields = {f.name for f in dataclasses.fields(solver)}
     for name in changes:
         if name not in fields:
             raise RecipeError(
                 f"sparse_encode.{name}: solver {type(solver).__name__} has no such field; "
                 f"leave {name} out"
             )
-    return dataclasses.replace(solver, **changes) if changes else solver
+    return dataclasses.replace(solver, **changes)
 
 
 def _check_matrix(name: str, value: object) -> None:

@@ -123,8 +123,8 @@ class Fista:
         """See `Solver.__call__`; n_iter counts proximal gradient steps."""
         from cotasp.dictionaries._descent import FistaState, descend
 
-        options = {"tol": self.tol, "max_iter": self.max_iter, "first": 20}
-        return descend(FistaState, X, dictionary, lmbda, positive, init, **options)
+        options = {"max_iter": self.max_iter, "first": 20}
+        return descend(FistaState, X, dictionary, lmbda, positive, init, tol=self.tol, **options)
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ class CoordinateDescent:
         """See `Solver.__call__`; n_iter counts sweeps."""
         from cotasp.dictionaries._descent import DescentState, descend
 
-        options = {"tol": self.tol, "max_iter": self.max_iter, "first": 4}
-        return descend(DescentState, X, dictionary, lmbda, positive, init, **options)
+        options = {"max_iter": self.max_iter, "first": 4}
+        return descend(DescentState, X, dictionary, lmbda, positive, init, tol=self.tol, **options)
 
 
 @dataclass(frozen=True)
@@ -255,8 +255,7 @@ class SklearnCD:
         """See `Solver.__call__`; n_iter as the library counts."""
         from cotasp.dictionaries._adapters import sklearn_cd
 
-        options = {"tol": self.tol, "max_iter": self.max_iter}
-        return sklearn_cd(X, dictionary, lmbda, positive, **options)
+        return sklearn_cd(X, dictionary, lmbda, positive, tol=self.tol, max_iter=self.max_iter)
 
 
 @dataclass(frozen=True)
@@ -284,5 +283,4 @@ class Celer:
         """See `Solver.__call__`; n_iter as the library counts."""
         from cotasp.dictionaries._adapters import celer
 
-        options = {"tol": self.tol, "max_iter": self.max_iter}
-        return celer(X, dictionary, lmbda, positive, **options)
+        return celer(X, dictionary, lmbda, positive, tol=self.tol, max_iter=self.max_iter)

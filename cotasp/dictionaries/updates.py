@@ -141,7 +141,16 @@ class Anchored:
 
         _check_lmbda(lmbda)
         dictionary.record(embedding, code)
-        anchor_dictionary(dictionary, self, lmbda=lmbda)
+        anchor_dictionary(
+            dictionary,
+            lmbda=lmbda,
+            remember=self.codes,
+            reach=self.reach,
+            floor=self.floor,
+            tol=self.tol,
+            margin=self.margin,
+            max_iter=self.max_iter,
+        )
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class ActingPolicy(nn.Module):
         heads: the policy, where the environment is; see `on_cpu`.
     """
 
+    heads: Heads
+
     def __init__(self, heads: Heads) -> None:
         super().__init__()
         self.__dict__["heads"] = heads  # no submodule: nobody is to copy or to move it
@@ -66,6 +68,8 @@ class Behaviour(nn.Module):
         hold: transitions for which a random action is held on average, at least 1.
         correlation: c, in [0, 1).
     """
+
+    heads: tuple[Heads, ...]
 
     def __init__(
         self,

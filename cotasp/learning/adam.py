@@ -59,7 +59,8 @@ class Adam:
         torch._fused_adam_(
             self.parameters,
             [gradient.contiguous() for gradient in gradients],  # the kernel reads them as such
-            *self.moments.values(),
+            self.moments["exp_avg"],
+            self.moments["exp_avg_sq"],
             [],
             [self.count] * len(self.parameters),
             lr=self.learning_rate if self._rate is None else self._rate,

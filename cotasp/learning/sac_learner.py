@@ -164,7 +164,7 @@ class SACLearner:
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         data = data.reshape(-1)
         before, updates = self._updates_due(), self.updates
-        self.replay.extend(data)
+        self.replay.extend(data)  # type: ignore[union-attr]  # a task has begun
         self.steps += len(data) * self.problem.action_repeat
         losses = self.update(self._updates_due() - before)
         if self.steps >= self.settings.warmup_steps:
@@ -221,7 +221,7 @@ class SACLearner:
             optimiser.learning_rate = rate
 
     def _draws(self, count: int) -> Draws:
-        batches = self.replay.batches(count)
+        batches = self.replay.batches(count)  # type: ignore[union-attr]  # a task has begun
         shape = count, 2, *batches.action.shape[1:]
         return Draws(batches, torch.randn(shape, device=self.device))
 
@@ -279,7 +279,7 @@ class SACLearner:
         self._check_sub_network(mask)
         self.codes[self.task] = self.code.detach()
         self.ownership.claim(self.task, mask)
-        states = self.replay.sample(STATES).observation
+        states = self.replay.sample(STATES).observation  # type: ignore[union-attr]  # a task has begun
         self.memory = self.protection.remember(self.meta_policy, mask, states, self.memory)
         report = self.prompter.end_task(self.embeddings[self.task], self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)

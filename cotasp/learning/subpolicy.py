@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -245,7 +245,7 @@ def averaging_weight(decay: float, steps: int) -> float:
 
 
 @torch.no_grad()
-def average_(averages: Sequence[Tensor], weights: Sequence[Tensor], weight: float | Tensor) -> None:
+def average_(averages: list[Tensor], weights: list[Tensor], weight: float | Tensor) -> None:
     """average += weight (weights - average), in place; see `averaging_weight`.
 
     Args:

@@ -36,8 +36,8 @@ class Values:
             self.targets.load_state_dict(self.critics.state_dict())
             rows = (torch.zeros(3, size, device=problem.device) for size in sizes)
             bind(self.critics).values(*rows)  # what cannot work fails now, not after a warm-up
-        self._weights = list(self.critics.parameters())
-        self._target_weights = list(self.targets.parameters())
+        self._weights: list[Tensor] = list(self.critics.parameters())
+        self._target_weights: list[Tensor] = list(self.targets.parameters())
         self.ensemble = bind(self.critics)
         self.target_ensemble = bind(self.targets)
         initial = math.log(settings.initial_temperature)

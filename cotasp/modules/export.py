@@ -90,11 +90,13 @@ def export_policy(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own
-            program = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
+            graph = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
     except ImportError as error:
         raise RunError(
             f"{path}: torch's ONNX exporter needs {error.name}; pip install 'cotasp[onnx]'"
         ) from error
-    program.model.metadata_props.update({k: str(v) for k, v in (facts or {}).items()})
-    program.save(path)
+    if graph is None:
+        raise RunError(f"{path}: torch's ONNX exporter gave no program; write a .pt2 file instead")
+    graph.model.metadata_props.update({k: str(v) for k, v in (facts or {}).items()})
+    graph.save(path)
     return path

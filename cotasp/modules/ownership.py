@@ -20,6 +20,9 @@ class Ownership(nn.Module):
         n_units: hidden units of the policy, sum over layers.
     """
 
+    masks: Tensor
+    finished: Tensor
+
     def __init__(self, n_tasks: int, n_units: int) -> None:
         super().__init__()
         self.register_buffer("masks", torch.zeros(n_tasks, n_units, dtype=torch.bool))

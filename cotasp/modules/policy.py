@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 # in place where autograd allows it: at these sizes activations cost as much as products; the
 # critics' `_BACKWARD` relies on which are
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": partial(F.leaky_relu, inplace=True),
     "relu": partial(F.relu, inplace=True),
     "tanh": torch.tanh_,
@@ -72,6 +72,9 @@ class MaskedMLP(nn.Module):
         torch.Size([5, 8])
     """
 
+    layers: Sequence[nn.Linear]
+    units: Tensor | None  # [K_1], 0 for units that only pad, whose gradients are 0 then
+
     def __init__(
         self, in_features: int, hidden: Sequence[int], activation: str = "leaky_relu"
     ) -> None:
@@ -79,11 +82,10 @@ class MaskedMLP(nn.Module):
         self.in_features = in_features
         self.hidden = tuple(hidden)
         self.activation = activation
-        # [K_1], 0 for units that only pad, whose gradients are 0 then; None: there are none
-        self.units: Tensor | None
         self.register_buffer("units", None, persistent=False)
         sizes = (in_features, *hidden)
-        self.layers = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
+        layers = [nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden))]
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]  # its items lose their type
         for layer in self.layers:
             variance_scaling_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -147,7 +149,8 @@ class MetaPolicy(nn.Module):
         super().__init__()
         self.action_dim = action_dim
         self.std = std
-        self.log_std_range = tuple(log_std_range)
+        low, high = log_std_range
+        self.log_std_range = (low, high)
         self.squash_mean = squash_mean
         self.head_scale = head_scale
         self.body = MaskedMLP(in_features, hidden, activation)

@@ -33,7 +33,7 @@ class ResidualCritics(nn.Module):
         super().__init__()
         self.first = NormedDense(n, in_features + action_dim, width)
         self.blocks = nn.ModuleList(
-            nn.ModuleList(NormedDense(n, width, width) for _ in range(2)) for _ in range(blocks)
+            Residual(NormedDense(n, width, width) for _ in range(2)) for _ in range(blocks)
         )
         self.last = Dense(n, width, 1)
 
@@ -42,9 +42,17 @@ class ResidualCritics(nn.Module):
         x = torch.cat([observation, action], -1)
         x = x.expand(len(self.last.weight), -1, -1)
         x = F.relu(self.first(x))
-        for inner, outer in self.blocks:
-            x = x + outer(F.relu(inner(x)))
+        for block in self.blocks:
+            x = block(x)
         return self.last(x).squeeze(-1)
+
+
+class Residual(nn.ModuleList):
+    """x + f_2(relu(f_1(x))) of two modules f_1, f_2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner, outer = self
+        return x + outer(F.relu(inner(x)))
 
 
 class Dense(nn.Module):

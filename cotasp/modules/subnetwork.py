@@ -52,16 +52,14 @@ def active_units(mask: Tensor, hidden: Sequence[int]) -> list[Tensor]:
     return active
 
 
-def _index(axes: tuple[int | None, int | None], active: Active, ndim: int) -> tuple:
-    rows, columns = axes
-    out = slice(None) if rows is None else active[rows]
-    if ndim == 1:
-        return (out,)
-    if columns is None:
-        return (out, slice(None))
-    if rows is None:
-        return (slice(None), active[columns])
-    return (out[:, None], active[columns])
+def _index(
+    axes: tuple[int | None, int | None], active: Active, ndim: int
+) -> tuple[slice | Tensor, ...]:
+    rows, columns = (None if layer is None else active[layer] for layer in axes)
+    if rows is not None and columns is not None:
+        return (rows[:, None], columns)
+    every = slice(None)
+    return (every if rows is None else rows, every if columns is None else columns)[:ndim]
 
 
 def gather(

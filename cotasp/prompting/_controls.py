@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from cotasp.errors import RecipeError
-from cotasp.prompting.encoders import words
 
 
 def unit_rows(rows: np.ndarray, where: str) -> Tensor:
@@ -33,16 +32,16 @@ def one_hot(texts: Sequence[str], vocabulary: Sequence[str], dim: int) -> Tensor
     return torch.eye(dim, dtype=torch.float32)[places]
 
 
-def tf_idf(texts: Sequence[str], corpus: Sequence[str], dim: int) -> Tensor:
-    """TF-IDF vectors [n, dim], float32; see `TfIdf`."""
+def tf_idf(texts: Sequence[Sequence[str]], corpus: Sequence[Sequence[str]], dim: int) -> Tensor:
+    """TF-IDF vectors [n, dim], float32, of texts given as words; see `TfIdf`."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
     known: dict[str, int] = {}
-    for word in (word for text in corpus for word in words(text)):
+    for word in (word for text in corpus for word in text):
         known.setdefault(word, len(known))
 
-    def counts(some: Sequence[str]) -> np.ndarray:
-        places = ([_place(word, known, dim, "TfIdf") for word in words(text)] for text in some)
+    def counts(some: Sequence[Sequence[str]]) -> np.ndarray:
+        places = ([_place(word, known, dim, "TfIdf") for word in text] for text in some)
         return np.reshape([np.bincount(row, minlength=dim) for row in places], (len(some), dim))
 
     if not texts or not corpus:  # nothing to weigh, or no weights

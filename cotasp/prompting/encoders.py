@@ -164,7 +164,8 @@ class TfIdf:
     def __call__(self, texts: Sequence[str]) -> Tensor:
         from cotasp.prompting._controls import tf_idf
 
-        return tf_idf(checked_texts("TfIdf", texts), self.corpus, self.dim)
+        split = [words(text) for text in checked_texts("TfIdf", texts)]
+        return tf_idf(split, [words(text) for text in self.corpus], self.dim)
 
 
 @dataclass(frozen=True)

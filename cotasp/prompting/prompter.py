@@ -28,6 +28,8 @@ class Prompter(nn.Module):
         data: [n, m] embeddings for `init="svd"` and `init="texts"`.
     """
 
+    dictionaries: Sequence[Dictionary]
+
     def __init__(
         self,
         coding: SparseCoding,
@@ -39,7 +41,7 @@ class Prompter(nn.Module):
         super().__init__()
         self.coding = coding
         self.hidden = tuple(hidden)
-        self.dictionaries = nn.ModuleList(
+        dictionaries = [
             Dictionary(
                 width,
                 n_features,
@@ -49,7 +51,9 @@ class Prompter(nn.Module):
                 data=None if coding.init == "random" else data,
             )
             for layer, width in enumerate(hidden)
-        )
+        ]
+        # its items lose their type
+        self.dictionaries = nn.ModuleList(dictionaries)  # type: ignore[assignment]
 
     @torch.no_grad()
     def forward(self, embedding: Tensor, lmbda: float | None = None) -> Tensor:
@@ -87,7 +91,7 @@ class Prompter(nn.Module):
         """
         from cotasp.dictionaries.diagnostics import diagnostics
 
-        report = {}
+        report: dict[str, float] = {}
         layers = zip(self.dictionaries, code.double().split(self.hidden))
         for number, (dictionary, layer_code) in enumerate(layers, start=1):
             before = dictionary.atoms.clone()

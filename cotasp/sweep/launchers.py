@@ -16,8 +16,6 @@ from cotasp.errors import RecipeError
 if TYPE_CHECKING:
     from cotasp.sweep.trial import Job
 
-KILLED = -9  # exit code of a job whose worker is gone
-
 
 class Pool(Protocol):
     """Runs jobs side by side."""
@@ -167,4 +165,4 @@ class Slurm:
     def open(self) -> Pool:
         from cotasp.sweep.pools import SlurmPool
 
-        return SlurmPool(self)
+        return SlurmPool(self.cluster, self.partition, self.minutes, self.cpus, self.folder)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RecipeError, RunError
-from cotasp.sweep.launchers import KILLED, Slurm
 from cotasp.sweep.trial import Job, execute, note, start
 
+KILLED = -9  # exit code of a job whose worker is gone
 _POLL = 0.05  # s
 _GRACE = 60.0  # s that trials which are stopped have for a checkpoint
 
@@ -141,21 +141,23 @@ class SlurmPool:
     """Jobs of a Slurm cluster.
 
     Args:
-        settings: cluster, partition, time and cores.
+        cluster, partition, minutes, cpus, folder: as of `cotasp.sweep.launchers.Slurm`.
     """
 
-    def __init__(self, settings: Slurm) -> None:
+    def __init__(
+        self, cluster: str, partition: str | None, minutes: int, cpus: int, folder: str
+    ) -> None:
         _need("submitit", "slurm")
         import submitit
 
-        self.executor = submitit.AutoExecutor(folder=settings.folder, cluster=settings.cluster)
+        self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         options: dict[str, Any] = {
-            "timeout_min": settings.minutes,
-            "cpus_per_task": settings.cpus,
+            "timeout_min": minutes,
+            "cpus_per_task": cpus,
             "name": "cotasp",
         }
-        if settings.partition is not None:
-            options["slurm_partition"] = settings.partition
+        if partition is not None:
+            options["slurm_partition"] = partition
         self.executor.update_parameters(**options)
         self.jobs: list[tuple[Any, Job]] = []
 

@@ -44,9 +44,8 @@ def run_stacked(jobs: Sequence[Job], simulators: int = 0) -> int:
     code = 0
     for job, outcome in zip(jobs, ended):
         if isinstance(outcome, BaseException):
-            stopped = isinstance(outcome, RunStopped)
-            _tell(job, outcome, "" if stopped else "error: ")
-            code = max(code, 128 + outcome.number if stopped else 1)
+            _tell(job, outcome, "" if isinstance(outcome, RunStopped) else "error: ")
+            code = max(code, 128 + outcome.number if isinstance(outcome, RunStopped) else 1)
     return code
 
 

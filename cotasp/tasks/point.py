@@ -86,7 +86,7 @@ class PointEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         action = tensordict.get("action").detach().clamp(-1.0, 1.0)
         chosen = tensordict.get("_step", None)
-        reward, succeeded = 0.0, False
+        reward, succeeded = 0.0, torch.zeros_like(self._steps, dtype=torch.bool)
         for _ in range(self.action_repeat):
             velocity = _INERTIA * self._velocity + (1 - _INERTIA) * _SPEED * action
             if chosen is not None:  # the others stand still

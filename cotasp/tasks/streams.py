@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 
 class Stream(Protocol):
-    """Tasks in order.
+    """Tasks in order."""
 
-    Attributes:
-        horizon: steps until an episode is truncated; None: each environment's own limit.
-        action_repeat: environment steps that every action is held for.
-    """
+    @property
+    def horizon(self) -> int | None:
+        """Steps until an episode is truncated; None: each environment's own limit."""
+        ...
 
-    horizon: int | None
-    action_repeat: int
+    @property
+    def action_repeat(self) -> int:
+        """Environment steps that every action is held for."""
+        ...
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks in order, each under a name of its own; environments are not kept.
