@@ -20,7 +20,7 @@ from cotasp.learning.compiled import LossFunctions, loss_functions
 from cotasp.learning.graphs import CapturedGraph
 from cotasp.learning.losses import Batch, Policy, distillation_loss, temperature_gradient
 from cotasp.learning.subpolicy import average_, averaging_weight
-from cotasp.learning.updates import Draws, Losses, losses
+from cotasp.learning.updates import LOSSES, Draws, Losses, losses
 from cotasp.modules.ensembles import bind
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
 
@@ -163,12 +163,11 @@ class Stack:
         if self.captures and self.graph is None:
             self._capture([*(column[0] for column in batches), noise[0]])
         step = self._step if self.graph is None else self.graph
-        rows, names = None, ()
-        for i, inputs in enumerate(zip(*batches, noise)):
+        names = ("distillation_loss",) if self.phase == "distillation" else LOSSES
+        rows = noise.new_empty(len(noise), len(names), len(self.learners))
+        for *inputs, row in zip(*batches, noise, rows):
             now = step(*inputs)  # whose values the next step may overwrite
-            if rows is None:
-                names, rows = tuple(now), noise.new_empty(len(noise), len(now), len(self.learners))
-            torch._foreach_copy_(rows[i].unbind(), list(now.values()))
+            torch._foreach_copy_(row.unbind(), [now[name] for name in names])
         self._write_back()
         return [dict(zip(names, columns.unbind(1))) for columns in rows.unbind(2)]
 

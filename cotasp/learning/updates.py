@@ -37,6 +37,7 @@ class Draws(NamedTuple):
             yield Batch(*columns), noise
 
 
+LOSSES = ("critic_loss", "actor_loss", "temperature", "entropy")  # of an update of weights or code
 Losses = dict[str, Tensor]  # of updates [updates], or of one, scalars
 # a learner in the phase of its next updates and what they draw -> their losses
 Updater = Callable[["SACLearner", Draws], Losses]
@@ -91,9 +92,4 @@ def losses(critic: Tensor, actor: Tensor, temperature: Tensor, log_prob: Tensor)
         critic, actor, temperature: [*].
         log_prob: [*, B].
     """
-    return {
-        "critic_loss": critic,
-        "actor_loss": actor,
-        "temperature": temperature,
-        "entropy": -log_prob.mean(-1),
-    }
+    return dict(zip(LOSSES, (critic, actor, temperature, -log_prob.mean(-1))))
