@@ -14,10 +14,9 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from cotasp._version import __version__
-from cotasp.sweep.parcels import Version, checkpoint_names, listing, pack, unpack
+from cotasp.sweep.parcels import Version, changed, checkpoint_names, listing, pack, unpack
 from cotasp.sweep.trial import job_at, start
 
 CHUNK = 8 * 2**20  # bytes sent at once
@@ -109,7 +108,7 @@ class NodeTrial:
 
     def _pack(self) -> int:
         versions = listing(self.run)
-        names = [name for name in versions if versions[name] != self._sent.get(name)]
+        names = changed(versions, self._sent)
         size = pack(self.run, names, self.parcel) if names else 0
         self._sent, self._packed_at = versions, time.monotonic()
         self._checkpoints = {n.split("/")[1] for n in versions if n.startswith("checkpoints/task_")}
@@ -136,17 +135,18 @@ class NodeTrial:
     def clean(self) -> None:
         """Removes the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
 
 
-def _own_folder() -> tuple[Path, IO[bytes]]:
-    """A new folder and a lock on it; those of dead processes are removed."""
+def _own_folder() -> tuple[Path, int]:
+    """A new folder, and a handle that locks it; those of dead processes are removed."""
     top = Path(tempfile.gettempdir())
     for old in top.glob(f"{_PREFIX}*"):
-        with suppress(OSError), open(old / ".lock", "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), open(old / ".lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(old, ignore_errors=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=top))
-    lock = open(hidden / ".lock", "wb")  # noqa: SIM115 - held as long as this process lives
+    lock = os.open(hidden / ".lock", os.O_CREAT | os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.rename(hidden, folder := top / hidden.name[1:])
     return folder, lock

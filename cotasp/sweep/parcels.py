@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cotasp.continual.disk import sync_directory, sync_tree
@@ -79,6 +79,12 @@ def _unit(name: str) -> str:
     """What is renamed at once: a checkpoint's directory, or the file."""
     in_checkpoint = name.startswith(f"{CHECKPOINTS}/") and not name.startswith(f"{ROWS}/")
     return name.rpartition("/")[0] if in_checkpoint else name
+
+
+def changed(versions: Mapping[str, Version], sent: Mapping[str, Version]) -> list[str]:
+    """The files to send where some were sent before; of a checkpoint all or none."""
+    new = {_unit(name) for name, version in versions.items() if sent.get(name) != version}
+    return [name for name in versions if _unit(name) in new]
 
 
 def pack(run: Path, names: Iterable[str], parcel: Path) -> int:
