@@ -97,7 +97,7 @@ def measure(recipe: Path, folder: Path) -> dict[str, object]:
     expected = summaries({str(p.relative_to(folder / "local")): p.read_bytes() for p in paths})
 
     sweep_words = sweep_command(recipe, OUT, "--launcher", "ray", "--address", "auto")
-    command = [CLUSTER, "exec", "1", *sweep_words]
+    command = [CLUSTER, "exec", "1", "PYTHONUNBUFFERED=1", *sweep_words]
     started = time.monotonic()
     sweep = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     on_head("mkdir", "-p", OUT)
@@ -115,7 +115,8 @@ def measure(recipe: Path, folder: Path) -> dict[str, object]:
     found["stopped_where_they_go_on"] = sum("stopped by SIGTERM" in log for log in logs)
 
     started = time.monotonic()
-    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said = folder / "said.txt"
+    sweep = subprocess.Popen(command, stdout=open(said, "wb"), stderr=subprocess.STDOUT)  # noqa: SIM115
 
     def one_has_gone_on() -> list[str]:
         files = results()
@@ -128,22 +129,19 @@ def measure(recipe: Path, folder: Path) -> dict[str, object]:
 
     wait_for(one_has_gone_on, sweep, "a trial went on elsewhere than on the first node")
     lost = one_has_gone_on()[0]
-    node = node_of(lost, results()).removeprefix("node")
-    times = on_head("sh", "-c", f"grep -c 'on node' {OUT}/all/{lost}.log").strip()
-    subprocess.run([CLUSTER, "kill", node], check=True)
-    kept = checkpoints(results())[lost]
-
-    def tried_again() -> bool:
-        return on_head("sh", "-c", f"grep -c 'on node' {OUT}/all/{lost}.log").strip() != times
-
-    found["killed"] = f"node {node} with {lost} after {kept}"
-    found["begins_again_seconds"] = round(wait_for(tried_again, sweep, "it was tried again"), 1)
-    out, error = sweep.communicate(timeout=PATIENCE)
-    found["rest_seconds"] = round(time.monotonic() - started, 1)
-    assert sweep.returncode == 0, error.decode()
     files = results()
-    found["said"] = out.decode().splitlines()[-1]
-    found["resumed"] = sum(c.count(b"cotasp resume") for n, c in files.items() if ".log" in n)
+    node = node_of(lost, files).removeprefix("node")
+    found["killed"] = f"node {node}, whose last checkpoint here was {checkpoints(files)[lost]}"
+    subprocess.run([CLUSTER, "kill", node], check=True)
+
+    seconds = wait_for(lambda: b"tried again" in said.read_bytes(), sweep, "the loss was noticed")
+    found["loss_noticed_seconds"] = round(seconds, 1)
+    sweep.wait(PATIENCE)
+    found["rest_seconds"] = round(time.monotonic() - started, 1)
+    assert sweep.returncode == 0, said.read_text()
+    files = results()
+    found["said"] = said.read_text().splitlines()[-1].split(";")[0]
+    found["resumed"] = sum(c.count(b" -m cotasp resume ") for c in files.values())
     found["identical"] = summaries(files) == expected and len(expected) == TRIALS
     return found
 

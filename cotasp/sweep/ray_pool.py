@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
 import time
 import warnings
 from collections.abc import Generator, Iterator
@@ -29,6 +30,7 @@ from cotasp.sweep.trial import Job, begun, lock, note
 
 _GRACE = 60.0  # s without a checkpoint's arrival that trials which are stopped have
 _NEWS_EVERY = 2.0  # s
+_PATIENCE = 10.0  # s that a cluster may take to answer
 
 
 @dataclass
@@ -195,9 +197,18 @@ def _connect(ray: Any, address: str | None, workers: int) -> None:
     size: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
+        if address is not None:
+            _knock(address)
         ray.init(address=address or "local", **options, **(size if address is None else {}))
     except Exception as error:  # Ray raises its own, and those of what it connects with
         raise RecipeError(f"launcher ray: {address}: cannot be reached: {error}") from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing answers at `host:port`, which Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def reserved(job: Job, settings: Ray) -> dict[str, float]:
