@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -155,6 +156,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "recipe.yaml"
         recipe.write_text(RECIPE, encoding="utf-8")
+        os.environ.setdefault("PYTHON", sys.executable)
         started = time.monotonic()
         try:
             subprocess.run([CLUSTER, "up"], check=True)
