@@ -3,7 +3,7 @@
 #
 #   scripts/ray_cluster.sh up              starts it; node 1 is the head
 #   scripts/ray_cluster.sh exec N CMD...   runs a command on node N
-#   scripts/ray_cluster.sh kill N          kills all that runs on node N, as a loss of power does
+#   scripts/ray_cluster.sh kill N          cuts its network and kills all that runs on node N: a loss of power
 #   scripts/ray_cluster.sh down            takes everything down
 #
 # Each node has a network namespace with an address of its own (10.77.0.N), joined by a bridge, and
@@ -109,7 +109,7 @@ done
 case "${1:-}" in
     up) up ;;
     down) down ;;
-    kill) kill_node "${2:?which node: 1, 2 or 3}" ;;
+    kill) n=${2:?which node: 1, 2 or 3}; ip link set "$(name "$n")" down; kill_node "$n" ;;
     exec) n=${2:?which node: 1, 2 or 3}; shift 2; RUN=exec; on_node "$n" "$@" ;;
     *) refuse "expected up, down, kill N or exec N COMMAND, got '${1:-nothing}'" ;;
 esac

@@ -54,7 +54,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         type=int,
         help="processes that step the environments of a stack; default: a core each, 0: none",
     )
-    sub.add_argument("--address", help="of a Ray cluster; default: one on this machine")
+    sub.add_argument(
+        "--address", help="of a Ray cluster, auto or ray://HOST:10001; default: one here"
+    )
     sub.add_argument("--cpus", type=number, help="cores that a trial on Ray or Slurm reserves")
     sub.add_argument("--gpus", type=number, help="of a trial on Ray with device=cuda; 0.5: shared")
     sub.add_argument("--partition", help="of a Slurm cluster")

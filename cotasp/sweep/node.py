@@ -90,6 +90,7 @@ class NodeTrial:
 
     def news(self, seconds: float) -> News:
         """What is new; waits at most so long for a checkpoint or the trial's end."""
+        assert self.process is not None, "start comes first"
         until = time.monotonic() + seconds
         while (code := self.process.poll()) is None and time.monotonic() < until:
             if checkpoint_names(self.run) - self._checkpoints:

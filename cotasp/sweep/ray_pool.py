@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,7 +46,7 @@ class Placed:
 
     job: Job
     actor: Any
-    talk: Generator[Any, Any, int]
+    talk: Generator[Any, Any, int] = field(init=False)
     started: bool = False
 
 
@@ -80,7 +80,7 @@ class RayPool:
         demand = reserved(job, self.settings)
         self._check_room(demand)
         actor = self.actors.options(num_cpus=demand["CPU"], num_gpus=demand["GPU"])
-        placed = Placed(job, actor.remote(job.name, job.steps), None)  # type: ignore[arg-type]
+        placed = Placed(job, actor.remote(job.name, job.steps))
         placed.talk = self._talk(placed)
         self.waiting[next(placed.talk)] = placed
 
@@ -115,23 +115,18 @@ class RayPool:
             log = held.enter_context(open(job.log, "ab"))
             lock(log, job)
             aside = held.enter_context(folder_beside(run))
-            if begun(job):
+            locked = begun(job)
+            if locked:
                 held.enter_context(RunDirectory.open(run).locked())
-                size = pack(run, listing(run), aside / "sent.tar")
-                with open(aside / "sent.tar", "rb") as file:
-                    while file.tell() < size:
-                        yield actor.receive.remote(file.read(CHUNK))
+                yield from _send(actor, run, aside / "parcel.tar")
             _print(log, f"$ on node {facts['node']}\n".encode())
             yield actor.start.remote(Path(job.recipe).read_text(encoding="utf-8"))
-            placed.started, locked = True, run.exists()
+            placed.started = True
             while True:
                 news: News = yield actor.news.remote(_NEWS_EVERY)
                 _print(log, news.log)
                 if news.size:
-                    with open(aside / "parcel.tar", "wb") as file:
-                        while file.tell() < news.size:
-                            file.write((yield actor.fetch.remote(file.tell())))
-                            self.arrival = time.monotonic()
+                    yield from self._fetch(actor, news.size, aside / "parcel.tar")
                     unpack(aside / "parcel.tar", run, news.names)
                     if not locked:
                         held.enter_context(RunDirectory.open(run).locked())
@@ -139,6 +134,12 @@ class RayPool:
                 if news.code is not None:
                     yield actor.clean.remote()
                     return news.code
+
+    def _fetch(self, actor: Any, size: int, parcel: Path) -> Generator[Any, Any, None]:
+        with open(parcel, "wb") as file:
+            while file.tell() < size:
+                file.write((yield actor.fetch.remote(file.tell())))
+                self.arrival = time.monotonic()
 
     def ended(self, timeout: float) -> list[tuple[Job, int]]:
         until = time.monotonic() + timeout
@@ -191,6 +192,14 @@ class RayPool:
         self.arrival = time.monotonic()
         while self.waiting and time.monotonic() < self.arrival + _GRACE:
             self.ended(1.0)
+
+
+def _send(actor: Any, run: Path, parcel: Path) -> Generator[Any, Any, None]:
+    """Sends all of a run that travels."""
+    size = pack(run, listing(run), parcel)
+    with open(parcel, "rb") as file:
+        while file.tell() < size:
+            yield actor.receive.remote(file.read(CHUNK))
 
 
 def _connect(ray: Any, address: str | None, workers: int) -> None:
