@@ -118,7 +118,7 @@ class RayPool:
             locked = begun(job)
             if locked:
                 held.enter_context(RunDirectory.open(run).locked())
-                yield from _send(actor, run, aside / "parcel.tar")
+                yield from self._send(actor, run, aside / "parcel.tar")
             _print(log, f"$ on node {facts['node']}\n".encode())
             yield actor.start.remote(Path(job.recipe).read_text(encoding="utf-8"))
             placed.started = True
@@ -134,6 +134,12 @@ class RayPool:
                 if news.code is not None:
                     yield actor.clean.remote()
                     return news.code
+
+    def _send(self, actor: Any, run: Path, parcel: Path) -> Generator[Any, Any, None]:
+        size = pack(run, listing(run), parcel)
+        with open(parcel, "rb") as file:
+            while file.tell() < size:
+                yield actor.receive.remote(self.ray.put(file.read(CHUNK)))
 
     def _fetch(self, actor: Any, size: int, parcel: Path) -> Generator[Any, Any, None]:
         with open(parcel, "wb") as file:
@@ -163,7 +169,7 @@ class RayPool:
         except self.ray.exceptions.RayError as error:
             if _is_loss(self.ray, error):
                 return KILLED
-            note(placed.job, getattr(error, "cause", None) or error)
+            note(placed.job, _explained(error))
         except (OSError, RunError) as error:
             note(placed.job, error)
         return 1
@@ -192,14 +198,6 @@ class RayPool:
         self.arrival = time.monotonic()
         while self.waiting and time.monotonic() < self.arrival + _GRACE:
             self.ended(1.0)
-
-
-def _send(actor: Any, run: Path, parcel: Path) -> Generator[Any, Any, None]:
-    """Sends all of a run that travels."""
-    size = pack(run, listing(run), parcel)
-    with open(parcel, "rb") as file:
-        while file.tell() < size:
-            yield actor.receive.remote(file.read(CHUNK))
 
 
 def _connect(ray: Any, address: str | None, workers: int) -> None:
@@ -240,6 +238,14 @@ def _is_loss(ray: Any, error: Exception) -> bool:
     if isinstance(error, lost.RayActorError):
         return not error.actor_init_failed
     return isinstance(error, (lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError))
+
+
+def _explained(error: Exception) -> Exception:
+    """What a trial's actor failed with, and the remedy where it could not even begin."""
+    if getattr(error, "actor_init_failed", False):
+        needed = f"every node needs cotasp {__version__}, as this machine has, and room in TMPDIR"
+        return RunError(f"{str(error).strip()}; {needed}")
+    return getattr(error, "cause", None) or error
 
 
 @contextmanager

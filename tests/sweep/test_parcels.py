@@ -212,7 +212,7 @@ def a_job(path: Path, *overrides: str) -> trial.Job:
 def talk(job: trial.Job, actor: node.NodeTrial, until=lambda: False) -> int | None:
     """Holds a trial's conversation; None where it was broken off."""
     placed = Placed(job, Inline(actor))
-    placed.talk = a_pool()._talk(placed)
+    placed.talk = a_pool(put=lambda chunk: chunk)._talk(placed)
     answer = next(placed.talk)
     try:
         while not until():

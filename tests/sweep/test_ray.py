@@ -16,6 +16,7 @@ from cotasp.errors import RecipeError
 from cotasp.recipe import load
 from cotasp.sweep.launchers import Local, Ray
 from cotasp.sweep.plan import Plan
+from cotasp.sweep.ray_pool import _explained, _is_loss
 from cotasp.sweep.running import make_job, run_sweep
 from tests.sweep.test_running import TINY, ends, summaries
 
@@ -112,6 +113,18 @@ def test_a_sweep_on_ray_is_stopped_where_it_can_go_on(recipe, disk, tmp_path):
         assert not list(disk.glob("cotasp-trial-*"))
         assert list(Path(job.out).glob("checkpoints/task_*"))
     assert Path(job.log).read_text().count(" -m cotasp resume ") == 1
+
+
+def test_a_node_without_the_package_is_told_from_a_lost_one():
+    failed = ray.exceptions.RayActorError(
+        error_msg="in __init__\nModuleNotFoundError: No module named 'cotasp'\n",
+        actor_init_failed=True,
+    )
+    assert not _is_loss(ray, failed)
+    last = str(_explained(failed)).splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: No module named 'cotasp'; every node needs cotasp")
+    assert _is_loss(ray, ray.exceptions.ActorDiedError())
+    assert _is_loss(ray, ray.exceptions.ActorUnavailableError("no answer", None))
 
 
 def test_a_cluster_that_is_not_there_is_told():
