@@ -54,10 +54,19 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         type=int,
         help="processes that step the environments of a stack; default: a core each, 0: none",
     )
-    sub.add_argument("--address", help="of a Ray cluster; default: one on this machine")
+    sub.add_argument(
+        "--address", help="of a Ray cluster, auto or ray://HOST:10001; default: one here"
+    )
+    sub.add_argument("--cpus", type=number, help="cores that a trial on Ray or Slurm reserves")
+    sub.add_argument("--gpus", type=number, help="of a trial on Ray with device=cuda; 0.5: shared")
     sub.add_argument("--partition", help="of a Slurm cluster")
     sub.add_argument("--minutes", type=int, help="that a Slurm job may take")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def number(text: str) -> int | float:
+    """A whole number, or one with a fraction."""
+    return int(text) if text.isdecimal() else float(text)
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -117,7 +126,7 @@ def _launcher(arguments: argparse.Namespace) -> Launcher:
     known = fields_of(registry.get(arguments.launcher))
     given = {
         name: getattr(arguments, name)
-        for name in ("workers", "simulators", "address", "partition", "minutes")
+        for name in ("workers", "simulators", "address", "cpus", "gpus", "partition", "minutes")
         if getattr(arguments, name) is not None
     }
     for name in given:

@@ -114,27 +114,35 @@ class Stacked:
 
 @dataclass(frozen=True)
 class Ray:
-    """Tasks of a Ray cluster, one core each; nodes share the file system.
+    """Trials on the nodes of a Ray cluster, which need share no disk.
+
+    A trial's recipe goes to a node, and its checkpoints, metrics and results come back.
 
     Args:
         address: of the cluster, e.g. `auto` or `ray://head:10001`; None: one on this machine.
         workers: cores of the cluster on this machine; None: as many as there are.
         cpus: cores that a trial reserves.
+        gpus: GPUs that a trial reserves where its device is cuda; 0.5: two trials share one.
     """
 
     address: str | None = None
     workers: int | None = None
     cpus: float = 1.0
+    gpus: float = 1.0
 
     def __post_init__(self):
         _check_workers(self)
         if self.cpus <= 0:
             raise RecipeError(f"Ray.cpus: expected above 0, got {self.cpus}")
+        if self.gpus <= 0 or (self.gpus > 1 and self.gpus % 1):
+            raise RecipeError(
+                f"Ray.gpus: expected a fraction above 0, or a whole number, got {self.gpus}"
+            )
 
     def open(self) -> Pool:
-        from cotasp.sweep.pools import RayPool
+        from cotasp.sweep.ray_pool import RayPool
 
-        return RayPool(self.address, self.workers or cores(), self.cpus)
+        return RayPool(self.address, self.workers or cores(), self.cpus, self.gpus)
 
 
 @dataclass(frozen=True)

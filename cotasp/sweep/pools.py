@@ -1,8 +1,7 @@
-"""The pools that launchers open."""
+"""The pools that launchers open, but for Ray's."""
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import time
 from importlib.util import find_spec
@@ -17,7 +16,8 @@ _POLL = 0.05  # s
 _GRACE = 60.0  # s that trials which are stopped have for a checkpoint
 
 
-def _need(package: str, extra: str) -> None:
+def need(package: str, extra: str) -> None:
+    """Raises RecipeError where a package is not installed."""
     if find_spec(package) is None:
         raise RecipeError(
             f'launcher: {package} is not installed; pip install "cotasp[{extra}]", '
@@ -85,58 +85,6 @@ class LocalPool:
             self.running.clear()
 
 
-class RayPool:
-    """Tasks of a Ray cluster.
-
-    Args:
-        address: of the cluster; None: one on this machine.
-        workers: cores of the latter.
-        cpus: that a trial reserves.
-    """
-
-    def __init__(self, address: str | None, workers: int, cpus: float) -> None:
-        _need("ray", "ray")
-        import ray
-
-        self.ray = ray
-        self.ours = not ray.is_initialized()
-        if self.ours:
-            size: Any = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
-            try:
-                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **size)
-            except Exception as error:  # Ray raises its own, and those of what it connects with
-                raise RecipeError(f"launcher ray: {address}: cannot be reached: {error}") from error
-        # a killed worker is our caller's business, which retries from the checkpoint
-        self.task = ray.remote(num_cpus=cpus, max_retries=0)(execute)
-        self.jobs: dict[Any, Job] = {}
-
-    def submit(self, job: Job) -> None:
-        self.jobs[self.task.remote(job)] = job
-
-    def ended(self, timeout: float) -> list[tuple[Job, int]]:
-        if not self.jobs:
-            return []
-        ready, _ = self.ray.wait(list(self.jobs), num_returns=1, timeout=timeout)
-        return [self._outcome(reference) for reference in ready]
-
-    def _outcome(self, reference: Any) -> tuple[Job, int]:
-        job = self.jobs.pop(reference)
-        try:
-            return job, self.ray.get(reference)
-        except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError):
-            return job, KILLED
-        except self.ray.exceptions.RayError as error:
-            note(job, error)
-            return job, 1
-
-    def close(self) -> None:
-        for reference in self.jobs:
-            self.ray.cancel(reference, force=True)
-        self.jobs.clear()
-        if self.ours:
-            self.ray.shutdown()
-
-
 class SlurmPool:
     """Jobs of a Slurm cluster.
 
@@ -147,7 +95,7 @@ class SlurmPool:
     def __init__(
         self, cluster: str, partition: str | None, minutes: int, cpus: int, folder: str
     ) -> None:
-        _need("submitit", "slurm")
+        need("submitit", "slurm")
         import submitit
 
         self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)

@@ -116,7 +116,7 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
     with ExitStack() as files:
         logs = [files.enter_context(open(job.log, "ab")) for job in jobs]
         for log, job in zip(logs, jobs):
-            _lock(log, job)
+            lock(log, job)
         argv = command(*jobs, simulators=simulators)
         for log in logs:
             log.write(f"$ {' '.join(argv)}\n".encode())
@@ -133,8 +133,8 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
         )
 
 
-def _lock(log: IO[bytes], job: Job) -> None:
-    """Waits for a killed process's helpers to be gone, but not for a process at work."""
+def lock(log: IO[bytes], job: Job) -> None:
+    """Locks a trial's log; waits for what a killed process leaves, not for a process at work."""
     until = time.monotonic() + PATIENCE
     while True:
         try:

@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -224,47 +223,6 @@ def test_a_sweep_that_is_stopped_stops_its_trials_where_they_can_go_on(recipe, t
             last = Path(job.log).read_text().splitlines()[-1]
             assert last.startswith("cotasp: stopped by SIGTERM in task"), last
     assert all(Path(job.log).read_text().count(" -m cotasp resume ") == 1 for job in jobs)
-
-
-def kill_a_worker(out: Path, killed: list[int]) -> None:
-    """Kills the process that has started a trial, as soon as there is one."""
-    while not killed:
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                argv = (folder / "cmdline").read_bytes().decode().split("\0")
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, ValueError):  # it has ended
-                continue
-            if "cotasp" in argv and "run" in argv and any(a.startswith(str(out)) for a in argv):
-                os.kill(parent, signal.SIGKILL)
-                killed.append(parent)
-                return
-        time.sleep(0.05)
-
-
-@linux
-def test_ray_gives_the_same_results_though_a_worker_is_killed(plan, undisturbed, tmp_path):
-    """A cluster of two nodes, both on this machine."""
-    ray = pytest.importorskip("ray", reason="ray is not installed")
-    from ray.cluster_utils import Cluster
-
-    plan, killed = replace(plan, seeds=(0,)), []
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    threading.Thread(target=kill_a_worker, args=(tmp_path, killed), daemon=True).start()
-    try:
-        launcher = Ray(address=cluster.address)
-        outcomes = run_sweep(plan, tmp_path, launcher, progress=False)
-        pool, job = launcher.open(), broken(tmp_path)
-        assert ends(pool, job) == 1
-        assert "TypeError" in Path(job.log).read_text()
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    assert killed
-    assert {o.state for o in outcomes.values()} == {"done"}, outcomes
-    expected = summaries(undisturbed)
-    assert summaries(tmp_path) == {name: expected[name] for name in plan.resolved()}
 
 
 def test_slurm_jobs_give_the_same_results(plan, undisturbed, tmp_path):
