@@ -165,7 +165,7 @@ class Stack:
         step = self._step if self.graph is None else self.graph
         names = ("distillation_loss",) if self.phase == "distillation" else LOSSES
         rows = noise.new_empty(len(noise), len(names), len(self.learners))
-        for *inputs, row in zip(*batches, noise, rows):
+        for row, *inputs in zip(rows, *batches, noise):
             now = step(*inputs)  # whose values the next step may overwrite
             torch._foreach_copy_(row.unbind(), [now[name] for name in names])
         self._write_back()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,11 @@ def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_
     assert not list(disk.glob("cotasp-trial-*/run")), "trials are left on the node"
 
 
+def size(folders: Iterable[Path]) -> int:
+    """Bytes of all curves below some folders."""
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*.csv"))
+
+
 def test_a_sweep_on_ray_is_stopped_where_it_can_go_on(recipe, disk, tmp_path):
     """SIGINT goes to the process group, as Ctrl-C does, and SIGTERM to the sweep alone."""
     command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), "steps_per_task=2500"]
@@ -101,7 +107,7 @@ def test_a_sweep_on_ray_is_stopped_where_it_can_go_on(recipe, disk, tmp_path):
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        while not any(disk.glob("cotasp-trial-*/run/metrics")):
+        while size(disk.glob("cotasp-trial-*/run/metrics")) <= size([Path(job.out) / "metrics"]):
             time.sleep(0.05)
             assert sweep.poll() is None
         send(sweep.pid, number)
