@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 ARGS ?=
+WORKERS ?= 2
 
 .PHONY: quickstart test lint clean
 
@@ -12,7 +13,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/cotasp run recipes/quickstart.yaml $(ARGS) --out $(RUN)
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -60,6 +60,19 @@ def state(made) -> dict[str, torch.Tensor]:
     }
 
 
+def assert_as_alone(alone, others):
+    """The same updates and states, up to the rounding of sums in float64."""
+    for one, other in zip(alone, others, strict=True):
+        if isinstance(other, BaseException):
+            raise other
+        assert one.updates == other.updates == 100
+        theirs = state(other)
+        for name, own in state(one).items():
+            torch.testing.assert_close(
+                own, theirs[name], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -97,15 +110,7 @@ def test_together_is_as_alone(changes):
         torch.set_default_dtype(torch.float32)
     if not changes:
         assert len({made.sub.network.hidden for made in alone}) > 1, "nothing to pad"
-    for one, other in zip(alone, together):
-        if isinstance(other, BaseException):
-            raise other
-        assert one.updates == other.updates == 100
-        theirs = state(other)
-        for name, mine in state(one).items():
-            torch.testing.assert_close(
-                mine, theirs[name], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
-            )
+    assert_as_alone(alone, together)
 
 
 def test_seeds_distil_together(monkeypatch):
@@ -238,14 +243,7 @@ def test_what_is_captured_moves_only_what_stays_in_place(changes, alone, monkeyp
     finally:
         torch.set_default_dtype(torch.float32)
     assert Recorded.made > 0
-    for one, other in zip(plain, played):
-        if isinstance(other, BaseException):
-            raise other
-        theirs = state(other)
-        for name, own in state(one).items():
-            torch.testing.assert_close(
-                own, theirs[name], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
-            )
+    assert_as_alone(plain, played)
 
 
 def test_sizes_that_come_back_are_captured_once(monkeypatch):
