@@ -67,7 +67,9 @@ def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_
     """A cluster of two nodes, both on this machine."""
     from ray.cluster_utils import Cluster
 
-    plan, killed, out = Plan(recipe=recipe, seeds=(0, 1)), [], tmp_path / "ray"
+    longer = ["steps_per_task=800"]  # than it takes to be killed
+    plan = Plan(recipe=recipe, seeds=(0, 1), overrides=longer)
+    killed, out = [], tmp_path / "ray"
     run_sweep(plan, tmp_path / "local", Local(workers=1), progress=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
