@@ -13,7 +13,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/cotasp run recipes/quickstart.yaml $(ARGS) --out $(RUN)
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -51,7 +51,6 @@ def shell(command: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("docs")  # a block may need what those before it made
 @pytest.mark.parametrize(("kind", "body"), BLOCKS)
 def test_block(kind, body, checkout):
     if kind == "python":
