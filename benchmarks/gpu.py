@@ -102,7 +102,7 @@ def rate(work: Work, rounds: int, each: int, device: str) -> float:
     return median(rates)
 
 
-def learners(kind: str, seeds: int, sizes: Sizes, device: str, **changes: Any) -> list:
+def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
     """Learners at the beginning of their first task, their buffers filled."""
     from updates import ACT, OBS, transitions
 
@@ -117,11 +117,10 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str, **changes: Any) -
     from cotasp.tasks.texts import CW10, TEXTS
 
     texts = [TEXTS[CW10[0]]]
-    lmbda = 1e-3 if kind == "paper" else 3e-2
+    lmbda, settings = 3e-2, SAC(warmup_steps=0, updates_per_transition=0)
     if kind == "paper":
         critic = MLPCritic((256,) * 4, "leaky_relu", norm="first")
-        changes |= {"critic": critic, "batch_size": 256, "actor_average": 0.0}
-    settings = SAC(warmup_steps=0, updates_per_transition=0, **changes)
+        lmbda, settings = 1e-3, replace(settings, critic=critic, batch_size=256, actor_average=0.0)
     made = []
     for seed in range(seeds):
         torch.manual_seed(seed)
@@ -273,9 +272,11 @@ def ways_of(kind: str, sizes: Sizes, device: str) -> Iterator[tuple[str, int, Ca
     for n in (1, several):
         yield "graph, TF32", n, lambda n=n: together(some(n, precision="bfloat16"))
         yield "graph, bfloat16", n, lambda n=n: together(some(n), partial(bfloat16, device))
-    if device != "cpu" and kind == "paper":  # the last: half a minute each
+    if device != "cpu" and kind == "paper":  # the last: up to a minute and a half each
         for n in (1, several):
             yield "compiled graph", n, lambda n=n: together(some(n, compile=True))
+        for way in ("compiled", "compiled graph"):
+            yield f"TorchRL {way}", 1, lambda way=way: torchrl_update(kind, way, device)
 
 
 def updates_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:

@@ -19,7 +19,7 @@ from cotasp.learning.adam import Adam
 from cotasp.learning.compiled import LossFunctions, loss_functions
 from cotasp.learning.graphs import CapturedGraph
 from cotasp.learning.losses import Batch, Policy, distillation_loss, temperature_gradient
-from cotasp.learning.subpolicy import average_, averaging_weight
+from cotasp.learning.subpolicy import average_
 from cotasp.learning.updates import LOSSES, Draws, Losses, losses
 from cotasp.modules.ensembles import bind
 from cotasp.modules.subnetwork import pad, pad_layers, unpadded
@@ -239,7 +239,7 @@ class Stack:
             # from the tensor that counts the steps, so that a graph counts along
             steps = self.actor.adam.count.to(self.averages[0].dtype)
             latest = 10.0 / (steps + 10.0)
-            weight = latest.clamp(min=averaging_weight(self.settings.actor_average, 10**9))
+            weight = latest.clamp(min=1.0 - self.settings.actor_average)
             average_(self.averages, self.actor.parameters, weight)
 
     def _step_code(self, *given: Any) -> tuple[Tensor, Tensor]:
