@@ -25,19 +25,19 @@ from _toys import OBS, TASKS, TOY, begin, distance, learner, violation
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from cotasp.continual.checkpoints import Checkpoints
+from cotasp.agents.sac_learner import SACLearner
+from cotasp.agents.stacked import UpdatesTogether
 from cotasp.continual.collection import Collection
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.continual.loop import resume, run
 from cotasp.continual.saved import load_run
-from cotasp.continual.snapshot import pack
 from cotasp.dictionaries import sparse_encode
 from cotasp.errors import ConvergenceWarning, RecipeError
-from cotasp.learning.protections import Freeze, Unprotected
-from cotasp.learning.sac_learner import SACLearner
-from cotasp.learning.stacked import UpdatesTogether
+from cotasp.methods.protections import Freeze, Unprotected
 from cotasp.recipe import loads
 from cotasp.registry import KINDS
+from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.snapshot import pack
 
 # what a component needs at these sizes besides its name
 SETTINGS = {"topk": "k: 8", "ewc": "weight: 10, samples: 8", "residual": "width: 16"}

@@ -9,10 +9,11 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from cotasp.learning.agent import Method, Problem
-from cotasp.learning.protections import Freeze
-from cotasp.learning.sac import SAC
-from cotasp.learning.sac_learner import SACLearner
+from cotasp.agents.agent import Method
+from cotasp.agents.sac import SAC
+from cotasp.agents.sac_learner import SACLearner
+from cotasp.methods.problem import Problem
+from cotasp.methods.protections import Freeze
 from cotasp.modules.masks import Step
 from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import RandomEncoder

@@ -26,10 +26,10 @@ from _machine import machine
 from tensordict import TensorDict
 
 from cotasp import loads
-from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
+from cotasp.agents.agent import Learner
 from cotasp.continual.loop import make_learner
-from cotasp.continual.snapshot import pack
-from cotasp.learning.agent import Learner
+from cotasp.storage.checkpoints import Checkpoints, checkpoint_name
+from cotasp.storage.snapshot import pack
 
 EVERY = 20_000  # steps between checkpoints, and the recipe's default
 PAPER = """

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from _machine import machine
 from torch import Tensor, nn
 
-from cotasp.learning.losses import Batch, actor_loss, critic_loss
+from cotasp.agents.losses import actor_loss, critic_loss
+from cotasp.methods.batch import Batch
 from cotasp.modules.critics import Critics
 from cotasp.modules.ensembles import Autograd, Ensemble, bind
 from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic

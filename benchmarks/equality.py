@@ -21,7 +21,7 @@ from updates import learner  # first: it sets the thread counts
 import torch  # isort: skip
 from _machine import machine
 
-from cotasp.learning.sac_learner import SACLearner
+from cotasp.agents.sac_learner import SACLearner
 
 RATES = (3e-4, 3e-6)
 

@@ -106,10 +106,11 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
     """Learners at the beginning of their first task, their buffers filled."""
     from updates import ACT, OBS, transitions
 
-    from cotasp.learning.agent import Method, Problem
-    from cotasp.learning.protections import Freeze
-    from cotasp.learning.sac import SAC
-    from cotasp.learning.sac_learner import SACLearner
+    from cotasp.agents.agent import Method
+    from cotasp.agents.sac import SAC
+    from cotasp.agents.sac_learner import SACLearner
+    from cotasp.methods.problem import Problem
+    from cotasp.methods.protections import Freeze
     from cotasp.modules.masks import Step
     from cotasp.modules.specs import ActorSpec, MLPCritic
     from cotasp.prompting.encoders import SBERT
@@ -141,8 +142,8 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
 
 def together(made: list, context: Callable[[], Any] = nullcontext) -> Work:
     """A stretch of updates of all learners, sampling and checks included."""
+    from cotasp.agents.stacked import UpdatesTogether
     from cotasp.continual.lockstep import in_lockstep
-    from cotasp.learning.stacked import UpdatesTogether
 
     updates = UpdatesTogether()
 

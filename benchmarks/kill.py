@@ -28,9 +28,9 @@ os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 import torch
 from _machine import machine
 
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
 from cotasp.recipe import Recipe, loads
+from cotasp.storage.checkpoints import Checkpoints
 
 SMALL = """
 frames_per_batch: 10

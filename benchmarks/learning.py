@@ -31,10 +31,10 @@ from _learning_tables import STREAM, outcome, print_report, read_trial, write_js
 from _machine import commit, machine
 from tqdm import tqdm
 
-from cotasp.continual.rundir import RECIPE, SUMMARY
 from cotasp.errors import CotaspError, RecipeError, RunError, RunStopped
 from cotasp.recipe import Recipe, load, to_node, with_seed
 from cotasp.report.runs import SWEEP
+from cotasp.storage.rundir import RECIPE, SUMMARY
 from cotasp.sweep import run_sweep
 from cotasp.sweep.launchers import cores
 from cotasp.sweep.plan import directory_name, split_values

@@ -42,13 +42,14 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import MLP, NormalParamExtractor, ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import SACLoss, SoftUpdate
 
+from cotasp.agents.agent import Method
+from cotasp.agents.sac import SAC
+from cotasp.agents.sac_learner import SACLearner
+from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.updates import Updater
 from cotasp.continual.lockstep import in_lockstep
-from cotasp.learning.agent import Method, Problem
-from cotasp.learning.protections import Freeze
-from cotasp.learning.sac import SAC
-from cotasp.learning.sac_learner import SACLearner
-from cotasp.learning.stacked import UpdatesTogether
-from cotasp.learning.updates import Updater
+from cotasp.methods.problem import Problem
+from cotasp.methods.protections import Freeze
 from cotasp.modules.masks import Step, TopK
 from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import SBERT

@@ -147,8 +147,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cotasp.continual.rundir import RunDirectory
     from cotasp.recipe import dump
+    from cotasp.storage.rundir import RunDirectory
 
     recipe = _recipe(arguments)
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-seed{recipe.seed}"
@@ -167,7 +167,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from cotasp.continual.rundir import RunDirectory
+    from cotasp.storage.rundir import RunDirectory
 
     directory = RunDirectory.open(arguments.dir)
     threads = directory.threads() if arguments.threads is None else arguments.threads
@@ -181,8 +181,8 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _print_result(out: str, threads: int) -> None:
-    from cotasp.continual.rundir import SUMMARY, TIMING, RunDirectory
     from cotasp.continual.table import summary_table
+    from cotasp.storage.rundir import SUMMARY, TIMING, RunDirectory
 
     directory = RunDirectory.open(out)
     summary, seconds = directory.read(SUMMARY), directory.read(TIMING)["wall_seconds"]
@@ -195,7 +195,7 @@ def _print_result(out: str, threads: int) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from cotasp.continual.rundir import RunDirectory
+    from cotasp.storage.rundir import RunDirectory
 
     RunDirectory.open(arguments.dir)  # what is wrong here is told before torch is imported
     _prepare_process()
@@ -214,7 +214,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from cotasp.continual.rundir import RunDirectory
+    from cotasp.storage.rundir import RunDirectory
 
     RunDirectory.open(arguments.dir)
     _prepare_process()

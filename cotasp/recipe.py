@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cotasp._yaml import LONGEST, parse, write
+from cotasp.agents.agent import Agent, Method
+from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
-from cotasp.learning.agent import Agent, Method
-from cotasp.learning.protections import Freeze, Protection
-from cotasp.learning.sac import SAC
+from cotasp.methods.protections import Freeze, Protection
 from cotasp.modules.masks import MaskPolicy, Step, TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder

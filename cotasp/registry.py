@@ -207,7 +207,7 @@ _SOLVERS = "cotasp.dictionaries.solvers"
 _UPDATES = "cotasp.dictionaries.updates"
 _MASKS = "cotasp.modules.masks"
 _SPECS = "cotasp.modules.specs"
-_PROTECTIONS = "cotasp.learning.protections"
+_PROTECTIONS = "cotasp.methods.protections"
 _STREAMS = "cotasp.tasks.streams"
 _LAUNCHERS = "cotasp.sweep.launchers"
 
@@ -288,7 +288,7 @@ KINDS: dict[str, Registry] = {
                 "categorical": f"{_SPECS}:CategoricalCritic",
             },
         ),
-        Registry("agent", "cotasp.learning.agent:Agent", {"sac": "cotasp.learning.sac:SAC"}),
+        Registry("agent", "cotasp.agents.agent:Agent", {"sac": "cotasp.agents.sac:SAC"}),
         Registry(
             "launcher",
             f"{_LAUNCHERS}:Launcher",

@@ -18,8 +18,9 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "report": {"continual", "__init__"},
     "__init__": {"_version", "_lazy"},
     "continual": {"recipe", "_version"},
-    "recipe": {"_yaml", "schema", "learning"},
-    "learning": {"modules", "prompting", "tasks"},
+    "recipe": {"_yaml", "schema", "agents", "tasks"},
+    "agents": {"methods"},
+    "methods": {"modules", "prompting", "storage"},
     "prompting": {"dictionaries"},
     "modules": {"registry", "_lazy"},
     "tasks": {"registry", "_lazy"},
@@ -29,6 +30,7 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "_yaml": {"errors"},
     "_lazy": set(),
     "_version": set(),
+    "storage": {"errors", "_version", "_lazy"},
     "errors": set(),
 }
 HEAVY = (
@@ -39,16 +41,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports that close circles today, all of them for types.  The list may only shrink: what has gone
 # is taken off, and what is new is mended, by moving what both modules need to one below them.
 CIRCLES = {
-    "learning.checks -> learning.sac",
-    "learning.compiled -> learning.sac",
-    "learning.memory -> learning.sac",
-    "learning.multistep -> learning.sac",
-    "learning.replay -> learning.sac",
-    "learning.values -> learning.sac",
-    "learning.sac_learner -> learning.sac",
-    "learning.sac_state -> learning.sac_learner",
-    "learning.stacked -> learning.sac_learner",
-    "learning.updates -> learning.sac_learner",
+    "agents.checks -> agents.sac",
+    "agents.compiled -> agents.sac",
+    "agents.values -> agents.sac",
+    "agents.sac_learner -> agents.sac",
+    "agents.sac_state -> agents.sac_learner",
+    "agents.stacked -> agents.sac_learner",
+    "agents.updates -> agents.sac_learner",
 }
 WHEN = ("for types", "in a function", "at the top")  # the likeliest to close a circle first
 
@@ -88,13 +87,14 @@ def test_imports_run_downward(path):
 def test_the_rooms_are_layers_and_modules_stand_alone():
     assert all(room not in reachable(below) for room in BELOW for below in BELOW[room])
     assert not reachable("modules") & {"prompting", "dictionaries"}
+    assert reachable("storage") == {"storage", "_version", "_lazy", "errors"}
     assert not reachable("dictionaries") & {"prompting", "modules", "tasks"}
 
 
 def test_the_check_sees_an_upward_import():
     tree = ast.parse("def f():\n    from cotasp.prompting.encoders import SBERT\n")
     assert room_of(imported_at_runtime(tree)[0]) == "prompting"
-    hidden = "if TYPE_CHECKING:\n    import cotasp.learning\nimport cotasp\n"
+    hidden = "if TYPE_CHECKING:\n    import cotasp.agents\nimport cotasp\n"
     assert [room_of(m) for m in imported_at_runtime(ast.parse(hidden))] == ["__init__"]
 
 

@@ -1,4 +1,4 @@
-"""The loop over tasks, evaluation, metrics and the run directory."""
+"""The loop over tasks, evaluation and metrics."""
 
 from cotasp._lazy import lazy_exports
 
@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "Evaluator": "evaluation",
-        "RunDirectory": "rundir",
         "evaluate_run": "saved",
         "load_run": "saved",
         "resume": "loop",

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cotasp.continual.checkpoint import Checkpoint
-from cotasp.continual.checkpoints import Checkpoints
-from cotasp.continual.rundir import RunDirectory
-from cotasp.continual.snapshot import Damaged
 from cotasp.errors import RecipeError, RunError
-from cotasp.recipe import Recipe, to_node
+from cotasp.recipe import Recipe, load, to_node
+from cotasp.storage.checkpoint import Checkpoint
+from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.rundir import RunDirectory
+from cotasp.storage.snapshot import Damaged
 from cotasp.tasks.task import Task
 
 # what may change after a finished task; all else must agree, or what was learned means nothing
@@ -52,7 +52,7 @@ def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
     if not (at and path and task):
         raise RecipeError(f"--from {source}: expected DIR@TASK, e.g. runs/smoke-seed0@2")
     directory = RunDirectory.open(path)
-    names = [task.name for task in directory.recipe().stream.make_tasks()]
+    names = [task.name for task in load(directory.recipe).stream.make_tasks()]
     number = int(task) if task.isdecimal() else names.index(task) + 1 if task in names else 0
     if not 1 <= number <= len(names):
         raise RecipeError(

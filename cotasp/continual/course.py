@@ -7,8 +7,7 @@ import warnings
 from functools import partial
 from typing import Any
 
-from cotasp.continual.checkpoint import Checkpoint
-from cotasp.continual.checkpoints import Checkpoints, checkpoint_name
+from cotasp.agents.agent import Learner
 from cotasp.continual.collection import Collection
 from cotasp.continual.cost import ProcessorTime, peak_memory
 from cotasp.continual.evaluation import Evaluator
@@ -16,11 +15,12 @@ from cotasp.continual.history import History
 from cotasp.continual.logs import Logs, cut_metrics
 from cotasp.continual.randomness import random_state, set_random_state
 from cotasp.continual.remote import Link, RemoteCollection, RemoteEvaluator
-from cotasp.continual.rundir import RunDirectory
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError, at
-from cotasp.learning.agent import Learner
 from cotasp.recipe import Recipe
+from cotasp.storage.checkpoint import Checkpoint
+from cotasp.storage.checkpoints import Checkpoints, checkpoint_name
+from cotasp.storage.rundir import RunDirectory
 from cotasp.tasks.task import Task
 
 

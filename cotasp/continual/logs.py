@@ -15,9 +15,9 @@ from torchrl.record.loggers import Logger
 
 from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.evaluation import Score
-from cotasp.continual.rundir import writing
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe
+from cotasp.storage.rundir import writing
 
 EVERY = 1000  # environment steps between two values of a training curve
 

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cotasp.agents.agent import Learner
 from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
 from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
 from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.randomness import seed_everything
 from cotasp.continual.remote import Link
-from cotasp.continual.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RecipeError, RunError, RunStopped, at, calling
-from cotasp.learning.agent import Learner, Problem
-from cotasp.recipe import Recipe, check_machine
+from cotasp.methods.problem import Problem
+from cotasp.recipe import Recipe, check_machine, dump, load
+from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
-    from cotasp.learning.updates import Together
+    from cotasp.agents.updates import Together
 
 
 def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
@@ -137,11 +138,11 @@ def run(
     more = {}
     if source is not None:
         before, finished, saved = find_boundary(source)
-        check_agreement(before.recipe(), recipe, tasks, finished)
+        check_agreement(load(before.recipe), recipe, tasks, finished)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         more["fill"] = partial(copy_boundary, before.path, saved)
     learner = make_learner(recipe, tasks, together)
-    directory = RunDirectory.create(out, recipe, facts, **more)
+    directory = RunDirectory.create(out, dump(recipe), facts, **more)
     with directory.locked():
         return _continue(directory, recipe, tasks, learner, progress, link)
 
@@ -182,7 +183,7 @@ def resume(
                 f"{directory.path / SUMMARY}: damaged; written anew from the last checkpoint",
                 stacklevel=2,
             )
-        recipe = directory.recipe()
+        recipe = load(directory.recipe)
         _warn_of_changes(directory)
         seed_everything(recipe.seed)
         tasks = make_tasks(recipe)

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cotasp.continual.checkpoints import Checkpoints
+from cotasp.agents.agent import Learner
 from cotasp.continual.evaluation import Evaluator, Score
 from cotasp.continual.loop import make_learner, make_tasks
 from cotasp.continual.protocol import COMPARABLE
-from cotasp.continual.rundir import SUMMARY, RunDirectory
 from cotasp.errors import RecipeError, RunError
-from cotasp.learning.agent import Learner
 from cotasp.modules.export import check_target, export_policy
 from cotasp.modules.policy import MetaPolicy
-from cotasp.recipe import Recipe
+from cotasp.recipe import Recipe, load
 from cotasp.registry import suggest
+from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.rundir import SUMMARY, RunDirectory
 from cotasp.tasks.task import Task
 
 
@@ -28,7 +28,7 @@ def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
         RunError: no run directory, no checkpoint, or one that does not fit the recipe.
     """
     directory = RunDirectory.open(path)
-    recipe = directory.recipe()
+    recipe = load(directory.recipe)
     saved = Checkpoints(directory.path).newest()
     if saved is None:
         raise RunError(f"{directory.path}: no checkpoint yet; wait for one, or run it again")

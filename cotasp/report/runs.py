@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cotasp._yaml import parse
-from cotasp.continual.rundir import RECIPE, STAMP, SUMMARY, TIMING
 from cotasp.errors import CotaspError, RunError
 from cotasp.report.check import damage
+from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, TIMING
 
 SWEEP = "sweep.json"
 BEGUN_AFTER = "begun_after"

@@ -14,10 +14,10 @@ import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from cotasp.continual.disk import sync_directory, sync_tree
-from cotasp.continual.rundir import SUMMARY
+from cotasp.storage.disk import sync_directory, sync_tree
+from cotasp.storage.rundir import SUMMARY
 
-MANIFEST = "manifest.json"  # as in cotasp.continual.checkpoint, which imports torch
+MANIFEST = "manifest.json"  # as in cotasp.storage.checkpoint, which imports torch
 CHECKPOINTS, ROWS = "checkpoints", "checkpoints/rows"
 _MIRRORED = (CHECKPOINTS, "metrics", "tensorboard")  # what a run removes, the receiver removes
 Version = tuple[int, int, int]  # time of change, size, inode

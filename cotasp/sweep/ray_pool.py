@@ -20,8 +20,8 @@ from typing import IO, Any
 
 from cotasp._version import __version__
 from cotasp._yaml import parse
-from cotasp.continual.rundir import RunDirectory
 from cotasp.errors import RecipeError, RunError
+from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep.node import CHUNK, News, NodeTrial
 from cotasp.sweep.parcels import listing, pack, unpack
 from cotasp.sweep.pools import KILLED, need

@@ -11,12 +11,12 @@ from typing import Any
 
 from cotasp._yaml import parse
 from cotasp.continual.bar import progress_bar, write_above
-from cotasp.continual.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped
 from cotasp.recipe import Recipe, dump
 from cotasp.report.differences import counted
 from cotasp.report.runs import SWEEP
+from cotasp.storage.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, job_at, reason

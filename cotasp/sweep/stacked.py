@@ -30,10 +30,10 @@ def run_stacked(jobs: Sequence[Job], simulators: int = 0) -> int:
     """
     import torch
 
+    from cotasp.agents.stacked import UpdatesTogether
     from cotasp.continual.lockstep import in_lockstep
     from cotasp.continual.remote import environment_links
     from cotasp.continual.stopping import StopRequest
-    from cotasp.learning.stacked import UpdatesTogether
 
     torch.set_num_threads(1)
     with StopRequest(), environment_links(len(jobs), simulators) as links:
@@ -59,8 +59,8 @@ def _tell(job: Job, error: BaseException, said: str) -> None:
 
 
 def _run(job: Job, learners: int, link: Link | None, meet: Any) -> dict[str, Any]:
+    from cotasp.agents.updates import Together
     from cotasp.continual.loop import resume, run
-    from cotasp.learning.updates import Together
     from cotasp.recipe import load
 
     if link is not None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cotasp.continual.rundir import SUMMARY, RunDirectory
 from cotasp.errors import RunError
+from cotasp.storage.rundir import SUMMARY, RunDirectory
 
 PATIENCE = 10.0  # s
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec

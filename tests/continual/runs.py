@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import run
 from cotasp.errors import RunStopped
 from cotasp.recipe import Recipe, loads
+from cotasp.storage.checkpoints import Checkpoints
 from cotasp.tasks.point import PointEnv
 
 TINY = """

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.cost import ProcessorTime
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import resume, run
+from cotasp.storage.checkpoints import Checkpoints
 from tests.continual.runs import stopped, tiny
 
 NOW, AT_EVALUATIONS = "cpu_seconds", "cpu_seconds_at_evaluations"

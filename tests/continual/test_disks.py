@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from cotasp.__main__ import main
-from cotasp.continual import snapshot
-from cotasp.continual.checkpoint import Checkpoint
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
 from cotasp.errors import RunError
+from cotasp.storage import snapshot
+from cotasp.storage.checkpoint import Checkpoint
+from cotasp.storage.checkpoints import Checkpoints
 from tests.continual.runs import contents, tiny
 
 # -- full disks -----------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def test_a_fault_after_a_checkpoint_leaves_it_whole(what, out, undisturbed, monk
     def saved(self, name, state, beside):
         with pytest.MonkeyPatch.context() as patch:
             if name == "task_02_step_000000080":
-                patch.setattr(f"cotasp.continual.checkpoints.{what}", fails)
+                patch.setattr(f"cotasp.storage.checkpoints.{what}", fails)
             path = save(self, name, state, beside)
         Checkpoint.open(path).verify()
         return path
@@ -89,7 +89,7 @@ def test_a_limit_on_file_sizes(out, undisturbed):
     ("place", "name"),
     [
         ("torchrl.record.CSVLogger.log_scalar", "run/metrics"),
-        ("cotasp.continual.rundir.write_text", "evaluations.json"),
+        ("cotasp.storage.rundir.write_text", "evaluations.json"),
     ],
     ids=["metrics", "results"],
 )
@@ -108,7 +108,7 @@ def test_no_room_ends_the_run_where_it_can_be_continued(place, name, out, undist
 
 
 def test_another_error_of_the_system_keeps_its_own_words(out, monkeypatch):
-    from cotasp.learning.sac_learner import SACLearner
+    from cotasp.agents.sac_learner import SACLearner
 
     def fails(self, data):
         raise ConnectionResetError("the licence server hung up")
@@ -159,7 +159,7 @@ def test_nothing_stays_of_a_run_directory_that_was_not_made(tmp_path, monkeypatc
     def interrupted(path, text):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cotasp.continual.rundir.write_text", interrupted)
+    monkeypatch.setattr("cotasp.storage.rundir.write_text", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tiny(), tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())

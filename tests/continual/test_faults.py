@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
 from cotasp.errors import RunError
+from cotasp.storage.checkpoints import Checkpoints
 from cotasp.tasks.point import PointEnv
 from tests.continual.runs import contents, tiny, training_steps
 
@@ -38,7 +38,7 @@ def test_the_checkpoint_from_before_stays(key, undisturbed, tmp_path):
     "where", ["sub.network", "values.critics", "code", "values.log_temperature"]
 )
 def test_a_parameter_that_is_not_finite_stops_the_run(where, tmp_path, monkeypatch):
-    from cotasp.learning import sac_learner
+    from cotasp.agents import sac_learner
 
     learn = sac_learner.SACLearner.learn
 

@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 
 from cotasp.__main__ import main
-from cotasp.continual import snapshot
-from cotasp.continual.checkpoint import Checkpoint, seal
 from cotasp.continual.loop import resume
 from cotasp.errors import RunError
+from cotasp.storage import snapshot
+from cotasp.storage.checkpoint import Checkpoint, seal
 from cotasp.tasks.streams import Point
 from tests.continual.runs import contents, stopped
 

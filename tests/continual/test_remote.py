@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from cotasp.continual import serving
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.collection import Collection
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.continual.loop import resume, run
@@ -28,6 +27,7 @@ from cotasp.continual.remote import (
     environment_links,
 )
 from cotasp.errors import RunError, RunStopped
+from cotasp.storage.checkpoints import Checkpoints
 from tests.continual.environments import misbehaving, use
 from tests.continual.runs import contents, tiny
 

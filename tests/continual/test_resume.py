@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from cotasp.__main__ import main
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
-from cotasp.continual.rundir import RunDirectory
 from cotasp.continual.saved import evaluate_run, load_run
 from cotasp.errors import RecipeError, RunError, RunStopped
 from cotasp.recipe import dump
+from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.rundir import RunDirectory
 from tests.continual.runs import contents, send, stopped, tiny
 
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,13 @@ import torch
 from tensordict import TensorDict
 
 import cotasp
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import make_learner, make_tasks, run
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.saved import baseline_auc, evaluate_run, load_run
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, dump, load, loads
+from cotasp.storage.checkpoints import Checkpoints
 from cotasp.tasks.point import PointEnv
 from cotasp.tasks.streams import Point
 

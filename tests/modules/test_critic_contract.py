@@ -15,7 +15,7 @@ from cotasp.modules.ensembles import Autograd, bind
 from cotasp.modules.heads import HLGauss
 from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic
 from cotasp.registry import KINDS
-from tests.learning.problems import learner, train
+from tests.agents.problems import learner, train
 
 OBS, ACT, B = 3, 2, 7
 

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cotasp.continual import checkpoint
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.continual.loop import resume, run
-from cotasp.continual.rundir import RunDirectory
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import dump
+from cotasp.storage import checkpoint
+from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep import node, parcels, trial
 from cotasp.sweep.launchers import Ray
 from cotasp.sweep.parcels import Version, changed, listing, pack, unpack

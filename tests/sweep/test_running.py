@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cotasp.continual.checkpoints import Checkpoints
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
+from cotasp.storage.checkpoints import Checkpoints
 from cotasp.sweep import trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of

@@ -6,7 +6,7 @@ import errno
 import signal
 from pathlib import Path
 
-from cotasp.continual.rundir import RunDirectory
+from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep import trial
 from cotasp.sweep.running import _outcome as outcome_of
 

@@ -1,0 +1,13 @@
+"""What learns: agents, the learners they make, losses and updates."""
+
+from cotasp._lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "Agent": "agent",
+        "Learner": "agent",
+        "Method": "agent",
+        "SAC": "sac",
+    },
+)

@@ -1,0 +1,152 @@
+"""Acting: a policy, and the behaviour that collects a task's data."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchrl.envs.utils import ExplorationType, exploration_type
+
+from cotasp.storage.tensors import check_shapes
+
+Heads = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
+
+
+def on_cpu(network: nn.Module, mask: Tensor | None = None) -> Heads:
+    """Heads on the CPU, where environments are: an action for one observation takes several times
+    as long on a GPU.  A network that is there already is used as it is, another one is copied.
+
+    Args:
+        network: a `MetaPolicy`.
+        mask: [sum(hidden)]; None: the whole network.
+    """
+    if next(network.parameters()).device.type != "cpu":
+        network = copy.deepcopy(network).to("cpu")
+    return partial(network, mask=None if mask is None else mask.cpu())
+
+
+class ActingPolicy(nn.Module):
+    """A policy's actions in [-1, 1].
+
+    TorchRL's exploration type decides between tanh(loc) and a sample.
+
+    Args:
+        heads: the policy, where the environment is; see `on_cpu`.
+    """
+
+    heads: Heads
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        self.__dict__["heads"] = heads  # no submodule: nobody is to copy or to move it
+
+    @torch.no_grad()
+    def forward(self, observation: Tensor) -> Tensor:
+        """Actions [*, action_dim] of observations [*, n]."""
+        loc, scale = self.heads(observation)
+        if exploration_type() is ExplorationType.RANDOM:
+            loc = loc + scale * torch.randn_like(loc)
+        return torch.tanh(loc)
+
+
+class Behaviour(nn.Module):
+    """Actions that explore: at random, by one of several policies, or by the one in training.
+
+    Random actions are held for a number of steps drawn from a geometric distribution: held ones
+    carry an arm somewhere, white ones shake it on the spot (after temporally extended
+    exploration, arXiv 2006.01782).  The policies' noise may be correlated from one step to the
+    next, eps_t = c eps_{t-1} + sqrt(1 - c^2) N(0, 1), of the variance of white noise
+    (autoregressive policies, arXiv 1903.11524).
+
+    Args:
+        action_dim: size of an action.
+        hold: transitions for which a random action is held on average, at least 1.
+        correlation: c, in [0, 1).
+    """
+
+    heads: tuple[Heads, ...]
+
+    def __init__(
+        self,
+        action_dim: int,
+        hold: float = 1.0,
+        correlation: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.action_dim = action_dim
+        self.hold = hold
+        self.correlation = correlation
+        # not submodules: a collector must neither copy nor move what the learner trains
+        self.__dict__["heads"] = ()
+        self.policy_index = 0  # of the policies, for the episode under way
+        self.random_action: Tensor | None = None
+        self.noise: Tensor | None = None
+
+    def act_by(self, *heads: Heads) -> None:
+        """Acts by the given policies, which are where the environment is, see `on_cpu`; among
+        several, one is drawn for every episode.
+        """
+        self.__dict__["heads"] = heads
+
+    def act_uniformly(self) -> None:
+        """Acts uniformly at random."""
+        self.act_by()
+
+    @torch.no_grad()
+    def forward(self, observation: Tensor, is_init: Tensor) -> Tensor:
+        """Actions [*, action_dim] of observations [*, n].
+
+        Args:
+            observation: of the environment.
+            is_init: bool [*, 1], whether an episode begins.
+        """
+        begins, heads = bool(is_init.any()), self.heads
+        if not heads:
+            if self.random_action is None or begins or self.hold * float(torch.rand(())) < 1.0:
+                shape = (*observation.shape[:-1], self.action_dim)
+                self.random_action = torch.rand(shape, device=observation.device) * 2.0 - 1.0
+            return self.random_action
+        if len(heads) == 1:
+            self.policy_index = 0
+        elif begins or self.policy_index >= len(heads):
+            self.policy_index = int(torch.randint(len(heads), ()))
+        loc, scale = heads[self.policy_index](observation)
+        if exploration_type() is ExplorationType.RANDOM:
+            loc = loc + scale * self._next_noise(loc, begins)
+        return torch.tanh(loc)
+
+    def _next_noise(self, like: Tensor, begins: bool) -> Tensor:
+        noise = torch.randn_like(like)
+        if self.correlation:
+            if self.noise is not None and not begins:
+                c = self.correlation
+                noise = c * self.noise + math.sqrt(1.0 - c * c) * noise
+            self.noise = noise
+        return noise
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the next action depends on besides the policies; all of `state_dict()`."""
+        return {
+            "policy_index": self.policy_index,
+            "random_action": self.random_action,
+            "noise": self.noise,
+        }
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Restores what `get_extra_state` returned, of a single environment.
+
+        Raises:
+            RunError: the state is of other actions.
+        """
+        tensors = {k: state[k] for k in ("random_action", "noise") if state[k] is not None}
+        check_shapes("behaviour", tensors, {name: [self.action_dim] for name in tensors})
+        self.policy_index = max(0, int(state["policy_index"]))
+        self.random_action, self.noise = (
+            tensors[name].clone() if name in tensors else None
+            for name in ("random_action", "noise")
+        )

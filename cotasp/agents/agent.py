@@ -1,0 +1,106 @@
+"""What the loop knows of learning: an agent makes a learner, a learner learns task after task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from cotasp.methods.problem import Problem
+from cotasp.methods.protections import Protection
+from cotasp.modules.masks import MaskPolicy
+from cotasp.modules.specs import ActorSpec
+from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.sparse_coding import SparseCoding
+
+if TYPE_CHECKING:
+    from tensordict import TensorDictBase
+    from tensordict.nn import TensorDictModuleBase
+
+    from cotasp.modules.policy import MetaPolicy
+
+
+@dataclass(frozen=True)
+class Method:
+    """A continual method: allocation (encoder, dictionary, mask) times protection.
+
+    The encoder is prepared for the problem's texts.
+    """
+
+    encoder: Encoder
+    dictionary: SparseCoding
+    mask: MaskPolicy
+    protection: Protection
+    actor: ActorSpec
+
+
+class Learner(Protocol):
+    """Learns the tasks of a stream one after the other."""
+
+    def start_task(self, task: int) -> dict[str, float]:
+        """Prepares for task number `task`; returns facts worth logging."""
+        ...
+
+    def behaviour(self) -> TensorDictModuleBase:
+        """The module that collects data, `observation` and `is_init` (whether an episode begins, as
+        TorchRL's `InitTracker` says it) to `action`; valid for the whole run, with the weights that
+        the last `learn` left.  It acts on the CPU, where environments are.  To act in another
+        process it must be picklable, and its `state_dict()` hold what it remembers from step to
+        step.
+        """
+        ...
+
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        """Takes newly collected transitions [frames] and updates; returns scalars to log.
+
+        `is_init` tells where an episode begins; without it one begins after each `done`.
+
+        Raises:
+            RunError: a loss or a parameter is not finite.
+        """
+        ...
+
+    def end_task(self) -> dict[str, float]:
+        """Finishes the task in training; returns facts worth logging."""
+        ...
+
+    def policy(self, task: int) -> TensorDictModuleBase:
+        """The policy for a task, `observation` to `action`, deterministic or sampled according to
+        TorchRL's exploration type.  A finished task gets its own, the one in training what it
+        would keep if it ended now, a later one what its text alone gives.  It acts on the CPU.
+        """
+        ...
+
+    def sub_network(self, task: int) -> MetaPolicy:
+        """The network of `policy(task)`, cut out of the meta-policy: a copy that needs no mask."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able facts of the whole run: capacity, overlaps, text similarities."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything there is, in a task or between two: a learner that loads it goes on as this
+        one would, bit for bit, given the same data and torch's random state.  Nested mappings of
+        tensors, numbers, strings, None and `cotasp.storage.rows.Rows`; to be saved or loaded
+        before this learner goes on.
+        """
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned, of a stream with the same tasks up to the latest
+        that has begun; the state is not kept.
+
+        Raises:
+            RunError: the state does not fit this learner.
+        """
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Hyper-parameters of a learning algorithm; makes its learner."""
+
+    def learner(self, problem: Problem, method: Method) -> Learner:
+        """A learner at the beginning of the stream."""
+        ...

@@ -1,0 +1,51 @@
+"""What is to be learned: the numbers of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a learner must know of the stream before it begins.
+
+    Args:
+        texts: of the tasks, in order.
+        observation_dim, action_dim: shared by all tasks; actions lie in [-1, 1].
+        steps_per_task: environment steps per task.
+        horizon: environment steps per episode; None: unknown, or not the same for all.
+        action_repeat: environment steps per transition.
+        seed: of everything the learner draws outside torch's global random state.
+        device: of networks and buffer.
+        learners: of this process for which there must be memory, this one included.
+    """
+
+    texts: Sequence[str]
+    observation_dim: int
+    action_dim: int
+    steps_per_task: int
+    horizon: int | None = None
+    action_repeat: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    learners: int = 1
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What an off-policy agent keeps of a task and draws per update.
+
+    Args:
+        batch_size: rows per update.
+        buffer_size: rows kept, at most.
+        n_step: transitions whose rewards a row holds.
+        gamma: discount factor per transition.
+        reward_scale: multiplies the mean reward of a transition's environment steps.
+    """
+
+    batch_size: int
+    buffer_size: int
+    n_step: int
+    gamma: float
+    reward_scale: float

@@ -1,0 +1,264 @@
+"""The part of the meta-policy that trains: cut out, stepped under guard, written back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cotasp.methods.adam import Adam
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.subnetwork import (
+    active_units,
+    gather,
+    membership,
+    pad,
+    pad_layers,
+    scatter_,
+    unit_axes,
+    unpadded,
+)
+from cotasp.storage.tensors import check_shapes
+
+Memory = Mapping[str, Mapping[str, Tensor]]
+
+
+class SubPolicy:
+    """The sub-network in training and its optimiser.
+
+    With `compact`, `cut` gathers the active rows and columns into a small network; without, the
+    meta-policy itself works under the mask.  Both take the same steps: a weight moves only if
+    both its ends are active and the guard lets it, and the Adam moments of weights outside the
+    sub-network are zero.  `write_back` must be called before the meta-policy is read.
+
+    Args:
+        policy: the meta-policy.
+        learning_rate: of Adam.
+        compact: whether to gather.
+        multiple: of which the gathered layers' widths are, unless that is more than the layer has,
+            by units whose weights are and stay zero.  Every new shape of a product has its price:
+            oneDNN keeps code for it, a compiler takes time.
+        average: decay per step of the weights' running average, in [0, 1); 0: there is none.
+    """
+
+    def __init__(
+        self,
+        policy: MetaPolicy,
+        learning_rate: float,
+        compact: bool,
+        multiple: int = 1,
+        average: float = 0.0,
+    ) -> None:
+        self.policy = policy
+        self.learning_rate = learning_rate
+        self.compact = compact
+        self.multiple = multiple
+        self.decay = average
+        self.axes = unit_axes(policy)
+        self.network = policy
+        self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
+        self.memory: Memory = {}
+        self._active: list[Tensor] = []
+        self.begin_task(None, {})
+
+    def begin_task(self, guard: dict[str, Tensor] | None, memory: Memory) -> None:
+        """Takes the protection's guard and memory; forgets the optimiser's state."""
+        self._guard = guard
+        self._full_memory = memory
+        self._moments: dict[str, dict[str, Tensor]] = {}
+        self._steps = 0
+        # in the meta-policy's shapes; empty without averaging
+        self._full_average = {
+            name: weight.clone() for name, weight in self._full_weights().items() if self.decay
+        }
+
+    def cut(self, mask: Tensor, full: bool = False) -> None:
+        """Makes the sub-network of a mask [sum(hidden)] the one in training.
+
+        Args:
+            mask: in [0, 1].
+            full: work on the whole network under the mask, even if compact.
+        """
+        self._cut_by = mask, full
+        units = mask > 0
+        whole = full or not self.compact or bool(units.all())
+        binary = bool(((mask == 0) | (mask == 1)).all())
+        if whole:
+            self._active = [torch.arange(k, device=mask.device) for k in self.policy.hidden]
+            self.network = self.policy
+            self.mask = None if binary and units.all() else mask
+        else:
+            self._active = active_units(mask, self.policy.hidden)
+            widths = [len(units) for units in self._active]
+            padded = [n + -n % self.multiple for n in widths]
+            self.network = self.policy.with_hidden(list(map(min, padded, self.policy.hidden)))
+            if self.multiple > 1:
+                self.network.body.units = self.units()[: self.network.hidden[0]]
+            self.network.load_state_dict(self._gather(self._full_weights()))
+            self.mask = None if binary else self.select(mask)
+        self._weights = dict(self.network.named_parameters())
+        self.fixed = self._gather_fixed(units)
+        self.average = list(self._gather(self._full_average).values())
+        self.memory = {
+            k: self._gather(tensors) if not whole else tensors
+            for k, tensors in self._full_memory.items()
+        }
+        self.optimiser = Adam(self._weights.values(), self.learning_rate)
+        self.optimiser.count_from(self._steps)
+        self._restore_moments(units)
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Parameters of the network in training, by name."""
+        return self._weights
+
+    def select(self, mask: Tensor) -> Tensor:
+        """The entries of a mask [sum(hidden)] that belong to the network in training, and zeros
+        for units that pad it.
+        """
+        if self.network is self.policy:
+            return mask
+        layers = zip(mask.split(self.policy.hidden), self._active)
+        return pad_layers([layer[units] for layer, units in layers], self.network.hidden)
+
+    def units(self) -> Tensor:
+        """1 for every unit of the network in training, 0 for those that pad it."""
+        return self.select(self.policy.mean.weight.new_ones(sum(self.policy.hidden)))
+
+    def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
+        return self.network(observation, self.mask if mask is None else mask)
+
+    def step(self, loss: Tensor) -> None:
+        """One guarded Adam step down a loss (Eq. 4 of CoTASP where the guard is `freeze`'s)."""
+        gradients = torch.autograd.grad(loss, list(self._weights.values()))
+        guarded = (
+            gradient.masked_fill(self.fixed[name], 0.0) if name in self.fixed else gradient
+            for name, gradient in zip(self._weights, gradients)
+        )
+        self.optimiser.step(list(guarded))
+        weight = averaging_weight(self.decay, self.optimiser.steps)
+        average_(self.average, self.optimiser.parameters, weight)
+
+    def averaged(self) -> MetaPolicy:
+        """The meta-policy with averaged weights: itself without averaging; written back first."""
+        if not self._full_average:
+            return self.policy
+        policy = self.policy.with_hidden(self.policy.hidden)
+        policy.load_state_dict(self._full_average)
+        return policy
+
+    def keep_average(self) -> None:
+        """Gives the meta-policy the averaged weights, once written back."""
+        if self._full_average:
+            self.policy.load_state_dict(self._full_average)
+
+    def write_back(self) -> None:
+        """Copies weights and Adam moments into the meta-policy's shape, and notes its steps."""
+        self._steps = self.optimiser.steps
+        self._scatter(self._full_average, dict(zip(self._full_average, self.average)))
+        for key, moments in self.optimiser.moments.items():
+            full = {k: torch.zeros_like(p) for k, p in self._full_weights().items()}
+            self._scatter(full, dict(zip(self._weights, moments)))
+            self._moments[key] = full
+        if self.network is not self.policy:
+            self._scatter(self._full_weights(), self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cut and the optimiser's state, once written back; weights are the meta-policy's."""
+        mask, full = self._cut_by
+        return {
+            "mask": mask,
+            "full": full,
+            "steps": self._steps,
+            "moments": self._moments,
+            "average": self._full_average,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Cuts as `state_dict` found it, from the meta-policy's weights; `begin_task` first.
+
+        Raises:
+            RunError: the state is of another network.
+        """
+        device = next(self.policy.parameters()).device
+        check_shapes("mask", {"mask": state["mask"]}, {"mask": [sum(self.policy.hidden)]})
+        shapes = {name: weight.shape for name, weight in self._full_weights().items()}
+        for key, tensors in state["moments"].items():
+            check_shapes(f"moments {key}", tensors, shapes)
+        check_shapes("average", state["average"], shapes if self.decay else {})
+        for name, tensor in state["average"].items():
+            self._full_average[name].copy_(tensor)
+        self._steps = int(state["steps"])
+        self._moments = {
+            key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+            for key, tensors in state["moments"].items()
+        }
+        self.cut(state["mask"].to(device, copy=True), bool(state["full"]))
+
+    def _full_weights(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.policy.named_parameters()}
+
+    def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of tensors in the meta-policy's shapes, in those of the network in training."""
+        return self._padded(gather(tensors, self.axes, self._active))
+
+    def _padded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        shapes = {name: weight.shape for name, weight in self.network.named_parameters()}
+        return {k: t if t.shape == shapes[k] else pad(t, shapes[k]) for k, t in tensors.items()}
+
+    def _scatter(self, into: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Writes tensors in the shapes of the network in training to those of the meta-policy."""
+        values = {}
+        for name, tensor in tensors.items():
+            ends = zip(self.axes[name], tensor.shape)
+            shape = [n if layer is None else len(self._active[layer]) for layer, n in ends]
+            values[name] = unpadded(tensor, shape)
+        scatter_(into, values, self.axes, self._active)
+
+    def _gather_fixed(self, units: Tensor) -> dict[str, Tensor]:
+        """Per parameter in training, true where it may not step; free ones are left out."""
+        allowed = membership(self.policy, units)
+        if self._guard is not None:
+            allowed = {name: mine & self._guard[name] for name, mine in allowed.items()}
+        allowed = gather(allowed, self.axes, self._active)
+        return self._padded({name: ~mine for name, mine in allowed.items() if not mine.all()})
+
+    def _restore_moments(self, units: Tensor) -> None:
+        members = membership(self.policy, units)
+        for key, full in self._moments.items():
+            inside = {name: moment * members[name] for name, moment in full.items()}
+            mine = self._gather(inside)
+            for name, moment in zip(self._weights, self.optimiser.moments[key]):
+                moment.copy_(mine[name])
+
+
+def averaging_weight(decay: float, steps: int) -> float:
+    """What the latest weights count in a running average (Polyak & Juditsky 1992): 1 - decay, and
+    10 / (steps + 10) while that is more, so that the first weights are soon forgotten.
+
+    Args:
+        decay: in [0, 1).
+        steps: that have been taken, at least 1.
+    """
+    return max(1.0 - decay, 10.0 / (steps + 10.0))
+
+
+@torch.no_grad()
+def average_(averages: list[Tensor], weights: list[Tensor], weight: float | Tensor) -> None:
+    """average += weight (weights - average), in place; see `averaging_weight`.
+
+    Args:
+        averages: none, where nothing is averaged.
+        weights: as many.
+        weight: scalar, in (0, 1].
+    """
+    if not averages:
+        return
+    if isinstance(weight, float):
+        torch._foreach_lerp_(averages, weights, weight)
+    else:
+        steps = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(steps, weight)
+        torch._foreach_add_(averages, steps)

@@ -1,0 +1,220 @@
+"""The run directory: recipe, stamp, metrics, checkpoints, summary, and whose turn it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from cotasp.errors import RunError
+from cotasp.storage.disk import sync_directory, sync_tree, write_whole
+
+RECIPE = "recipe.yaml"
+STAMP = "protocol.json"
+SUMMARY = "summary.json"
+EVALUATIONS = "evaluations.json"
+TIMING = "timing.json"  # what it cost; all else is the same for equal runs
+LOCK = ".lock"
+_MOST_THREADS = 1024  # that a stamp can ask for
+_CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or removed when resumed
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file that is either whole or as it was."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is either whole or as it was."""
+    write_whole(path, text.encode())
+
+
+@contextmanager
+def writing(path: Path, run: Path) -> Iterator[None]:
+    """Tells an OSError inside as a file of the run that cannot be written, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written to: {error.strerror or error}; when that is mended, "
+            f"`cotasp resume {run}` goes on from the last checkpoint"
+        ) from error
+
+
+class RunDirectory:
+    """Where a run keeps what it produces.
+
+    Args:
+        path: the directory.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        recipe: str,
+        facts: dict[str, Any],
+        fill: Callable[[Path], None] = lambda making: None,
+    ) -> RunDirectory:
+        """A new run directory holding the resolved recipe and the protocol stamp.
+
+        It appears with all that it begins with, or not at all.
+
+        Args:
+            recipe: YAML, every default written out.
+            facts: written to `protocol.json`.
+            fill: puts into the directory what else the run begins with.
+
+        Raises:
+            RunError: the directory exists and is not empty, or cannot be made.
+        """
+        cls.check_free(path)
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making.") as aside:
+                making = Path(aside) / path.name
+                making.mkdir()
+                write_text(making / RECIPE, recipe)
+                write_json(making / STAMP, facts)
+                fill(making)
+                sync_tree(making)
+                os.rename(making, path)
+            sync_directory(path.parent)
+        except OSError as error:
+            raise RunError(f"{path}: cannot make the run directory: {error.strerror}") from error
+        return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from working on this run, for as long as this one lives.
+
+        Raises:
+            RunError: another process is at work here, or nothing can be locked or written here.
+        """
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.path / LOCK, "a+"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+            except BlockingIOError as error:
+                file.seek(0)
+                raise RunError(
+                    f"{self.path}: process {file.read().strip() or 'unknown'} is at work on this "
+                    f"run; wait for it or stop it"
+                ) from error
+            except OSError as error:
+                raise RunError(
+                    f"{self.path}: cannot be locked: {error.strerror}; keep runs where files can "
+                    f"be written and locked"
+                ) from error
+            yield
+
+    @staticmethod
+    def check_free(path: str | Path) -> None:
+        """Raises RunError when something is there already."""
+        path = Path(path)
+        if (path / RECIPE).is_file():
+            raise RunError(
+                f"{path}: there is a run already; go on with it by `cotasp resume {path}`, choose "
+                f"another directory with --out, or remove it"
+            )
+        if path.is_dir() and any(path.iterdir()):
+            raise RunError(
+                f"{path}: the run directory exists and is not empty; "
+                f"choose another with --out, or remove it"
+            )
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path}: expected a directory or nothing there, found a file")
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """An existing run directory.
+
+        Raises:
+            RunError: there is none, it holds no recipe, or links lead out of it.
+        """
+        run = cls(path)
+        if not run.path.is_dir():
+            raise RunError(f"{run.path}: no such directory; check the path")
+        if not (run.path / RECIPE).is_file():
+            raise RunError(f"{run.path}: holds no run; name a directory with a {RECIPE} in it")
+        run._refuse_links()
+        return run
+
+    def _refuse_links(self) -> None:
+        """Files are shortened and removed here: what a link leads to must not be."""
+
+        def told(error: OSError) -> None:
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                path = error.filename
+                raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+
+        for top in (self.path / name for name in _CHANGED):
+            walk = os.walk(top, onerror=told)
+            for path in (top, *(Path(folder, n) for folder, *names in walk for n in chain(*names))):
+                if path.is_symlink():
+                    raise RunError(
+                        f"{path}: expected files of the run, found a symbolic link; put what it "
+                        f"leads to in its place if you trust it"
+                    )
+
+    @property
+    def recipe(self) -> Path:
+        """The file of the resolved recipe."""
+        return self.path / RECIPE
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the run ended with; None where it has not, or where the file is damaged.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        path = self.path / SUMMARY
+        try:
+            found = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+        return found if isinstance(found, dict) else None
+
+    def threads(self) -> int:
+        """Of torch when the run began; 1 where the stamp does not say."""
+        found = self.read(STAMP)
+        threads = found.get("threads") if isinstance(found, dict) else None
+        return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else 1
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run.
+
+        Raises:
+            RunError: missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{path}: not there; has the run ended?") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from error
+
+    def write(self, name: str, value: Any) -> None:
+        """Writes a JSON file of the run, whole or not at all.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        with writing(self.path / name, self.path):
+            write_json(self.path / name, value)

@@ -1,0 +1,93 @@
+"""Small learners on made-up transitions: everything of a run but the environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+
+from cotasp.agents.agent import Method
+from cotasp.agents.sac import SAC
+from cotasp.agents.sac_learner import SACLearner
+from cotasp.methods.problem import Problem
+from cotasp.methods.protections import Freeze
+from cotasp.modules.masks import Step
+from cotasp.modules.specs import ActorSpec, MLPCritic
+from cotasp.prompting.encoders import RandomEncoder
+from cotasp.prompting.sparse_coding import SparseCoding
+
+OBS, ACT = 6, 2
+TEXTS = [f"task {i}" for i in range(6)]
+
+
+def learner(
+    seed: int = 0, texts: list[str] | None = None, action_repeat: int = 1, **changes: Any
+) -> SACLearner:
+    """A learner of six made-up tasks; keyword arguments change the method or the agent."""
+    torch.manual_seed(seed)
+    method = {
+        "encoder": RandomEncoder(dim=16),
+        "dictionary": SparseCoding(lmbda=0.05),
+        "mask": Step(),
+        "protection": Freeze(),
+        "actor": ActorSpec(hidden=(48, 40), std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1),
+    }
+    agent = {
+        "critic": MLPCritic(hidden=(16, 16)),
+        "learning_rate": 3e-3,
+        "code_learning_rate": 1e-2,
+        "batch_size": 16,
+        "n_step": 3,
+        "buffer_size": 1000,
+        "reward_scale": 1.0,
+        "initial_temperature": 0.2,
+        "actor_average": 0.0,
+        "final_learning_rate": 1.0,
+        "theta_updates": 8,
+        "code_updates": 2,
+        "warmup_steps": 20,
+        "warmup": "earlier_prompts",
+        "distillation_updates": 5,
+    }
+    for name, value in changes.items():
+        target = method if name in method else agent
+        assert name in method or hasattr(SAC(), name), name
+        target[name] = value
+    problem = Problem(
+        texts or TEXTS, OBS, ACT, steps_per_task=100, action_repeat=action_repeat, seed=seed
+    )
+    return SACLearner(SAC(**agent), problem, Method(**method))
+
+
+def transitions(n: int, seed: int) -> TensorDict:
+    """Random transitions as a collector gives them."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    following = {
+        "observation": normal(n, OBS),
+        "reward": normal(n, 1),
+        "terminated": torch.rand(n, 1, generator=generator) < 0.1,
+    }
+    following["done"] = following["terminated"]
+    return TensorDict(
+        {
+            "observation": normal(n, OBS),
+            "action": normal(n, ACT).tanh(),
+            "next": TensorDict(following, [n]),
+        },
+        [n],
+    )
+
+
+def train(learner: SACLearner, task: int, steps: int = 100) -> dict[str, torch.Tensor]:
+    """One whole task."""
+    learner.start_task(task)
+    losses = {}
+    for chunk in range(0, steps, 20):
+        losses = learner.learn(transitions(20, seed=1000 * task + chunk))
+    learner.end_task()
+    return losses

@@ -1,0 +1,257 @@
+"""Nothing is forgotten; compact equals dense."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from cotasp.agents import sac_learner
+from cotasp.methods.protections import EWC, Freeze, Unprotected
+from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
+from cotasp.modules.subnetwork import membership, unpadded
+from cotasp.registry import KINDS
+from tests.agents.problems import OBS, learner, train, transitions
+
+# made-up codes of five tasks on 48 neurons need not be recallable; here weights are at stake
+pytestmark = pytest.mark.filterwarnings("ignore::cotasp.errors.ConvergenceWarning")
+
+MASKS = {
+    "step-clipped": Step("clipped"),
+    "step-identity": Step("identity"),
+    "topk-clipped": TopK(3, "clipped"),
+    "topk-identity": TopK(3, "identity"),
+    "sigmoid": Sigmoid(threshold=1e-3, start=1e-2, stop=1e-3),
+    "random": RandomMask(0.3),
+    "dense": Dense(),
+}
+STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
+
+
+def test_every_mask_policy_is_covered():
+    covered = {KINDS["mask"].name_of(mask) for mask in MASKS.values()}
+    assert covered == set(KINDS["mask"].names())
+
+
+def behaviour(made, task: int) -> dict[str, torch.Tensor]:
+    """A finished task's policy: Gaussian, mean action, and actions under the same noise."""
+    mask = made.ownership.masks[task].float()
+    policy = made.policy(task)
+    with torch.no_grad():
+        loc, scale = made.meta_policy(STATES, mask)
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            mean = policy.module(STATES)
+        with set_exploration_type(ExplorationType.RANDOM):
+            torch.manual_seed(7)
+            sampled = policy.module(STATES)
+    return {"loc": loc, "scale": scale, "mean": mean, "sampled": sampled}
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("execution", ["compact", "dense"])
+@pytest.mark.parametrize("mask", MASKS)
+def test_finished_policies_stay_bit_for_bit(mask, execution, average):
+    made = learner(mask=MASKS[mask], execution=execution, actor_average=average)
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+    for task in range(5):
+        before = [p.detach().clone() for p in made.meta_policy.parameters()]
+        guard = made.ownership.guard(made.meta_policy)
+        train(made, task)
+        moved = any(not torch.equal(a, b) for a, b in zip(before, made.meta_policy.parameters()))
+        mine = membership(made.meta_policy, made.ownership.masks[task])
+        assert moved or not any(bool((mine[name] & free).any()) for name, free in guard.items())
+        assert moved or task > 0
+        for earlier, expected in kept.items():
+            now = behaviour(made, earlier)
+            for name, value in expected.items():
+                assert torch.equal(now[name], value), (earlier, task, name)
+        kept[task] = behaviour(made, task)
+
+
+def test_the_reference_leaks_through_its_log_std_head():
+    made = learner(protection=Freeze(guard_log_std=False))
+    train(made, 0)
+    before = behaviour(made, 0)
+    train(made, 1)
+    after = behaviour(made, 0)
+    assert torch.equal(before["mean"], after["mean"])
+    assert not torch.equal(before["scale"], after["scale"])
+
+
+@pytest.mark.parametrize("protection", [Unprotected(), EWC(weight=1.0, samples=8)])
+def test_without_freezing_policies_drift(protection):
+    made = learner(protection=protection, mask=Dense())
+    train(made, 0)
+    before = behaviour(made, 0)
+    train(made, 1)
+    assert not torch.equal(before["mean"], behaviour(made, 0)["mean"])
+
+
+@pytest.mark.parametrize(
+    ("mask", "protection"),
+    [(mask, Freeze()) for mask in MASKS]
+    + [("step-clipped", p) for p in (Unprotected(), EWC(weight=10.0, samples=8))],
+)
+def test_compact_equals_dense(mask, protection):
+    """Same seed, same data: all weights, codes and masks agree after 2 x 200 updates.
+
+    In float64, so that the order of sums does not matter: what remains is the algorithm.
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        runs = []
+        for execution in ("compact", "dense"):
+            made = learner(
+                mask=MASKS[mask],
+                protection=protection,
+                execution=execution,
+                updates_per_transition=2.5,
+                learning_rate=1e-3,
+            )
+            for task in range(2):
+                train(made, task)
+            runs.append(made)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    compact, dense = runs
+    assert compact.updates == dense.updates == 200
+    assert torch.equal(compact.ownership.masks, dense.ownership.masks)
+    pairs = zip(compact.meta_policy.named_parameters(), dense.meta_policy.parameters())
+    for (name, a), b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+    torch.testing.assert_close(compact.codes, dense.codes, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("protection", [Freeze(), EWC(weight=10.0, samples=8)])
+@pytest.mark.parametrize("mask", ["step-clipped", "step-identity", "sigmoid"])
+def test_padding_changes_nothing(mask, protection, monkeypatch):
+    """Widths rounded up to a multiple, of a policy whose widths are none, by units that stay 0."""
+    torch.set_default_dtype(torch.float64)
+    runs = []
+    try:
+        for multiple in (1, 7):
+            monkeypatch.setattr(
+                sac_learner, "width_multiple", lambda settings, device, n=multiple: n
+            )
+            made = learner(mask=MASKS[mask], protection=protection, learning_rate=1e-3)
+            train(made, 0)
+            made.start_task(1)
+            made.learn(transitions(60, seed=5))
+            if made.sub.network is not made.meta_policy:
+                widths = zip(made.sub.network.hidden, made.meta_policy.hidden)
+                assert all(k % multiple == 0 or k == most for k, most in widths)
+            for name, weight in made.sub.weights().items():
+                rest, inside = weight.detach().clone(), [len(a) for a in made.sub._active]
+                ends = zip(made.sub.axes[name], weight.shape)
+                unpadded(rest, [n if i is None else inside[i] for i, n in ends]).zero_()
+                assert not rest.any(), name
+            made.end_task()
+            runs.append(made)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(*(made.meta_policy.parameters() for made in runs)):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+    torch.testing.assert_close(runs[0].codes, runs[1].codes, rtol=1e-6, atol=1e-10)
+
+
+def test_one_update_agrees_to_1e_6_in_float32():
+    weights = []
+    for execution in ("compact", "dense"):
+        made = learner(execution=execution, warmup_steps=0, updates_per_transition=0.06)
+        made.start_task(0)
+        made.learn(transitions(20, seed=5))
+        assert made.updates == 1
+        made.sub.write_back()
+        weights.append([p.detach().clone() for p in made.meta_policy.parameters()])
+    for a, b in zip(*weights):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_two_hundred_updates_agree_to_1e_4_in_float32():
+    """By small steps; by the paper's, a last bit makes a larger difference than compactness does
+    (benchmarks/equality.py).
+    """
+    runs = []
+    for execution in ("compact", "dense"):
+        made = learner(execution=execution, learning_rate=1e-5, updates_per_transition=2.5)
+        made.start_task(0)
+        before = [p.detach().clone() for p in made.meta_policy.parameters()]
+        for chunk in range(5):
+            made.learn(transitions(20, seed=chunk))
+        assert made.updates == 200
+        made.sub.write_back()
+        runs.append(
+            [
+                p.detach()
+                for p in (*made.meta_policy.parameters(), *made.values.critics.parameters())
+            ]
+        )
+    assert not any(torch.equal(a, b) for a, b in zip(before, runs[0]))
+    for a, b in zip(*runs):
+        assert (a - b).norm() <= 1e-4 * b.norm()
+
+
+def test_training_can_switch_neurons_off_and_only_identity_can_switch_them_on():
+    off = on = 0
+    for mask in ("step-clipped", "step-identity"):
+        made = learner(mask=MASKS[mask], code_learning_rate=5e-2)
+        made.start_task(0)
+        start = made.final_mask().bool()
+        for chunk in range(5):
+            made.learn(transitions(20, seed=chunk))
+        end = made.final_mask().bool()
+        if mask == "step-clipped":
+            off = int((start & ~end).sum())
+            assert not (~start & end).any()
+        else:
+            on = int((~start & end).sum())
+    assert off > 0
+    assert on > 0
+
+
+@pytest.mark.parametrize("protection", [Unprotected(), EWC(weight=1.0, samples=8)])
+def test_other_tasks_policies_are_current_in_the_middle_of_a_task(protection):
+    """Compact execution keeps the steps of the task in training to itself until asked."""
+    actions = []
+    for execution in ("compact", "dense"):
+        made = learner(protection=protection, execution=execution, code_updates=0)
+        train(made, 0)
+        made.start_task(1)
+        made.learn(transitions(60, seed=3))
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            actions.append(made.policy(0).module(STATES))
+    torch.testing.assert_close(*actions, rtol=1e-3, atol=1e-4)
+
+
+def test_ewc_holds_old_policies_closer_than_nothing_does():
+    drift = []
+    for protection in (Unprotected(), EWC(weight=1e6, samples=64)):
+        made = learner(protection=protection, mask=Dense())
+        train(made, 0)
+        before = behaviour(made, 0)["mean"]
+        train(made, 1)
+        drift.append(float((behaviour(made, 0)["mean"] - before).norm()))
+    assert drift[1] < 0.5 * drift[0]
+
+
+def test_a_soft_mask_follows_the_progress_of_its_task():
+    made = learner(mask=MASKS["sigmoid"], code_updates=0, updates_per_transition=5.0)
+    made.start_task(0)
+    made.learn(transitions(30, seed=0))
+    early = made.sub.mask.clone()
+    made.learn(transitions(60, seed=1))
+    assert not torch.equal(made.sub.mask, early)
+
+
+def test_a_gradient_that_is_not_finite_leaves_owned_weights_alone():
+    made = learner()
+    train(made, 0)
+    made.start_task(1)
+    made.learn(transitions(30, seed=0))
+    made.sub.write_back()
+    before = behaviour(made, 0)
+    weight = next(iter(made.sub.weights().values()))
+    made.sub.step((weight * float("nan")).sum() + sum(w.sum() for w in made.sub.weights().values()))
+    made.sub.write_back()
+    after = behaviour(made, 0)
+    assert torch.equal(after["mean"], before["mean"])  # cut out: the full network is NaN times 0

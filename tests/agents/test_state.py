@@ -1,0 +1,206 @@
+"""A learner that loads a state goes on bit for bit as the one that it comes from.
+
+The reference is the learner that was never saved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from cotasp.agents.sac_learner import SACLearner
+from cotasp.errors import RunError
+from cotasp.methods.protections import EWC
+from cotasp.modules.masks import Sigmoid, Step, TopK
+from cotasp.prompting.sparse_coding import SparseCoding
+from cotasp.registry import KINDS
+from cotasp.storage.rows import Rows
+from cotasp.storage.snapshot import pack, unpack
+from tests.agents.problems import OBS, TEXTS, learner, train, transitions
+
+MOMENTS = {"begun": [], "warming up": [10], "theta": [10] * 4 + [7], "code": [10] * 6 + [9]}
+MASKS = [
+    {"mask": TopK(k=9) if name == "topk" else KINDS["mask"].get(name)()}
+    for name in KINDS["mask"].names()
+]
+PROTECTIONS = [
+    {
+        "protection": EWC(weight=10.0, samples=8)
+        if name == "ewc"
+        else KINDS["protection"].get(name)()
+    }
+    for name in KINDS["protection"].names()
+]
+UPDATES = [
+    {"dictionary": SparseCoding(lmbda=0.05, update=KINDS["update"].get(name)())}
+    for name in KINDS["update"].names()
+]
+OTHERS = [
+    {"warmup": "uniform"},
+    {"reset_critic": False},
+    {"distillation_updates": 0},
+    {"precision": "bfloat16"},
+    {"buffer_size": 50},
+    {"n_step": 1},
+    {"actor_average": 0.9, "final_learning_rate": 0.1},
+    {"warmup_hold": 1.0, "noise_correlation": 0.8},
+    {"encoder": "onehot"},
+    {"encoder": "tfidf"},
+]
+CASES: list[tuple[dict[str, Any], str]] = [({}, moment) for moment in MOMENTS]
+CASES += [({"warmup": "uniform"}, "warming up"), ({"warmup_steps": 0}, "code")]
+CASES += [({"warmup": "uniform", "warmup_hold": 1.0}, "warming up")]
+for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}, *MASKS):
+    CASES += [(settings, "theta"), (settings, "code")]
+CASES += [(settings, "code") for settings in (*PROTECTIONS, *UPDATES, *OTHERS)]
+
+
+def made(settings: dict[str, Any]) -> SACLearner:
+    if isinstance(settings.get("encoder"), str):
+        encoder = KINDS["encoder"].get(settings["encoder"])().prepare(TEXTS)
+        settings = settings | {"encoder": encoder}
+    return learner(0, **settings)
+
+
+def loaded(settings: dict[str, Any], source: SACLearner) -> SACLearner:
+    """Another learner, of which nothing is as it was, with the state of the source."""
+    other = made(settings)
+    with torch.no_grad():
+        for network in (other.meta_policy, other.values.critics, other.values.targets):
+            for parameter in network.parameters():
+                parameter.normal_()
+        for dictionary in other.prompter.dictionaries:
+            dictionary.atoms.zero_()
+    other.load_state_dict(copied(source.state_dict()))
+    return other
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """The state as a checkpoint would give it back: nothing is shared with the learner."""
+    tree, tensors, tables = pack(state)
+    tensors = {place: tensor.clone() for place, tensor in tensors.items()}
+    filled = [table for table in tables.values() if table.stop]
+    kept = {t.name: (t.start, t.read(t.start, t.stop)) for t in filled}
+
+    def table(name: str, start: int, stop: int) -> Rows:
+        first, columns = kept.get(name, (0, {}))
+
+        def read(begin: int, end: int) -> dict[str, torch.Tensor]:
+            return {k: c[begin - first : end - first].clone() for k, c in columns.items()}
+
+        return Rows(name, start, stop, read)
+
+    return unpack(tree, tensors, table)
+
+
+def assert_same(one: SACLearner, other: SACLearner) -> None:
+    ours, theirs = pack(one.state_dict()), pack(other.state_dict())
+    assert ours[0] == theirs[0]
+    assert ours[1].keys() == theirs[1].keys()
+    for place, tensor in ours[1].items():
+        assert torch.equal(tensor, theirs[1][place]), place
+    for place, table in ours[2].items():
+        assert table == theirs[2][place]
+        if not table.stop:
+            continue
+        rows = theirs[2][place].read(table.start, table.stop)
+        for key, column in table.read(table.start, table.stop).items():
+            assert torch.equal(column, rows[key]), (place, key)
+
+
+def go_on(learner: SACLearner, begun: int) -> list[np.ndarray]:
+    """The rest of task 1, and task 2; everything that could be observed on the way."""
+    seen: list[np.ndarray] = []
+    observations = torch.randn(5, OBS)
+    for step in range(begun, 80, 10):
+        losses = learner.learn(transitions(10, seed=1000 + step))
+        seen += [np.array(float(loss)) for loss in losses.values()]
+        seen += [learner.acting(x, torch.tensor([False])).numpy() for x in observations]
+    seen += map(np.array, learner.end_task().values())
+    train(learner, 2, steps=40)
+    for task in range(4):
+        data = TensorDict({"observation": observations}, [5])
+        seen.append(learner.policy(task)(data)["action"].numpy())
+    return seen
+
+
+@pytest.mark.parametrize(("settings", "moment"), CASES, ids=str)
+def test_a_loaded_learner_goes_on_bit_for_bit(settings, moment):
+    undisturbed = made(settings)
+    train(undisturbed, 0, steps=40)
+    undisturbed.start_task(1)
+    for chunk in MOMENTS[moment]:
+        undisturbed.learn(transitions(chunk, seed=1000 + undisturbed.steps))
+    if (
+        moment in ("theta", "code") and "warmup_steps" not in settings
+    ):  # in the middle of it: 8 updates of theta, 2 of the code
+        assert (undisturbed.phase, undisturbed.updates % 10) == (
+            moment,
+            7 if moment == "theta" else 9,
+        )
+    resumed = loaded(settings, undisturbed)
+    assert_same(undisturbed, resumed)
+    random = torch.get_rng_state()
+    expected = go_on(undisturbed, sum(MOMENTS[moment]))
+    torch.set_rng_state(random)
+    found = go_on(resumed, sum(MOMENTS[moment]))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+    assert_same(undisturbed, resumed)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"protection": EWC(samples=8)}, {"buffer_size": 70}], ids=str
+)
+def test_between_tasks_too(settings):
+    undisturbed = made(settings)
+    train(undisturbed, 0, steps=40)
+    resumed = loaded(settings, undisturbed)
+    random = torch.get_rng_state()
+    train(undisturbed, 1)
+    torch.set_rng_state(random)
+    train(resumed, 1)
+    assert_same(undisturbed, resumed)
+
+
+def test_the_buffer_is_left_out_where_nobody_asks_for_it():
+    one = made({"distillation_updates": 0})
+    train(one, 0)
+    assert one.state_dict()["replay"] is None
+
+
+def test_what_has_not_begun_may_be_another_task():
+    one = made({})
+    train(one, 0)
+    other = learner(1, texts=["task 0", "another"])
+    other.load_state_dict(copied(one.state_dict()))
+    own = other.embeddings[1].clone()
+    train(other, 1)
+    assert torch.equal(other.embeddings[1], own)
+    assert other.ownership.finished.tolist() == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts", "message"),
+    [
+        ({}, ["another", "task 1"], "the encoder gives the tasks other embeddings"),
+        ({"buffer_size": 60}, None, "the last 60 .* as buffer_size and .* say, got 100"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(changes, texts, message):
+    one = made({})
+    train(one, 0)
+    with pytest.raises(RunError, match=message):
+        learner(0, texts=texts, **changes).load_state_dict(copied(one.state_dict()))
+
+
+def test_more_tasks_than_the_learner_knows_are_refused():
+    one = made({"mask": Sigmoid(threshold=1e-2)})
+    train(one, 0)
+    train(one, 1)
+    with pytest.raises(RunError, match="at most 1 tasks"):
+        learner(0, texts=["task 0"]).load_state_dict(copied(one.state_dict()))
