@@ -25,7 +25,7 @@ from _toys import OBS, TASKS, TOY, begin, distance, learner, violation
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from cotasp.agents.sac_learner import SACLearner
+from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.stacked import UpdatesTogether
 from cotasp.continual.collection import Collection
 from cotasp.continual.lockstep import in_lockstep
@@ -33,7 +33,7 @@ from cotasp.continual.loop import resume, run
 from cotasp.continual.saved import load_run
 from cotasp.dictionaries import sparse_encode
 from cotasp.errors import ConvergenceWarning, RecipeError
-from cotasp.methods.protections import Freeze, Unprotected
+from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.recipe import loads
 from cotasp.registry import KINDS
 from cotasp.storage.checkpoints import Checkpoints
@@ -67,9 +67,11 @@ def check_solvers(device: str) -> str:
             assert kkt <= solver.tol, f"{name}: KKT residual {kkt:.1e} lmbda"
             worst = max(worst, kkt)
     here, cpu = learner(device), learner("cpu")
-    masks = here.prompt_mask(here.embeddings)
+    masks = here.prompt_mask(here.actor.embeddings)
     assert masks.device.type == torch.device(device).type, f"masks on {masks.device}"
-    assert torch.equal(masks.cpu(), cpu.prompt_mask(cpu.embeddings)), "prompts are not the CPU's"
+    assert torch.equal(masks.cpu(), cpu.prompt_mask(cpu.actor.embeddings)), (
+        "prompts are not the CPU's"
+    )
     return f"{', '.join(names)}: KKT <= {worst:.0e} lmbda; {len(masks)} prompts as on the CPU"
 
 
@@ -79,7 +81,7 @@ def check_cpu(device: str) -> str:
     cpu, here = (begin(learner(d, learning_rate=3e-4), 0) for d in ("cpu", device))
     alone, usual = cpu.updater, here.updater
 
-    def note(made: SACLearner, draws: Any) -> Any:
+    def note(made: OffPolicyLearner, draws: Any) -> Any:
         drawn.append(draws)
         return alone(made, draws)
 
@@ -104,23 +106,23 @@ def check_compact(device: str) -> str:
         made = learner(device, execution=execution, learning_rate=1e-5)
         for task in range(2):
             begin(made, task)
-            assert (made.sub.network is made.meta_policy) == (execution == "dense")
+            assert (made.actor.sub.network is made.actor.meta_policy) == (execution == "dense")
             torch.manual_seed(task)
             made.update(120)
             made.end_task()
         runs.append(made)
     one, other = runs
-    assert torch.equal(one.ownership.masks, other.ownership.masks), "masks differ"
-    networks = [[*r.meta_policy.parameters(), *r.values.critics.parameters()] for r in runs]
-    apart = distance(*networks), distance([one.codes], [other.codes])
+    assert torch.equal(one.actor.ownership.masks, other.actor.ownership.masks), "masks differ"
+    networks = [[*r.actor.meta_policy.parameters(), *r.values.network.parameters()] for r in runs]
+    apart = distance(*networks), distance([one.actor.codes], [other.actor.codes])
     assert max(apart) <= 1e-4, f"weights differ by {apart[0]:.1e}, codes by {apart[1]:.1e}"
     return f"weights within {apart[0]:.0e} of their norm, codes within {apart[1]:.0e}"
 
 
-def _outputs(made: SACLearner, task: int, states: Tensor) -> list[Tensor]:
+def _outputs(made: OffPolicyLearner, task: int, states: Tensor) -> list[Tensor]:
     with torch.no_grad():
-        mask = made.ownership.masks[task].float()
-        return [*made.sub_network(task)(states), *made.meta_policy(states, mask)]
+        mask = made.actor.ownership.masks[task].float()
+        return [*made.sub_network(task)(states), *made.actor.meta_policy(states, mask)]
 
 
 def check_freeze(device: str) -> str:
@@ -131,10 +133,12 @@ def check_freeze(device: str) -> str:
         states = torch.randn(64, OBS, generator=torch.Generator().manual_seed(9)).to(device)
         kept: list[list[Tensor]] = []
         for task in range(TASKS):
-            before = [p.detach().clone() for p in made.meta_policy.parameters()]
+            before = [p.detach().clone() for p in made.actor.meta_policy.parameters()]
             begin(made, task).update(60)
             made.end_task()
-            assert distance(list(made.meta_policy.parameters()), before) > 1e-3, "nothing trained"
+            assert distance(list(made.actor.meta_policy.parameters()), before) > 1e-3, (
+                "nothing trained"
+            )
             kept.append(_outputs(made, task, states))
         now = [_outputs(made, task, states) for task in range(TASKS - 1)]
         pairs = [pair for then, later in zip(kept, now) for pair in zip(then, later)]
@@ -216,7 +220,7 @@ def check_components(device: str) -> str:
             summary = run(loads(TOY, [f"device={device}", node]), out, progress=False)
             assert summary["tasks"] == ["right", "left"], f"{name}: {summary['tasks']}"
             made = load_run(out)[2]
-        parameters = [*made.meta_policy.parameters(), *made.values.critics.parameters()]
+        parameters = [*made.actor.meta_policy.parameters(), *made.values.network.parameters()]
         places = {p.device.type for p in parameters}
         assert places == {torch.device(device).type}, f"{name}: networks on {places}"
         assert all(bool(p.isfinite().all()) for p in parameters), f"{name}: weights not finite"

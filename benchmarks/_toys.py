@@ -9,11 +9,11 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from cotasp.agents.agent import Method
+from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.sac import SAC
-from cotasp.agents.sac_learner import SACLearner
+from cotasp.methods.freeze import Freeze
+from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
-from cotasp.methods.protections import Freeze
 from cotasp.modules.masks import Step
 from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import RandomEncoder
@@ -35,7 +35,7 @@ OBS, ACT, TASKS = 6, 2, 3
 HIDDEN = (160, 144)  # more than 64, so that a sub-network is smaller also where widths are padded
 
 
-def learner(device: str, seed: int = 0, **changes: Any) -> SACLearner:
+def learner(device: str, seed: int = 0, **changes: Any) -> OffPolicyLearner:
     """A learner of made-up tasks; keyword arguments change the agent, and `protection`."""
     torch.manual_seed(seed)
     texts = [f"task {i}" for i in range(TASKS)]
@@ -57,7 +57,7 @@ def learner(device: str, seed: int = 0, **changes: Any) -> SACLearner:
         "updates_per_transition": 0,
     }
     problem = Problem(texts, OBS, ACT, steps_per_task=10_000, seed=seed, device=device)
-    return SACLearner(SAC(**agent | changes), problem, method)
+    return OffPolicyLearner(SAC(**agent | changes), problem, method)
 
 
 def transitions(n: int, seed: int) -> TensorDict:
@@ -75,7 +75,7 @@ def transitions(n: int, seed: int) -> TensorDict:
     return TensorDict({"observation": normal(n, OBS), "action": action, "next": following}, [n])
 
 
-def begin(made: SACLearner, task: int) -> SACLearner:
+def begin(made: OffPolicyLearner, task: int) -> OffPolicyLearner:
     """The learner at the beginning of a task, its buffer filled."""
     made.start_task(task)
     made.learn(transitions(300, seed=task))

@@ -21,34 +21,34 @@ from updates import learner  # first: it sets the thread counts
 import torch  # isort: skip
 from _machine import machine
 
-from cotasp.agents.sac_learner import SACLearner
+from cotasp.agents.off_policy import OffPolicyLearner
 
 RATES = (3e-4, 3e-6)
 
 
-def weights(made: SACLearner) -> Iterator[torch.Tensor]:
+def weights(made: OffPolicyLearner) -> Iterator[torch.Tensor]:
     """All that Adam trains, but code and temperature."""
-    made.sub.write_back()
-    yield from made.meta_policy.parameters()
-    yield from made.values.critics.parameters()
+    made.actor.sub.write_back()
+    yield from made.actor.meta_policy.parameters()
+    yield from made.values.network.parameters()
 
 
-def apart(one: SACLearner, other: SACLearner) -> float:
+def apart(one: OffPolicyLearner, other: OffPolicyLearner) -> float:
     """Largest difference of a weight, relative to its norm."""
     with torch.no_grad():
         shares = [(a - b).norm() / b.norm() for a, b in zip(weights(one), weights(other))]
         return float(torch.stack(shares).max())
 
 
-def nudged(made: SACLearner) -> SACLearner:
+def nudged(made: OffPolicyLearner) -> OffPolicyLearner:
     """The learner with one weight off by its last bit."""
     with torch.no_grad():
-        weight = made.values.critics.weights[1].view(-1)[:1]
+        weight = made.values.network.weights[1].view(-1)[:1]
         weight.copy_(torch.nextafter(weight, weight + 1))
     return made
 
 
-def compare(one: SACLearner, other: SACLearner, points: tuple[int, ...]) -> list[float]:
+def compare(one: OffPolicyLearner, other: OffPolicyLearner, points: tuple[int, ...]) -> list[float]:
     """How far two learners are apart after so many updates on the same draws."""
     found = []
     for point in points:

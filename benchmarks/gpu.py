@@ -106,11 +106,11 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
     """Learners at the beginning of their first task, their buffers filled."""
     from updates import ACT, OBS, transitions
 
-    from cotasp.agents.agent import Method
+    from cotasp.agents.off_policy import OffPolicyLearner
     from cotasp.agents.sac import SAC
-    from cotasp.agents.sac_learner import SACLearner
+    from cotasp.methods.freeze import Freeze
+    from cotasp.methods.method import Method
     from cotasp.methods.problem import Problem
-    from cotasp.methods.protections import Freeze
     from cotasp.modules.masks import Step
     from cotasp.modules.specs import ActorSpec, MLPCritic
     from cotasp.prompting.encoders import SBERT
@@ -133,7 +133,7 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
             actor=ActorSpec(hidden=(sizes.width,) * 4),
         )
         problem = Problem(texts, OBS, ACT, steps_per_task=20_000, seed=seed, device=device)
-        learner = SACLearner(settings, problem, method)
+        learner = OffPolicyLearner(settings, problem, method)
         learner.start_task(0)
         learner.learn(transitions(10_000))
         made.append(learner)

@@ -42,14 +42,14 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import MLP, NormalParamExtractor, ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import SACLoss, SoftUpdate
 
-from cotasp.agents.agent import Method
+from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.sac import SAC
-from cotasp.agents.sac_learner import SACLearner
 from cotasp.agents.stacked import UpdatesTogether
 from cotasp.agents.updates import Updater
 from cotasp.continual.lockstep import in_lockstep
+from cotasp.methods.freeze import Freeze
+from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
-from cotasp.methods.protections import Freeze
 from cotasp.modules.masks import Step, TopK
 from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import SBERT
@@ -86,7 +86,7 @@ def learner(
     seed: int = 0,
     compiled: bool = False,
     rate: float = 3e-4,
-) -> SACLearner:
+) -> OffPolicyLearner:
     """A learner at the beginning of its first task, its buffer filled."""
     torch.manual_seed(seed)
     texts = [TEXTS[CW10[0]]]
@@ -109,13 +109,13 @@ def learner(
         actor_average=0.0,
     )
     problem = Problem(texts, OBS, ACT, steps_per_task=1_000_000, seed=seed, device=device)
-    made = SACLearner(settings, problem, method)
+    made = OffPolicyLearner(settings, problem, method)
     made.start_task(0)
     made.learn(transitions(10_000).to(device))
     return made
 
 
-def update_of(made: SACLearner) -> Callable[[], object]:
+def update_of(made: OffPolicyLearner) -> Callable[[], object]:
     """A stretch of updates of a learner, sampling included."""
     return lambda: made.update(STRETCH)
 
@@ -124,7 +124,7 @@ def stacked(seeds: int, precision: str) -> Callable[[], object]:
     """A batch of updates of several seeds, computed together."""
     made = [learner("compact", precision, seed=seed) for seed in range(seeds)]
 
-    def work(one: SACLearner, meet: Updater) -> None:
+    def work(one: OffPolicyLearner, meet: Updater) -> None:
         one.updater = meet
         one.update(STRETCH)
 
@@ -180,7 +180,7 @@ def measure(
     return best
 
 
-def acting(made: SACLearner) -> Callable[[], object]:
+def acting(made: OffPolicyLearner) -> Callable[[], object]:
     """One action for one observation, as the collector asks for it."""
     observation = torch.randn(OBS)
     module = made.behaviour().module
@@ -192,9 +192,9 @@ def acting(made: SACLearner) -> Callable[[], object]:
     return act
 
 
-def neurons(made: SACLearner) -> float:
+def neurons(made: OffPolicyLearner) -> float:
     """Mean number of active neurons per layer."""
-    return float(made.final_mask().sum()) / len(made.meta_policy.hidden)
+    return float(made.actor.final_mask().sum()) / len(made.actor.meta_policy.hidden)
 
 
 def main() -> None:

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cotasp._yaml import LONGEST, parse, write
-from cotasp.agents.agent import Agent, Method
+from cotasp.agents.agent import Agent
 from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
-from cotasp.methods.protections import Freeze, Protection
+from cotasp.methods.freeze import Freeze
+from cotasp.methods.method import Method
+from cotasp.methods.protection import Protection, check_protections
+from cotasp.methods.renewal import Renewal
 from cotasp.modules.masks import MaskPolicy, Step, TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
@@ -77,7 +80,8 @@ class Recipe:
         encoder: text to embedding.
         dictionary: embedding to codes, and what a task's end does to the atoms.
         mask: code to sub-network.
-        protection: what keeps finished tasks' policies.
+        protection: what keeps finished tasks' policies, one or a list.
+        renewals: what gives weights new values while a task trains.
         actor: shape of the meta-policy.
         agent: how a task is learned.
         evaluation: when and how success is measured.
@@ -96,7 +100,8 @@ class Recipe:
     encoder: Encoder = SBERT()
     dictionary: SparseCoding = SparseCoding()
     mask: MaskPolicy = Step()
-    protection: Protection = Freeze()
+    protection: Protection | tuple[Protection, ...] = Freeze()
+    renewals: tuple[Renewal, ...] = ()
     actor: ActorSpec = ActorSpec()
     agent: Agent = SAC()
     evaluation: Evaluation = Evaluation()
@@ -144,6 +149,7 @@ class Recipe:
                 f"device: expected cpu, cuda, cuda:1, mps or xpu, got {self.device!r}"
                 + (f". Did you mean {cuda!r}?" if cuda != self.device else "")
             )
+        check_protections(self.protections)
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:
             raise RecipeError(
@@ -162,9 +168,17 @@ class Recipe:
         return min(self.evaluation.average, self.evaluations_per_task)
 
     @property
+    def protections(self) -> tuple[Protection, ...]:
+        """What keeps finished tasks' policies, in order."""
+        one = self.protection
+        return one if isinstance(one, tuple) else (one,)
+
+    @property
     def method(self) -> Method:
         """Allocation and protection, what an agent needs besides its own settings."""
-        return Method(self.encoder, self.dictionary, self.mask, self.protection, self.actor)
+        return Method(
+            self.encoder, self.dictionary, self.mask, self.protections, self.actor, self.renewals
+        )
 
 
 def merge(base: Any, over: Any) -> Any:

@@ -207,7 +207,7 @@ _SOLVERS = "cotasp.dictionaries.solvers"
 _UPDATES = "cotasp.dictionaries.updates"
 _MASKS = "cotasp.modules.masks"
 _SPECS = "cotasp.modules.specs"
-_PROTECTIONS = "cotasp.methods.protections"
+_METHODS = "cotasp.methods"
 _STREAMS = "cotasp.tasks.streams"
 _LAUNCHERS = "cotasp.sweep.launchers"
 
@@ -261,13 +261,14 @@ KINDS: dict[str, Registry] = {
         ),
         Registry(
             "protection",
-            f"{_PROTECTIONS}:Protection",
+            f"{_METHODS}.protection:Protection",
             {
-                "freeze": f"{_PROTECTIONS}:Freeze",
-                "none": f"{_PROTECTIONS}:Unprotected",
-                "ewc": f"{_PROTECTIONS}:EWC",
+                "freeze": f"{_METHODS}.freeze:Freeze",
+                "none": f"{_METHODS}.freeze:Unprotected",
+                "ewc": f"{_METHODS}.ewc:EWC",
             },
         ),
+        Registry("renewal", f"{_METHODS}.renewal:Renewal", {}),
         Registry(
             "stream",
             f"{_STREAMS}:Stream",

@@ -89,7 +89,9 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
         for p in inspect.signature(cls).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    hints = {**get_type_hints(cls.__init__), **get_type_hints(cls)}  # type: ignore[misc]
+    # a dataclass's constructor repeats its bases' annotations, whose names its module may lack
+    of_init = {} if dataclasses.is_dataclass(cls) else get_type_hints(cls.__init__)  # type: ignore[misc]
+    hints = {**of_init, **get_type_hints(cls)}
     made = {
         f.name: f.default_factory()
         for f in (dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ())
@@ -283,6 +285,9 @@ def plain(value: Any, annotation: Any = Any) -> Any:
         return float(value)
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
+    if get_origin(annotation) in (Union, types.UnionType) and isinstance(value, (tuple, list)):
+        lists = (a for a in get_args(annotation) if get_origin(a) in (tuple, list))
+        annotation = next(lists, annotation)
     if isinstance(value, (tuple, list)):
         items = get_args(annotation) or (Any,)
         fixed = len(items) == len(value) and Ellipsis not in items

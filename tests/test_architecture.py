@@ -38,17 +38,6 @@ HEAVY = (
     "sentence_transformers transformers celer"
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Imports that close circles today, all of them for types.  The list may only shrink: what has gone
-# is taken off, and what is new is mended, by moving what both modules need to one below them.
-CIRCLES = {
-    "agents.checks -> agents.sac",
-    "agents.compiled -> agents.sac",
-    "agents.values -> agents.sac",
-    "agents.sac_learner -> agents.sac",
-    "agents.sac_state -> agents.sac_learner",
-    "agents.stacked -> agents.sac_learner",
-    "agents.updates -> agents.sac_learner",
-}
 WHEN = ("for types", "in a function", "at the top")  # the likeliest to close a circle first
 
 
@@ -220,16 +209,8 @@ def imports() -> list[Import]:
 
 
 def test_no_modules_import_in_circles_inside_rooms_too(imports):
-    new = [i for i in imports if i.when != "for types" or i.pair not in CIRCLES]
-    circle = a_circle(new)
+    circle = a_circle(imports)
     assert circle is None, described(circle)
-
-
-@pytest.mark.parametrize("pair", sorted(CIRCLES))
-def test_a_listed_circle_is_still_there(imports, pair):
-    listed = [i for i in imports if i.pair == pair and i.when == "for types"]
-    assert listed, f"{pair} is gone: take it off CIRCLES"
-    assert way(imports, listed[0].target, listed[0].source), f"{pair} closes none: take it off"
 
 
 def test_the_check_sees_circles_and_names_what_closes_them():

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "Agent": "agent",
         "Learner": "agent",
-        "Method": "agent",
+        "OffPolicy": "settings",
         "SAC": "sac",
     },
 )

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
-from cotasp.methods.protections import Protection
-from cotasp.modules.masks import MaskPolicy
-from cotasp.modules.specs import ActorSpec
-from cotasp.prompting.encoders import Encoder
-from cotasp.prompting.sparse_coding import SparseCoding
 
 if TYPE_CHECKING:
     from tensordict import TensorDictBase
     from tensordict.nn import TensorDictModuleBase
 
     from cotasp.modules.policy import MetaPolicy
-
-
-@dataclass(frozen=True)
-class Method:
-    """A continual method: allocation (encoder, dictionary, mask) times protection.
-
-    The encoder is prepared for the problem's texts.
-    """
-
-    encoder: Encoder
-    dictionary: SparseCoding
-    mask: MaskPolicy
-    protection: Protection
-    actor: ActorSpec
 
 
 class Learner(Protocol):
@@ -93,6 +74,19 @@ class Learner(Protocol):
 
         Raises:
             RunError: the state does not fit this learner.
+        """
+        ...
+
+
+@runtime_checkable
+class Stackable(Protocol):
+    """A learner whose updates can be computed together with those of others."""
+
+    def stack(self, updater: Callable[..., Any]) -> None:
+        """Lets an updater make its updates, see `cotasp.agents.updates`.
+
+        Raises:
+            RecipeError: a component cannot; it is named.
         """
         ...
 

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from cotasp.errors import ConvergenceWarning, RecipeError, RunError
+from cotasp.errors import RecipeError, RunError
 from cotasp.methods.multistep import fitted_discount
-from cotasp.modules.subnetwork import active_units
 from cotasp.storage.tensors import non_finite
 
 if TYPE_CHECKING:
-    from cotasp.agents.sac import SAC
+    from cotasp.agents.settings import OffPolicy
     from cotasp.methods.problem import Problem
-    from cotasp.modules.tensordict import LayerMasks
-    from cotasp.prompting.prompter import Prompter
 
 _REMEDY = "lower learning_rate or reward_scale, or check the environment's rewards"
 
 
-def first_update_after(settings: SAC, problem: Problem) -> int:
+def first_update_after(settings: OffPolicy, problem: Problem) -> int:
     """Transitions of a task after which there is one update more for each."""
     # no row is complete before its n transitions are there
     return max(settings.warmup_steps // problem.action_repeat, settings.n_step - 1)
 
 
-def check_budget(settings: SAC, problem: Problem) -> None:
+def check_budget(settings: OffPolicy, problem: Problem) -> None:
     """Raises RecipeError when a task has no transition left to learn in."""
     steps, repeat = problem.steps_per_task, problem.action_repeat
     if first_update_after(settings, problem) < steps // repeat:
@@ -46,7 +43,7 @@ def check_budget(settings: SAC, problem: Problem) -> None:
     )
 
 
-def check_episode(settings: SAC, problem: Problem) -> None:
+def check_episode(settings: OffPolicy, problem: Problem) -> None:
     """Sees that returns and discount fit an episode's length.
 
     Raises:
@@ -73,73 +70,6 @@ def check_episode(settings: SAC, problem: Problem) -> None:
         f"{fitted_discount(problem):g}",
         stacklevel=2,
     )
-
-
-def check_sub_network(mask: Tensor, hidden: Sequence[int], problem: Problem, task: int) -> None:
-    """Raises RunError when a task's mask [sum(hidden)] switches a whole layer off."""
-    try:
-        active_units(mask, hidden)
-    except RunError as error:
-        raise RunError(f"task {task + 1} ({problem.texts[task]!r}): {error}") from error
-
-
-def check_first_masks(
-    masks: Tensor, prompter: Prompter, policy: LayerMasks, embeddings: Tensor, problem: Problem
-) -> None:
-    """Raises RecipeError when a text's first mask switches a layer off; it names what is to blame.
-
-    Args:
-        masks: [n_tasks, sum(hidden)].
-        prompter, policy, embeddings: what they were made of, [n_tasks, m] the last.
-        problem: the stream.
-    """
-    empty = ~_layers_with_units(masks, policy.hidden)
-    if not empty.any():
-        return
-    task, layer = empty.nonzero()[0].tolist()
-    code = prompter(embeddings)[task].split(policy.hidden)[layer]
-    largest = float((prompter.dictionaries[layer].atoms @ embeddings[task].double()).abs().max())
-    lmbda = prompter.coding.lmbda
-    told = f"task {task + 1} ({problem.texts[task]!r}) gets no neuron in hidden layer {layer + 1}"
-    if (code > 0).any():
-        raise RecipeError(
-            f"recipe.mask: {told}: {type(policy.policy).__name__} switches off all whose code is "
-            f"above 0, the largest {float(code.max()):.2g}; set it to keep some of them"
-        )
-    if lmbda < largest and not code.any():
-        raise RecipeError(
-            f"recipe.dictionary.solver: {told}: {type(prompter.coding.solver).__name__} stopped at "
-            f"the zero code, the lasso's only for an lmbda of {largest:.2g} or more, not for "
-            f"{lmbda:g}; let it converge, or use lars"
-        )
-    usable = _largest_lmbda(prompter, policy, embeddings)
-    if usable is None:
-        raise RecipeError(f"recipe.actor.hidden: {told}, with any lmbda; make that layer wider")
-    raise RecipeError(
-        f"recipe.dictionary.lmbda: {told}: no atom explains its text at {lmbda:g}; the largest "
-        f"lmbda at which all tasks get some is about {usable:g}"
-    )
-
-
-def _layers_with_units(masks: Tensor, hidden: Sequence[int]) -> Tensor:
-    """Which layers masks [n, sum(hidden)] leave a unit, [n, n_layers]."""
-    return torch.stack([layer.any(-1) for layer in (masks > 0).split(tuple(hidden), -1)], -1)
-
-
-def _largest_lmbda(prompter: Prompter, policy: LayerMasks, embeddings: Tensor) -> float | None:
-    """An lmbda, of two digits, at which every text gets a unit in every layer; None: found none.
-
-    Were codes non-negative they would be zero from max(D e) on.  They are not, and those below
-    0 shift that a little; so values are tried from there down.
-    """
-    e = embeddings.double()
-    zero_from = min(float((e @ d.atoms.mT).amax(-1).min()) for d in prompter.dictionaries)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for lmbda in (float(f"{zero_from * 0.95**i:.2g}") for i in range(60) if zero_from > 0):
-            if _layers_with_units(policy(prompter(embeddings, lmbda)), policy.hidden).all():
-                return lmbda
-    return None
 
 
 def check_losses(losses: Mapping[str, Tensor], before: int) -> None:

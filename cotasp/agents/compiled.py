@@ -14,7 +14,6 @@ from cotasp.agents.losses import actor_loss, critic_loss
 from cotasp.agents.precision import product_precision
 
 if TYPE_CHECKING:
-    from cotasp.agents.sac import SAC
     from cotasp.modules.ensembles import Ensemble
 
 # What one process may compile of a function: by default torch gives up after 8 sizes.
@@ -32,24 +31,25 @@ PLAIN = LossFunctions(critic_loss, actor_loss)
 
 
 @contextmanager
-def loss_functions(settings: SAC, phase: str) -> Iterator[LossFunctions]:
-    """What computes the losses in a phase; its products have the settings' precision.
+def loss_functions(precision: str, compiled: bool) -> Iterator[LossFunctions]:
+    """What computes the losses, plain or compiled; inside, products have a precision.
 
-    Only the weights' phase is compiled: codes are in training too seldom for it to pay.
+    Args:
+        precision: see `product_precision`.
+        compiled: pays for weights; codes are in training too seldom.
     """
     with ExitStack() as stack:
-        stack.enter_context(product_precision(settings.precision))
-        compiled = settings.compile and phase == "theta"
+        stack.enter_context(product_precision(precision))
         for patch in _patches() if compiled else ():
             stack.enter_context(patch)
         yield _compiled() if compiled else PLAIN
 
 
-def width_multiple(settings: SAC, device: torch.device) -> int:
+def width_multiple(compiled: bool, precision: str, device: torch.device) -> int:
     """Of which the widths of sub-networks in training are, since every new width has its price."""
-    if settings.compile or device.type == "cuda":
+    if compiled or device.type == "cuda":
         return 64  # all four together are compiled for, or captured as a CUDA graph
-    return 32 if settings.precision == "bfloat16" else 1  # oneDNN's tiles; it keeps code for each
+    return 32 if precision == "bfloat16" else 1  # oneDNN's tiles; it keeps code for each
 
 
 class Compiled:

@@ -1,149 +1,96 @@
-"""Soft actor-critic on sub-networks: the agent's recipe node."""
+"""Soft actor-critic on sub-networks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from cotasp.agents.settings import OffPolicy
 from cotasp.errors import RecipeError
-from cotasp.methods.problem import Problem, Sampling
-from cotasp.modules.specs import Critic, MLPCritic
 
 if TYPE_CHECKING:
-    from cotasp.agents.agent import Learner, Method
+    from torch import Tensor
 
-_AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size", "n_step")
-_AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_transition")
-_POSITIVE = (
-    "learning_rate",
-    "code_learning_rate",
-    "initial_temperature",
-    "reward_scale",
-    "final_learning_rate",
-)
+    from cotasp.agents.agent import Learner, Method
+    from cotasp.agents.values import Values
+    from cotasp.methods.actor import TrainedActor
+    from cotasp.methods.batch import Batch
+    from cotasp.methods.problem import Problem
 
 
 @dataclass(frozen=True)
-class SAC:
-    """Soft actor-critic that trains weights and codes in alternation (CoTASP's algorithm).
+class SAC(OffPolicy):
+    """Soft actor-critic (arXiv 1812.05905): critic, actor with the new critic, temperature.
 
-    Per update: critic, then actor with the new critic, then temperature (arXiv 1812.05905); the
-    alternation is CoTASP's (arXiv 2305.18444).  The defaults are those that learned most reliably
-    on Meta-World v3 (docs/measurements.md, Learning); those of CoTASP's reference code stand in
-    `recipes/reference_cw10.yaml`.
+    The other fields are those of `cotasp.agents.settings.OffPolicy`.
 
     Args:
-        critic: family and shape of the twin critics.
-        ensemble: which of the twins' values counts, in targets and for the actor: `"min"`, against
-            overestimation (TD3, arXiv 1802.09477), or `"mean"`, which is less pessimistic (arXiv
-            2506.01016).
-        reset_critic: whether critics and temperature start anew with each task.
-        learning_rate: Adam's, of actor, critics and temperature.
-        code_learning_rate: Adam's, of the codes.
-        batch_size: transitions per update.
-        buffer_size: transitions kept, of the task in training only; memory is taken for no more
-            than the task has of them.
-        updates_per_transition: updates per transition, that is, per action: an environment step
-            unless the stream repeats actions.
-        n_step: transitions whose rewards a return holds before it goes on with a value (Rainbow,
-            arXiv 1710.02298).  As there, they are not corrected for the policy's change; the
-            entropy of the steps between is left out.
-        gamma: discount factor per transition; None: fitted to the length of an episode, 1 - 2 / its
-            transitions, in [0.95, 0.995], or 0.99 where that is unknown (after TD-MPC2, arXiv
-            2310.16828).
-        tau: rate at which the target critics follow; SAC's is 0.005.
         target_entropy: of the policy, in nats; None: -action_dim, SAC's.  CoTASP's reference code
             has half of that.
         initial_temperature: alpha at the beginning of a task; it is learned from there.
-        reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
-        actor_average: decay per update of a running average of the actor's weights, which is what
-            is evaluated and what a finished task keeps (Polyak & Juditsky 1992); 0: the weights
-            themselves.
-        final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
-            linearly over the task's second half.
-        theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
-        warmup_steps: steps of each task that only collect data.
-        warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from
-            the second task on by the policy of a random finished task, drawn for every episode.
-        warmup_hold: environment steps that a random action is held for, on average (after
-            arXiv 2006.01782, with geometric durations).
-        noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv
-            1903.11524).
-        distillation_updates: updates at the beginning of each later task that pull the new
-            sub-network to a random policy on the previous task's states.
-        execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
-        precision: of the factors in matrix products while training; `"bfloat16"` is faster where
-            the device has such products (an x86 processor: with AMX), and float32 where it has
-            not.  Weights, sums and losses stay float32 either way.
         compile: whether `torch.compile` makes code of its own for SAC's losses while weights are in
             training: with bfloat16 products updates are faster, but every size of sub-network that
             a run meets (widths are rounded up to multiples of 64) first costs up to a minute, so it
             is for long tasks.  Takes a C++ compiler, on a GPU Triton; without, training goes on
             uncompiled, as it does with critics whose gradients are autograd's (`residual`).
-        cuda_graphs: whether, on a CUDA device, an update of weights is captured as a CUDA graph for
-            every size of sub-network (widths are rounded up to multiples of 64): launched one by
-            one, its few hundred kernels would take much longer than they need.
     """
 
-    critic: Critic = MLPCritic()
-    ensemble: Literal["min", "mean"] = "mean"
-    reset_critic: bool = True
-    learning_rate: float = 1e-3
-    code_learning_rate: float = 1e-3
-    batch_size: int = 128
-    buffer_size: int = 1_000_000
-    updates_per_transition: float = 1.0
-    n_step: int = 5
-    gamma: float | None = None
-    tau: float = 0.02
+    losses: ClassVar = ("critic_loss", "actor_loss", "temperature", "entropy")
+
     target_entropy: float | None = None
     initial_temperature: float = 0.1
-    reward_scale: float = 0.1
-    actor_average: float = 0.995
-    final_learning_rate: float = 0.1
-    theta_updates: int = 990
-    code_updates: int = 10
-    warmup_steps: int = 2_000
-    warmup: Literal["earlier_prompts", "uniform"] = "uniform"
-    warmup_hold: float = 8.0
-    noise_correlation: float = 0.0
-    distillation_updates: int = 0
-    execution: Literal["compact", "dense"] = "compact"
-    precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    cuda_graphs: bool = True
 
     def __post_init__(self):
-        for names, ok, expected in (
-            (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
-            (_AT_LEAST_ZERO, lambda v: v >= 0, "at least 0"),
-            (_POSITIVE, lambda v: v > 0, "above 0"),
-            (("batch_size",), lambda v: v <= 10**5, "at most 1e5"),
-            (("buffer_size",), lambda v: v <= 10**9, "at most 1e9"),
-            (("gamma", "tau"), lambda v: v is None or 0 <= v <= 1, "in [0, 1]"),
-            (("final_learning_rate",), lambda v: v <= 1, "at most 1"),
-            (("actor_average", "noise_correlation"), lambda v: 0 <= v < 1, "in [0, 1)"),
-            (("warmup_hold",), lambda v: v >= 1, "at least 1"),
-        ):
-            for name in names:
-                if not ok(getattr(self, name)):
-                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
+        super().__post_init__()
+        if self.initial_temperature <= 0:
+            raise RecipeError(
+                f"initial_temperature: expected above 0, got {self.initial_temperature}"
+            )
 
-    def sampling(self, problem: Problem) -> Sampling:
-        """What is kept and drawn of a problem's tasks; its discount factor is fitted if need be."""
-        from cotasp.methods.multistep import fitted_discount
+    @property
+    def compiles(self) -> bool:  # type: ignore[override]  # a field here
+        """Whether the losses are compiled."""
+        return self.compile
 
-        gamma = fitted_discount(problem) if self.gamma is None else self.gamma
-        return Sampling(self.batch_size, self.buffer_size, self.n_step, gamma, self.reward_scale)
+    def numbers(self) -> Mapping[str, float]:
+        """log alpha."""
+        import math
+
+        return {"log_temperature": math.log(self.initial_temperature)}
+
+    def update(
+        self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor
+    ) -> dict[str, Tensor]:
+        from cotasp.agents.losses import temperature_gradient
+
+        log_alpha = values.number("log_temperature")
+        alpha = log_alpha.exp()
+        compute = values.compute
+
+        critic, gradients = compute.critic_loss(
+            values.critics, values.targets, actor.policy, batch, alpha, noise[0], self.ensemble
+        )
+        values.step_critics(gradients)
+
+        def objective(policy: Any, observation: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+            return compute.actor_loss(
+                values.critics, policy, observation, alpha, noise, self.ensemble
+            )
+
+        loss, surrogate, log_prob = objective(
+            actor.policy_in_training(), batch.observation, noise[1]
+        )
+        actor.step(surrogate, lambda *given: objective(*given)[1])
+
+        entropy = self.target_entropy
+        aim = -float(batch.action.shape[-1]) if entropy is None else entropy
+        values.step_numbers({"log_temperature": temperature_gradient(log_prob, aim)})
+        values.move_targets(self.tau)
+        return dict(zip(self.losses, (critic, loss, alpha, -log_prob.mean(-1))))
 
     def learner(self, problem: Problem, method: Method) -> Learner:
-        from cotasp.agents.checks import check_budget, check_episode
-        from cotasp.agents.precision import check_precision
-        from cotasp.agents.sac_learner import SACLearner
-        from cotasp.methods.capacity import check_memory
+        from cotasp.agents.off_policy import OffPolicyLearner
 
-        check_budget(self, problem)
-        check_episode(self, problem)
-        check_memory(self.sampling(problem), problem)
-        check_precision(self.precision, problem.device)
-        return SACLearner(self, problem, method)
+        return OffPolicyLearner(self, problem, method)

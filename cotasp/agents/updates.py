@@ -1,23 +1,19 @@
-"""Updates of soft actor-critic: critic, actor or code with the new critic, temperature.
-
-And those of distillation, before a task's first.
-"""
+"""Updates of a learner, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from cotasp.agents.compiled import LossFunctions, loss_functions
+from cotasp.agents.compiled import loss_functions
 from cotasp.agents.losses import distillation_loss
+from cotasp.agents.settings import OffPolicy
+from cotasp.agents.values import Values
+from cotasp.methods.actor import ContinualActor, TrainedActor
 from cotasp.methods.batch import Batch
-
-if TYPE_CHECKING:
-    from cotasp.agents.sac_learner import SACLearner
 
 
 class Draws(NamedTuple):
@@ -38,10 +34,19 @@ class Draws(NamedTuple):
             yield Batch(*columns), noise
 
 
-LOSSES = ("critic_loss", "actor_loss", "temperature", "entropy")  # of an update of weights or code
 Losses = dict[str, Tensor]  # of updates [updates], or of one, scalars
-# a learner in the phase of its next updates and what they draw -> their losses
-Updater = Callable[["SACLearner", Draws], Losses]
+
+
+class Updated(Protocol):
+    """What updates change: the part of a learner that they see."""
+
+    settings: OffPolicy
+    actor: ContinualActor
+    values: Values
+    phase: str  # "theta" or "code", as the settings call them, or "distillation"
+
+
+Updater = Callable[[Any, Draws], Losses]  # an `Updated`, what its updates draw -> their losses
 
 
 class Together(NamedTuple):
@@ -56,41 +61,35 @@ class Together(NamedTuple):
     learners: int
 
 
-def update_alone(learner: SACLearner, draws: Draws) -> Losses:
-    """One update after the other."""
-    with loss_functions(learner.settings, learner.phase) as compute:
-        made = [_update(learner, compute, *each) for each in draws.each()]
-    return {name: torch.stack([losses[name] for losses in made]) for name in made[0]}
-
-
-def _update(learner: SACLearner, compute: LossFunctions, batch: Batch, noise: Tensor) -> Losses:
-    values, sub = learner.values, learner.sub
-    if learner.phase == "distillation":
-        loss = distillation_loss(sub, batch.observation)
-        learner.step_weights(loss)
+def update(
+    settings: OffPolicy,
+    values: Values,
+    actor: TrainedActor,
+    phase: str,
+    batch: Batch,
+    noise: Tensor,
+) -> Losses:
+    """One update, of one learner or of many stacked; their losses, [*]."""
+    if phase == "distillation":
+        loss = distillation_loss(actor.policy, batch.observation)
+        actor.step(loss.sum())
         return {"distillation_loss": loss.detach()}
-    temperature = values.temperature
-    critic = values.step_critics(compute.critic_loss, sub, batch, noise[0])
-    inputs = batch.observation, temperature, noise[1], learner.settings.ensemble
-    if learner.phase == "theta":
-        actor, surrogate, log_prob = compute.actor_loss(values.ensemble, sub, *inputs)
-        learner.step_weights(surrogate)
-    else:
-        mask = sub.select(learner.mask())
-        policy = partial(sub, mask=mask)
-        actor, surrogate, log_prob = compute.actor_loss(values.ensemble, policy, *inputs)
-        if mask.requires_grad:
-            learner.step_code(*torch.autograd.grad(surrogate, [learner.code]))
-    values.step_temperature(log_prob)
-    values.follow()
-    return losses(critic, actor, temperature, log_prob)
+    return settings.update(values, actor, batch, noise)
 
 
-def losses(critic: Tensor, actor: Tensor, temperature: Tensor, log_prob: Tensor) -> Losses:
-    """By the names that they are logged by.
+def names_of_losses(settings: OffPolicy, phase: str) -> tuple[str, ...]:
+    """What an update returns."""
+    return ("distillation_loss",) if phase == "distillation" else settings.losses
 
-    Args:
-        critic, actor, temperature: [*].
-        log_prob: [*, B].
-    """
-    return dict(zip(LOSSES, (critic, actor, temperature, -log_prob.mean(-1))))
+
+def update_alone(learner: Updated, draws: Draws) -> Losses:
+    """One update after the other, and the renewals that they make due."""
+    settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
+    made = []
+    with loss_functions(settings.precision, settings.compiles and phase == "theta") as compute:
+        values.compute = compute
+        for batch, noise in draws.each():
+            made.append(update(settings, values, actor, phase, batch, noise))
+            if phase == "theta":
+                actor.renew(batch)
+    return {name: torch.stack([losses[name] for losses in made]) for name in made[0]}

@@ -1,105 +1,112 @@
-"""The value side of soft actor-critic: twin critics, their targets, and the temperature."""
+"""The value side of an actor-critic: critics, their targets, and numbers learned beside them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cotasp.agents.losses import Policy, temperature_gradient
+from cotasp.agents.compiled import PLAIN, LossFunctions
 from cotasp.errors import calling
-from cotasp.methods.adam import Adam
-from cotasp.methods.batch import Batch
+from cotasp.methods.adam import Adam, Steps
+from cotasp.methods.problem import Problem
 from cotasp.modules.ensembles import bind
-
-if TYPE_CHECKING:
-    from cotasp.agents.sac import SAC
-    from cotasp.methods.problem import Problem
+from cotasp.modules.specs import Critic
 
 
 class Values:
-    """Critics, target critics and temperature, each with its optimiser, freshly initialised.
+    """Critics, target critics and numbers, each with its optimiser, freshly initialised.
 
     Args:
-        settings: sizes and rates.
         problem: sizes and device.
+        critic: family and shape.
+        learning_rate: of Adam.
+        numbers: by name, such as the logarithm of SAC's temperature.
     """
 
-    def __init__(self, settings: SAC, problem: Problem) -> None:
-        self.settings = settings
+    def __init__(
+        self, problem: Problem, critic: Critic, learning_rate: float, numbers: Mapping[str, float]
+    ) -> None:
+        self.learning_rate = learning_rate
         sizes = problem.observation_dim, problem.action_dim
-        with calling("critic", settings.critic):
-            self.critics = settings.critic.build(*sizes).to(problem.device)
-            self.targets = settings.critic.build(*sizes).to(problem.device).requires_grad_(False)
-            self.targets.load_state_dict(self.critics.state_dict())
+        with calling("critic", critic):
+            self.network = critic.build(*sizes).to(problem.device)
+            self.target_network = critic.build(*sizes).to(problem.device).requires_grad_(False)
+            self.target_network.load_state_dict(self.network.state_dict())
             rows = (torch.zeros(3, size, device=problem.device) for size in sizes)
-            bind(self.critics).values(*rows)  # what cannot work fails now, not after a warm-up
-        self._weights: list[Tensor] = list(self.critics.parameters())
-        self._target_weights: list[Tensor] = list(self.targets.parameters())
-        self.ensemble = bind(self.critics)
-        self.target_ensemble = bind(self.targets)
-        initial = math.log(settings.initial_temperature)
-        self.log_temperature = torch.tensor(initial, device=problem.device)
-        entropy = settings.target_entropy
-        self.target_entropy = -float(problem.action_dim) if entropy is None else entropy
+            bind(self.network).values(*rows)  # what cannot work fails now, not after a warm-up
+        self.critics, self.targets = bind(self.network), bind(self.target_network)
+        self.target_weights: list[Tensor] = list(self.target_network.parameters())
+        self.names = tuple(numbers)
+        self._numbers = [torch.tensor(x, device=problem.device) for x in numbers.values()]
+        self.compute: LossFunctions = PLAIN  # of the updates under way
         self.new_optimisers()
 
     def new_optimisers(self) -> None:
         """Forgets the optimisers' moments."""
-        rate = self.settings.learning_rate
-        self.critic_optimiser = Adam(self._weights, rate)
-        self.temperature_optimiser = Adam([self.log_temperature], rate)
+        self.critic_optimiser: Steps = Adam(self.network.parameters(), self.learning_rate)
+        self.number_optimiser: Steps | None = (
+            Adam(self._numbers, self.learning_rate) if self.names else None
+        )
 
     @property
-    def temperature(self) -> Tensor:
-        """alpha, scalar, without gradient."""
-        return self.log_temperature.exp()
+    def optimisers(self) -> list[Adam]:
+        """The critics', and the numbers' if there are any."""
+        both = self.critic_optimiser, self.number_optimiser
+        return [adam for adam in both if isinstance(adam, Adam)]
 
-    def step_critics(
-        self, critic_loss: Callable, policy: Policy, batch: Batch, noise: Tensor
-    ) -> Tensor:
-        """One step of the critics down `cotasp.agents.losses.critic_loss`, or what computes the
-        same; returns their loss.
+    def of(self, optimisers: Sequence[Steps], targets: list[Tensor]) -> Values:
+        """The same with other tensors: those that optimisers step, in the order of `optimisers`,
+        and target weights; all [n, *] for n stacked ones.
         """
-        loss, gradients = critic_loss(
-            self.ensemble,
-            self.target_ensemble,
-            policy,
-            batch,
-            self.temperature,
-            noise,
-            self.settings.ensemble,
-        )
-        self.critic_optimiser.step(gradients)
-        return loss
+        other = copy.copy(self)
+        other.critic_optimiser = optimisers[0]
+        other.number_optimiser = optimisers[1] if self.names else None
+        other.critics = bind(self.network, optimisers[0].parameters)
+        other.targets = bind(self.network, targets)
+        other.target_weights = targets
+        return other
 
-    def step_temperature(self, log_prob: Tensor) -> None:
-        """One step of the temperature towards the target entropy."""
-        gradient = temperature_gradient(log_prob, self.target_entropy)
-        self.temperature_optimiser.step([gradient])
+    def number(self, name: str) -> Tensor:
+        """One of the numbers, [*], without gradient."""
+        adam = self.number_optimiser
+        return adam.parameters[self.names.index(name)].detach()  # type: ignore[union-attr]
+
+    def step_critics(self, gradients: Sequence[Tensor]) -> None:
+        """One step of the critics down gradients in the order of their parameters."""
+        self.critic_optimiser.step(gradients)
+
+    def step_numbers(self, gradients: Mapping[str, Tensor]) -> None:
+        """One step of all the numbers down gradients [*]."""
+        self.number_optimiser.step([gradients[k] for k in self.names])  # type: ignore[union-attr]
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """Moves the targets a step of size tau towards the critics."""
-        torch._foreach_lerp_(self._target_weights, self._weights, self.settings.tau)
+    def move_targets(self, tau: float) -> None:
+        """Moves the targets a step of size tau towards the critics (soft update)."""
+        torch._foreach_lerp_(self.target_weights, self.critic_optimiser.parameters, tau)
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Weights of the critics and numbers, by name."""
+        weights = {f"critics.{k}": p for k, p in self.network.named_parameters()}
+        return weights | dict(zip(self.names, self._numbers))
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, temperature and optimisers."""
+        """Networks, numbers and optimisers."""
         return {
-            "critics": self.critics.state_dict(),
-            "targets": self.targets.state_dict(),
-            "log_temperature": self.log_temperature,
-            "critic_optimiser": self.critic_optimiser.state_dict(),
-            "temperature_optimiser": self.temperature_optimiser.state_dict(),
+            "critics": self.network.state_dict(),
+            "targets": self.target_network.state_dict(),
+            "numbers": dict(zip(self.names, self._numbers)),
+            "optimisers": {str(i): adam.state_dict() for i, adam in enumerate(self.optimisers)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        self.critics.load_state_dict(state["critics"])
-        self.targets.load_state_dict(state["targets"])
-        self.log_temperature.copy_(state["log_temperature"])
-        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
-        self.temperature_optimiser.load_state_dict(state["temperature_optimiser"])
+        self.network.load_state_dict(state["critics"])
+        self.target_network.load_state_dict(state["targets"])
+        for name, number in zip(self.names, self._numbers):
+            number.copy_(state["numbers"][name])
+        for i, adam in enumerate(self.optimisers):
+            adam.load_state_dict(state["optimisers"][str(i)])

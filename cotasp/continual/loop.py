@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cotasp.agents.agent import Learner
+from cotasp.agents.agent import Learner, Stackable
 from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
 from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
@@ -84,12 +84,12 @@ def make_learner(
     )
     learner = recipe.agent.learner(problem, method)
     if together is not None:
-        if not hasattr(learner, "updater"):
+        if not isinstance(learner, Stackable):
             raise RecipeError(
                 f"recipe.agent: the updates of {type(recipe.agent).__name__} cannot be computed "
                 f"together with others'; run with --launcher local"
             )
-        learner.updater = together.updater
+        learner.stack(together.updater)
     return learner
 
 

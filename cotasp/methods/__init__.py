@@ -1,14 +1,19 @@
-"""What is continual: protections, the memory of transitions, and the sub-network in training."""
+"""What is continual: the actor, its protections and renewals, and the memory of transitions."""
 
 from cotasp._lazy import lazy_exports
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "EWC": "protections",
-        "Freeze": "protections",
+        "ContinualActor": "actor",
+        "EWC": "ewc",
+        "Ending": "protection",
+        "Freeze": "freeze",
+        "Method": "method",
+        "Now": "protection",
         "Problem": "problem",
-        "Protection": "protections",
-        "Unprotected": "protections",
+        "Protection": "protection",
+        "Renewal": "renewal",
+        "Unprotected": "freeze",
     },
 )

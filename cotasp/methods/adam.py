@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,15 @@ from torch import Tensor
 from cotasp.storage.tensors import check_shapes
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Steps(Protocol):
+    """What steps parameters down gradients."""
+
+    parameters: list[Tensor]
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step down the gradients, given in the order of the parameters."""
 
 
 class Adam:

@@ -10,17 +10,22 @@ from cotasp.modules.policy import MetaPolicy
 
 
 def fisher_information(
-    policy: MetaPolicy, mask: Tensor, observations: Tensor, chunk: int = 8
+    policy: MetaPolicy,
+    mask: Tensor,
+    observations: Tensor,
+    generator: torch.Generator | None = None,
+    chunk: int = 8,
 ) -> dict[str, Tensor]:
     """Diagonal Fisher information, F_i = E_s E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_i)^2].
 
-    One action is drawn per state, from torch's global random state.  The squashing of the
+    One action is drawn per state.  The squashing of the
     action does not depend on theta, so the density before it serves.
 
     Args:
         policy: whose weights.
         mask: [sum(hidden)].
         observations: [n, in_features].
+        generator: of the actions, on the CPU; None: torch's global one.
         chunk: per-sample gradients held in memory at once.
 
     Returns:
@@ -29,7 +34,8 @@ def fisher_information(
     weights = {name: p.detach() for name, p in policy.named_parameters()}
     with torch.no_grad():
         loc, scale = policy(observations, mask)
-        drawn = loc + scale * torch.randn_like(loc)
+        noise = torch.randn(loc.shape, dtype=loc.dtype, generator=generator)
+        drawn = loc + scale * noise.to(loc.device)
 
     def log_density(params: dict[str, Tensor], observation: Tensor, u: Tensor) -> Tensor:
         loc, scale = functional_call(policy, params, (observation, mask))

@@ -79,11 +79,13 @@ class Replay:
         self.buffer.extend(rows)
         self.added += len(rows)
 
-    def sample(self, size: int | None = None) -> Batch:
-        """A batch drawn uniformly with replacement, of the usual size unless told."""
+    def sample(self, size: int | None = None, generator: torch.Generator | None = None) -> Batch:
+        """A batch drawn uniformly with replacement, of the usual size and by the buffer's own
+        random numbers unless told.
+        """
         # not the buffer's own way: that draws where the rows are, so that devices would differ
         shape = (size or self.batch_size,)
-        places = torch.randint(len(self), shape, generator=self.generator)
+        places = torch.randint(len(self), shape, generator=generator or self.generator)
         rows = self.buffer.storage[places.to(self.buffer.storage.device)]
         return Batch(*(rows[key] for key in Batch._fields))
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from cotasp.methods.adam import Adam
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.subnetwork import (
     active_units,
     gather,
+    index_of,
     membership,
     pad,
     pad_layers,
@@ -22,7 +25,8 @@ from cotasp.modules.subnetwork import (
 )
 from cotasp.storage.tensors import check_shapes
 
-Memory = Mapping[str, Mapping[str, Tensor]]
+State = Mapping[str, Mapping[str, Tensor]]  # of a protection
+Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class SubPolicy:
@@ -59,14 +63,19 @@ class SubPolicy:
         self.axes = unit_axes(policy)
         self.network = policy
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
-        self.memory: Memory = {}
+        self.states: list[State] = []  # of the protections, in this network's shapes
         self._active: list[Tensor] = []
-        self.begin_task(None, {})
+        self.begin_task(None, ())
 
-    def begin_task(self, guard: dict[str, Tensor] | None, memory: Memory) -> None:
-        """Takes the protection's guard and memory; forgets the optimiser's state."""
+    def begin_task(self, guard: Mapping[str, Tensor] | None, states: Sequence[State]) -> None:
+        """Takes what may move and the protections' states; forgets the optimiser's state.
+
+        Args:
+            guard: true where a weight may change; None: everywhere.
+            states: tensors with a parameter's name and shape are cut as it is.
+        """
         self._guard = guard
-        self._full_memory = memory
+        self._full_states = states
         self._moments: dict[str, dict[str, Tensor]] = {}
         self._steps = 0
         # in the meta-policy's shapes; empty without averaging
@@ -101,10 +110,7 @@ class SubPolicy:
         self._weights = dict(self.network.named_parameters())
         self.fixed = self._gather_fixed(units)
         self.average = list(self._gather(self._full_average).values())
-        self.memory = {
-            k: self._gather(tensors) if not whole else tensors
-            for k, tensors in self._full_memory.items()
-        }
+        self.states = [{k: self._cut(v) for k, v in state.items()} for state in self._full_states]
         self.optimiser = Adam(self._weights.values(), self.learning_rate)
         self.optimiser.count_from(self._steps)
         self._restore_moments(units)
@@ -130,16 +136,50 @@ class SubPolicy:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
         return self.network(observation, self.mask if mask is None else mask)
 
-    def step(self, loss: Tensor) -> None:
-        """One guarded Adam step down a loss (Eq. 4 of CoTASP where the guard is `freeze`'s)."""
-        gradients = torch.autograd.grad(loss, list(self._weights.values()))
+    def of_units(self, mask: Tensor) -> Policy:
+        """The policy of other units with today's weights, differentiable by those in training.
+
+        Args:
+            mask: [sum(hidden)], binary.
+        """
+        if self.network is self.policy:
+            return partial(self.network, mask=mask)
+        full = {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+        for name, weight in self._weights.items():
+            own = unpadded(weight, self._own_shape(name, weight.shape))
+            full[name][index_of(self.axes[name], self._active, weight.ndim)] = own
+        return lambda observation: functional_call(self.policy, full, (observation, mask))
+
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """One guarded Adam step (Eq. 4 of CoTASP where the guard is `freeze`'s)."""
         guarded = (
-            gradient.masked_fill(self.fixed[name], 0.0) if name in self.fixed else gradient
-            for name, gradient in zip(self._weights, gradients)
+            gradients[name].masked_fill(self.fixed[name], 0.0)
+            if name in self.fixed
+            else gradients[name]
+            for name in self._weights
         )
         self.optimiser.step(list(guarded))
         weight = averaging_weight(self.decay, self.optimiser.steps)
         average_(self.average, self.optimiser.parameters, weight)
+
+    @torch.no_grad()
+    def renew(self, values: Mapping[str, Tensor]) -> None:
+        """Gives weights new values where the guard allows, and forgets their moments there.
+
+        Args:
+            values: by parameter's name, in the network's shapes.
+        """
+        for i, (name, weight) in enumerate(self._weights.items()):
+            if name not in values:
+                continue
+            changed = values[name] != weight
+            if name in self.fixed:
+                changed &= ~self.fixed[name]
+            weight.copy_(torch.where(changed, values[name], weight))
+            for moments in self.optimiser.moments.values():
+                moments[i].masked_fill_(changed, 0.0)
+            if self.average:
+                self.average[i].copy_(torch.where(changed, weight, self.average[i]))
 
     def averaged(self) -> MetaPolicy:
         """The meta-policy with averaged weights: itself without averaging; written back first."""
@@ -204,6 +244,19 @@ class SubPolicy:
         """Of tensors in the meta-policy's shapes, in those of the network in training."""
         return self._padded(gather(tensors, self.axes, self._active))
 
+    def _cut(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors in their parameters' shapes gathered, all others as they are."""
+        shapes = {name: weight.shape for name, weight in self.policy.named_parameters()}
+        alike = {k: t for k, t in tensors.items() if shapes.get(k) == t.shape}
+        if self.network is self.policy:
+            return dict(tensors)
+        return {**tensors, **self._gather(alike)}
+
+    def _own_shape(self, name: str, shape: Sequence[int]) -> list[int]:
+        """Of a parameter of the network in training, without its padding."""
+        ends = zip(self.axes[name], shape)
+        return [n if layer is None else len(self._active[layer]) for layer, n in ends]
+
     def _padded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         shapes = {name: weight.shape for name, weight in self.network.named_parameters()}
         return {k: t if t.shape == shapes[k] else pad(t, shapes[k]) for k, t in tensors.items()}
@@ -212,9 +265,7 @@ class SubPolicy:
         """Writes tensors in the shapes of the network in training to those of the meta-policy."""
         values = {}
         for name, tensor in tensors.items():
-            ends = zip(self.axes[name], tensor.shape)
-            shape = [n if layer is None else len(self._active[layer]) for layer, n in ends]
-            values[name] = unpadded(tensor, shape)
+            values[name] = unpadded(tensor, self._own_shape(name, tensor.shape))
         scatter_(into, values, self.axes, self._active)
 
     def _gather_fixed(self, units: Tensor) -> dict[str, Tensor]:

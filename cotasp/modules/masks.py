@@ -15,6 +15,7 @@ clipped, training can only switch neurons off, and a compact sub-network carries
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -50,6 +51,33 @@ class MaskPolicy(Protocol):
 
         Returns:
             [*, K], in [0, 1], dtype of `code`.
+        """
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A mask policy that also chooses, when a task ends, which weights between units it keeps."""
+
+    def keep(
+        self,
+        weights: Mapping[str, Tensor],
+        used: Mapping[str, Tensor],
+        tasks_left: int,
+        updates: int,
+    ) -> tuple[dict[str, Tensor], int]:
+        """What the task's weights are multiplied by from now on, and how long it trains on.
+
+        Args:
+            weights: of the meta-policy, by name.
+            used: true where a finished task uses a weight.
+            tasks_left: tasks of the stream that have not ended, this one included.
+            updates: that the task has had.
+
+        Returns:
+            bool tensors by parameter's name (missing: all kept), and the number of further
+            updates that the kept weights get.  What neither this task nor a finished one uses is
+            set to 0.
         """
         ...
 

@@ -1,6 +1,9 @@
-"""Which neurons belong to finished tasks, and which weights must therefore stay."""
+"""What finished tasks use of the network, and which weights must therefore stay."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,10 @@ from cotasp.modules.subnetwork import membership
 
 
 class Ownership(nn.Module):
-    """The masks that finished tasks ended with.
+    """The shares of the network that finished tasks ended with.
+
+    A share is a mask of units, and, where a task does not use every weight between its units, a
+    multiplier for those weights (PackNet, arXiv 1711.05769).
 
     owned_l = max over finished tasks of phi_l (CoTASP, arXiv 2305.18444, Eq. 4).
 
@@ -27,14 +33,16 @@ class Ownership(nn.Module):
         super().__init__()
         self.register_buffer("masks", torch.zeros(n_tasks, n_units, dtype=torch.bool))
         self.register_buffer("finished", torch.zeros(n_tasks, dtype=torch.bool))
+        self.scales: dict[int, dict[str, Tensor]] = {}  # of tasks, by parameter; missing: all 1
 
     @property
     def owned(self) -> Tensor:
         """[n_units], bool: units that any finished task uses."""
         return self.masks[self.finished].any(0)
 
-    def claim(self, task: int, mask: Tensor) -> None:
-        """Records the binary mask [n_units] with which a task ended.
+    def claim(self, task: int, mask: Tensor, scale: Mapping[str, Tensor] | None = None) -> None:
+        """Records the binary mask [n_units] with which a task ended, and what it multiplies weights
+        by: bool tensors by parameter's name, None where that is 1 for all.
 
         Raises:
             RunError: the task has ended before.
@@ -43,16 +51,31 @@ class Ownership(nn.Module):
             raise RunError(f"task {task} has claimed its neurons already; a task ends once")
         self.masks[task] = mask > 0
         self.finished[task] = True
+        if scale:
+            self.scales[task] = dict(scale)
 
-    def guard(self, policy: MetaPolicy, log_std: bool = True) -> dict[str, Tensor]:
-        """The weights that may still change: 1 - min(owned_{l-1}, owned_l), Eq. 4.
+    def used(self, policy: MetaPolicy, task: int) -> dict[str, Tensor]:
+        """The weights that a finished task's policy reads, bool by parameter's name."""
+        inside = membership(policy, self.masks[task])
+        scale = self.scales.get(task, {})
+        return {k: v & scale[k] if k in scale else v for k, v in inside.items()}
 
-        A weight is frozen iff both its ends are owned; in the first layer iff its output is, in
-        the heads iff their input is.  The bias of the log-std head has no input and is shared
-        by all tasks: it is frozen once a task has finished.
+    def guard(
+        self,
+        policy: MetaPolicy,
+        by: Literal["owners", "tasks"] = "owners",
+        log_std: bool = True,
+    ) -> dict[str, Tensor]:
+        """The weights that may still change.
+
+        A weight is frozen iff both its ends are owned (Eq. 4), or, by tasks, iff some one finished
+        task uses it; in the first layer iff its output is, in the heads iff their input is.  The
+        bias of the log-std head has no input and is shared by all tasks: it is frozen once a task
+        has finished.
 
         Args:
             policy: whose weights.
+            by: which rule.
             log_std: whether the log-std head is guarded.  False reproduces a leak of the
                 reference code, through which old tasks' stochastic policies drift.
 
@@ -60,8 +83,14 @@ class Ownership(nn.Module):
             parameter name to bool tensor, true where the weight may change.
         """
         any_finished = self.finished.any()
-        frozen = membership(policy, self.owned)
-        guard = {name: ~(both & any_finished) for name, both in frozen.items()}
+        if by == "owners":
+            frozen = membership(policy, self.owned)
+            guard = {name: ~(both & any_finished) for name, both in frozen.items()}
+        else:
+            guard = {k: torch.ones_like(p, dtype=torch.bool) for k, p in policy.named_parameters()}
+            for task in self.finished.nonzero().flatten().tolist():
+                for name, used in self.used(policy, task).items():
+                    guard[name] &= ~used
         if not log_std:
             guard |= {k: torch.ones_like(v) for k, v in guard.items() if k.startswith("log_std")}
         return guard

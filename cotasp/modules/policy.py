@@ -21,17 +21,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def variance_scaling_(weight: Tensor, scale: float = 2.0) -> Tensor:
+def variance_scaling_(
+    weight: Tensor, scale: float = 2.0, generator: torch.Generator | None = None
+) -> Tensor:
     """Truncated normal of variance scale / fan_in, cut at two standard deviations.
 
     Args:
         weight: [*, out, in], changed in place.
         scale: variance times fan-in.
+        generator: None: torch's global one.
     """
     # 0.8796 is the standard deviation of a unit normal cut at +-2
     std = math.sqrt(scale / weight.shape[-1]) / 0.87962566103423978
     with torch.no_grad():
-        return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+        return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
 def masked_layer_norm(x: Tensor, mask: Tensor | None, eps: float = 1e-5) -> Tensor:
@@ -101,6 +104,11 @@ class MaskedMLP(nn.Module):
         Returns:
             [*, hidden[-1]].
         """
+        return self.outputs(x, mask)[-1]
+
+    def outputs(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """What every hidden layer gives, [*, K_l] each; arguments as of `forward`."""
+        outputs = []
         masks = (None,) * len(self.hidden) if mask is None else mask.split(self.hidden, dim=-1)
         activation = ACTIVATIONS[self.activation]
         for i, (layer, phi) in enumerate(zip(self.layers, masks)):
@@ -108,7 +116,8 @@ class MaskedMLP(nn.Module):
             x = self._normalise(x, phi).tanh_() if i == 0 else activation(x)
             if phi is not None:
                 x = x * phi
-        return x
+            outputs.append(x)
+        return outputs
 
     def _normalise(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None or self.units is None:
@@ -197,6 +206,20 @@ class MetaPolicy(nn.Module):
         low, high = self.log_std_range
         log_std = low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
         return loc, log_std.exp() if self.std == "exp" else F.softplus(log_std)
+
+    def drawn(self, name: str, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """A parameter's initial values, drawn anew on the CPU.
+
+        Args:
+            name: of the parameter.
+            shape: its own, or that of a sub-network's.
+            generator: random numbers.
+        """
+        values = torch.zeros(tuple(shape))
+        if name.endswith("bias"):
+            return values
+        scale = 2.0 if name.startswith("body") else self.head_scale
+        return variance_scaling_(values, scale, generator)
 
     def _heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Both heads by one product: a product this small costs the same for 4 columns as for 8."""

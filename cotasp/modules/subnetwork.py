@@ -52,9 +52,10 @@ def active_units(mask: Tensor, hidden: Sequence[int]) -> list[Tensor]:
     return active
 
 
-def _index(
+def index_of(
     axes: tuple[int | None, int | None], active: Active, ndim: int
 ) -> tuple[slice | Tensor, ...]:
+    """The place, in a parameter of `ndim` axes, of what belongs to a sub-network."""
     rows, columns = (None if layer is None else active[layer] for layer in axes)
     if rows is not None and columns is not None:
         return (rows[:, None], columns)
@@ -68,7 +69,7 @@ def gather(
     active: Active,
 ) -> dict[str, Tensor]:
     """The entries of parameter-shaped tensors that belong to a sub-network, copied."""
-    return {k: t[_index(axes[k], active, t.ndim)].clone() for k, t in tensors.items()}
+    return {k: t[index_of(axes[k], active, t.ndim)].clone() for k, t in tensors.items()}
 
 
 def scatter_(
@@ -81,7 +82,7 @@ def scatter_(
     with torch.no_grad():
         for name, value in values.items():
             target = into[name]
-            target[_index(axes[name], active, target.ndim)] = value.detach().to(target.dtype)
+            target[index_of(axes[name], active, target.ndim)] = value.detach().to(target.dtype)
 
 
 def pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -101,7 +102,9 @@ def pad_layers(layers: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
     return torch.cat([F.pad(layer, (0, k - len(layer))) for layer, k in zip(layers, widths)])
 
 
-def extract(policy: MetaPolicy, mask: Tensor) -> MetaPolicy:
+def extract(
+    policy: MetaPolicy, mask: Tensor, scale: Mapping[str, Tensor] | None = None
+) -> MetaPolicy:
     """The sub-network of a mask as an ordinary, small policy that needs no mask.
 
     Computes the same function as `policy(observation, mask)` for a binary mask (up to the
@@ -109,6 +112,7 @@ def extract(policy: MetaPolicy, mask: Tensor) -> MetaPolicy:
 
     Args:
         mask: [sum(hidden)], binary.
+        scale: multipliers of weights by parameter's name, of its shape; missing: 1.
 
     Raises:
         RunError: a layer has no active unit.
@@ -120,8 +124,10 @@ def extract(policy: MetaPolicy, mask: Tensor) -> MetaPolicy:
     """
     active = active_units(mask, policy.hidden)
     small = policy.with_hidden([len(units) for units in active])
-    weights = gather(dict(policy.named_parameters()), unit_axes(policy), active)
-    small.load_state_dict({name: weight.detach() for name, weight in weights.items()})
+    full = {name: weight.detach() for name, weight in policy.named_parameters()}
+    full |= {name: full[name] * factor for name, factor in (scale or {}).items()}
+    weights = gather(full, unit_axes(policy), active)
+    small.load_state_dict(weights)
     return small
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 
-from cotasp.agents.agent import Method
+from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.sac import SAC
-from cotasp.agents.sac_learner import SACLearner
+from cotasp.methods.freeze import Freeze
+from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
-from cotasp.methods.protections import Freeze
 from cotasp.modules.masks import Step
 from cotasp.modules.specs import ActorSpec, MLPCritic
 from cotasp.prompting.encoders import RandomEncoder
@@ -23,14 +23,14 @@ TEXTS = [f"task {i}" for i in range(6)]
 
 def learner(
     seed: int = 0, texts: list[str] | None = None, action_repeat: int = 1, **changes: Any
-) -> SACLearner:
+) -> OffPolicyLearner:
     """A learner of six made-up tasks; keyword arguments change the method or the agent."""
     torch.manual_seed(seed)
     method = {
         "encoder": RandomEncoder(dim=16),
         "dictionary": SparseCoding(lmbda=0.05),
         "mask": Step(),
-        "protection": Freeze(),
+        "protections": (Freeze(),),
         "actor": ActorSpec(hidden=(48, 40), std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1),
     }
     agent = {
@@ -51,13 +51,15 @@ def learner(
         "distillation_updates": 5,
     }
     for name, value in changes.items():
+        if name == "protection":
+            name, value = "protections", (value,)
         target = method if name in method else agent
         assert name in method or hasattr(SAC(), name), name
         target[name] = value
     problem = Problem(
         texts or TEXTS, OBS, ACT, steps_per_task=100, action_repeat=action_repeat, seed=seed
     )
-    return SACLearner(SAC(**agent), problem, Method(**method))
+    return OffPolicyLearner(SAC(**agent), problem, Method(**method))
 
 
 def transitions(n: int, seed: int) -> TensorDict:
@@ -83,7 +85,7 @@ def transitions(n: int, seed: int) -> TensorDict:
     )
 
 
-def train(learner: SACLearner, task: int, steps: int = 100) -> dict[str, torch.Tensor]:
+def train(learner: OffPolicyLearner, task: int, steps: int = 100) -> dict[str, torch.Tensor]:
     """One whole task."""
     learner.start_task(task)
     losses = {}

@@ -32,8 +32,8 @@ def test_a_finished_task_keeps_what_was_evaluated(execution):
         for chunk in range(5):
             made.learn(transitions(20, seed=100 * task + chunk))
         evaluated = made.sub_network(task)(STATES)
-        made.sub.write_back()
-        trained = made.meta_policy(STATES, made.final_mask())
+        made.actor.sub.write_back()
+        trained = made.actor.meta_policy(STATES, made.actor.final_mask())
         assert not torch.allclose(evaluated[0], trained[0], atol=1e-4)
         made.end_task()
         kept = made.sub_network(task)(STATES)
@@ -44,8 +44,8 @@ def test_without_averaging_it_is_the_weights_themselves():
     made = learner()
     made.start_task(0)
     made.learn(transitions(60, seed=0))
-    made.sub.write_back()
-    assert made.sub.averaged() is made.meta_policy
+    made.actor.sub.write_back()
+    assert made.actor.sub.averaged() is made.actor.meta_policy
 
 
 def test_learning_rates_fall_over_the_second_half():
@@ -55,7 +55,7 @@ def test_learning_rates_fall_over_the_second_half():
     for chunk in range(5):  # of 100 steps
         made.learn(transitions(20, seed=chunk))
         values = made.values
-        optimisers = (made.sub.optimiser, values.critic_optimiser, values.temperature_optimiser)
+        optimisers = (made.actor.sub.optimiser, values.critic_optimiser, values.number_optimiser)
         (rates[made.steps],) = {optimiser.learning_rate for optimiser in optimisers}
     assert rates == pytest.approx(
         {20: 1e-2, 40: 1e-2, 60: 0.84e-2, 80: 0.52e-2, 100: 0.2e-2}, rel=1e-6

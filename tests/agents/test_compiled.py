@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from cotasp.agents import compiled, sac_learner
+from cotasp.agents import compiled, off_policy
 from cotasp.agents.stacked import UpdatesTogether
 from cotasp.agents.updates import update_alone
 from cotasp.continual.lockstep import in_lockstep
@@ -78,7 +78,7 @@ def test_compiled_losses_teach_the_same():
     made = work({"compile": True}, 0)
     assert graphs() == 2, "the critics' and the actor's"
     plain = work({}, 0)
-    assert plain.sub.network.hidden != made.sub.network.hidden == (48, 40)
+    assert plain.actor.sub.network.hidden != made.actor.sub.network.hidden == (48, 40)
     assert_same(plain, made)
     identity = {"mask": Step(gradient="identity")}
     assert_same(work(identity, 1), work(identity | {"compile": True}, 1))
@@ -101,12 +101,12 @@ def test_critics_whose_gradients_are_autograds_stay_uncompiled():
 def test_each_size_is_compiled_once(monkeypatch):
     """More sizes than torch's own limit, met again and again in two tasks of two seeds."""
     by_backend("aot_eager", monkeypatch)
-    monkeypatch.setattr(sac_learner, "width_multiple", lambda settings, device: 1)
+    monkeypatch.setattr(off_policy, "width_multiple", lambda *given: 1)
     sizes = []
 
     def watch(learner, draws):
         if learner.phase == "theta":
-            sizes.append(learner.sub.network.hidden)
+            sizes.append(learner.actor.sub.network.hidden)
         return update_alone(learner, draws)
 
     changes = {"compile": True, "code_learning_rate": 0.05}
@@ -162,7 +162,7 @@ def test_where_compiling_fails_training_goes_on_uncompiled_after_one_warning(mon
         return graph
 
     by_backend(backend, monkeypatch)
-    monkeypatch.setattr(sac_learner, "width_multiple", lambda settings, device: 2)
+    monkeypatch.setattr(off_policy, "width_multiple", lambda *given: 2)
     changes = {"code_learning_rate": 0.05}
     with pytest.warns(UserWarning, match="compile: .*_loss could not be compiled") as told:
         made = work(changes | {"compile": True}, 0)
@@ -175,7 +175,7 @@ def test_where_compiling_fails_training_goes_on_uncompiled_after_one_warning(mon
 def test_nothing_piles_up_from_stretch_to_stretch():
     def kept(updates: int) -> int:
         for _ in range(updates):
-            with compiled.loss_functions(settings, "theta"):
+            with compiled.loss_functions(settings.precision, settings.compiles):
                 pass
         return len(contextvars.copy_context())
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from cotasp.agents import sac_learner
-from cotasp.methods.protections import EWC, Freeze, Unprotected
+from cotasp.agents import off_policy
+from cotasp.methods.ewc import EWC
+from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
 from cotasp.modules.subnetwork import membership, unpadded
 from cotasp.registry import KINDS
@@ -35,10 +36,10 @@ def test_every_mask_policy_is_covered():
 
 def behaviour(made, task: int) -> dict[str, torch.Tensor]:
     """A finished task's policy: Gaussian, mean action, and actions under the same noise."""
-    mask = made.ownership.masks[task].float()
+    mask = made.actor.ownership.masks[task].float()
     policy = made.policy(task)
     with torch.no_grad():
-        loc, scale = made.meta_policy(STATES, mask)
+        loc, scale = made.actor.meta_policy(STATES, mask)
         with set_exploration_type(ExplorationType.DETERMINISTIC):
             mean = policy.module(STATES)
         with set_exploration_type(ExplorationType.RANDOM):
@@ -54,11 +55,13 @@ def test_finished_policies_stay_bit_for_bit(mask, execution, average):
     made = learner(mask=MASKS[mask], execution=execution, actor_average=average)
     kept: dict[int, dict[str, torch.Tensor]] = {}
     for task in range(5):
-        before = [p.detach().clone() for p in made.meta_policy.parameters()]
-        guard = made.ownership.guard(made.meta_policy)
+        before = [p.detach().clone() for p in made.actor.meta_policy.parameters()]
+        guard = made.actor.ownership.guard(made.actor.meta_policy)
         train(made, task)
-        moved = any(not torch.equal(a, b) for a, b in zip(before, made.meta_policy.parameters()))
-        mine = membership(made.meta_policy, made.ownership.masks[task])
+        moved = any(
+            not torch.equal(a, b) for a, b in zip(before, made.actor.meta_policy.parameters())
+        )
+        mine = membership(made.actor.meta_policy, made.actor.ownership.masks[task])
         assert moved or not any(bool((mine[name] & free).any()) for name, free in guard.items())
         assert moved or task > 0
         for earlier, expected in kept.items():
@@ -115,11 +118,11 @@ def test_compact_equals_dense(mask, protection):
         torch.set_default_dtype(torch.float32)
     compact, dense = runs
     assert compact.updates == dense.updates == 200
-    assert torch.equal(compact.ownership.masks, dense.ownership.masks)
-    pairs = zip(compact.meta_policy.named_parameters(), dense.meta_policy.parameters())
+    assert torch.equal(compact.actor.ownership.masks, dense.actor.ownership.masks)
+    pairs = zip(compact.actor.meta_policy.named_parameters(), dense.actor.meta_policy.parameters())
     for (name, a), b in pairs:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
-    torch.testing.assert_close(compact.codes, dense.codes, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(compact.actor.codes, dense.actor.codes, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("protection", [Freeze(), EWC(weight=10.0, samples=8)])
@@ -130,28 +133,26 @@ def test_padding_changes_nothing(mask, protection, monkeypatch):
     runs = []
     try:
         for multiple in (1, 7):
-            monkeypatch.setattr(
-                sac_learner, "width_multiple", lambda settings, device, n=multiple: n
-            )
+            monkeypatch.setattr(off_policy, "width_multiple", lambda *given, n=multiple: n)
             made = learner(mask=MASKS[mask], protection=protection, learning_rate=1e-3)
             train(made, 0)
             made.start_task(1)
             made.learn(transitions(60, seed=5))
-            if made.sub.network is not made.meta_policy:
-                widths = zip(made.sub.network.hidden, made.meta_policy.hidden)
+            if made.actor.sub.network is not made.actor.meta_policy:
+                widths = zip(made.actor.sub.network.hidden, made.actor.meta_policy.hidden)
                 assert all(k % multiple == 0 or k == most for k, most in widths)
-            for name, weight in made.sub.weights().items():
-                rest, inside = weight.detach().clone(), [len(a) for a in made.sub._active]
-                ends = zip(made.sub.axes[name], weight.shape)
+            for name, weight in made.actor.sub.weights().items():
+                rest, inside = weight.detach().clone(), [len(a) for a in made.actor.sub._active]
+                ends = zip(made.actor.sub.axes[name], weight.shape)
                 unpadded(rest, [n if i is None else inside[i] for i, n in ends]).zero_()
                 assert not rest.any(), name
             made.end_task()
             runs.append(made)
     finally:
         torch.set_default_dtype(torch.float32)
-    for a, b in zip(*(made.meta_policy.parameters() for made in runs)):
+    for a, b in zip(*(made.actor.meta_policy.parameters() for made in runs)):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
-    torch.testing.assert_close(runs[0].codes, runs[1].codes, rtol=1e-6, atol=1e-10)
+    torch.testing.assert_close(runs[0].actor.codes, runs[1].actor.codes, rtol=1e-6, atol=1e-10)
 
 
 def test_one_update_agrees_to_1e_6_in_float32():
@@ -161,8 +162,8 @@ def test_one_update_agrees_to_1e_6_in_float32():
         made.start_task(0)
         made.learn(transitions(20, seed=5))
         assert made.updates == 1
-        made.sub.write_back()
-        weights.append([p.detach().clone() for p in made.meta_policy.parameters()])
+        made.actor.sub.write_back()
+        weights.append([p.detach().clone() for p in made.actor.meta_policy.parameters()])
     for a, b in zip(*weights):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
@@ -175,15 +176,15 @@ def test_two_hundred_updates_agree_to_1e_4_in_float32():
     for execution in ("compact", "dense"):
         made = learner(execution=execution, learning_rate=1e-5, updates_per_transition=2.5)
         made.start_task(0)
-        before = [p.detach().clone() for p in made.meta_policy.parameters()]
+        before = [p.detach().clone() for p in made.actor.meta_policy.parameters()]
         for chunk in range(5):
             made.learn(transitions(20, seed=chunk))
         assert made.updates == 200
-        made.sub.write_back()
+        made.actor.sub.write_back()
         runs.append(
             [
                 p.detach()
-                for p in (*made.meta_policy.parameters(), *made.values.critics.parameters())
+                for p in (*made.actor.meta_policy.parameters(), *made.values.network.parameters())
             ]
         )
     assert not any(torch.equal(a, b) for a, b in zip(before, runs[0]))
@@ -196,10 +197,10 @@ def test_training_can_switch_neurons_off_and_only_identity_can_switch_them_on():
     for mask in ("step-clipped", "step-identity"):
         made = learner(mask=MASKS[mask], code_learning_rate=5e-2)
         made.start_task(0)
-        start = made.final_mask().bool()
+        start = made.actor.final_mask().bool()
         for chunk in range(5):
             made.learn(transitions(20, seed=chunk))
-        end = made.final_mask().bool()
+        end = made.actor.final_mask().bool()
         if mask == "step-clipped":
             off = int((start & ~end).sum())
             assert not (~start & end).any()
@@ -238,9 +239,9 @@ def test_a_soft_mask_follows_the_progress_of_its_task():
     made = learner(mask=MASKS["sigmoid"], code_updates=0, updates_per_transition=5.0)
     made.start_task(0)
     made.learn(transitions(30, seed=0))
-    early = made.sub.mask.clone()
+    early = made.actor.sub.mask.clone()
     made.learn(transitions(60, seed=1))
-    assert not torch.equal(made.sub.mask, early)
+    assert not torch.equal(made.actor.sub.mask, early)
 
 
 def test_a_gradient_that_is_not_finite_leaves_owned_weights_alone():
@@ -248,10 +249,13 @@ def test_a_gradient_that_is_not_finite_leaves_owned_weights_alone():
     train(made, 0)
     made.start_task(1)
     made.learn(transitions(30, seed=0))
-    made.sub.write_back()
+    made.actor.sub.write_back()
     before = behaviour(made, 0)
-    weight = next(iter(made.sub.weights().values()))
-    made.sub.step((weight * float("nan")).sum() + sum(w.sum() for w in made.sub.weights().values()))
-    made.sub.write_back()
+    made.actor.train("weights", 1.0)
+    weight = next(iter(made.actor.sub.weights().values()))
+    made.actor.step(
+        (weight * float("nan")).sum() + sum(w.sum() for w in made.actor.sub.weights().values())
+    )
+    made.actor.sub.write_back()
     after = behaviour(made, 0)
     assert torch.equal(after["mean"], before["mean"])  # cut out: the full network is NaN times 0

@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from cotasp.errors import RecipeError
+from cotasp.methods.batch import Batch
+from cotasp.methods.ewc import EWC
 from cotasp.methods.fisher import fisher_information
-from cotasp.methods.protections import EWC
+from cotasp.methods.protection import (
+    Ending,
+    Guards,
+    Now,
+    Penalises,
+    Remembers,
+    Transforms,
+    check_protections,
+)
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 from cotasp.registry import KINDS
@@ -25,27 +35,63 @@ def mask() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", KINDS["protection"].names())
 def test_contract(name):
+    """Capabilities asked in the order of a run: nothing is done before a task has ended."""
     protection, net, ownership = KINDS["protection"].get(name)(), policy(), Ownership(2, 13)
     shapes = {k: p.shape for k, p in net.named_parameters()}
-    assert protection.guard(net, ownership) is None
-    assert protection.penalty(dict(net.named_parameters()), {}) is None
+    check_protections([protection])
+
+    def now(state):
+        weights = dict(net.named_parameters())
+        return Now(
+            weights, state, lambda x, task: net(x, mask()), None, torch.Generator().manual_seed(0)
+        )
+
+    if isinstance(protection, Guards):
+        assert protection.guard(net, ownership) is None
+    if isinstance(protection, Penalises):
+        assert protection.penalty(now({})) is None
     ownership.claim(0, mask())
-    guard = protection.guard(net, ownership)
-    if guard is not None:
-        assert {k: g.shape for k, g in guard.items()} == shapes
-        assert all(g.dtype == torch.bool for g in guard.values())
-    memory = protection.remember(net, mask(), torch.randn(8, OBS), {})
-    for tensors in memory.values():
-        assert {k: t.shape for k, t in tensors.items()} == shapes
-        assert not any(t.requires_grad for t in tensors.values())
-    penalty = protection.penalty(dict(net.named_parameters()), memory)
-    if penalty is not None:
-        assert float(penalty.detach()) == 0.0  # nothing has moved yet
+    if isinstance(protection, Guards):
+        guard = protection.guard(net, ownership)
+        if guard is not None:
+            assert {k: g.shape for k, g in guard.items()} == shapes
+            assert all(g.dtype == torch.bool for g in guard.values())
+    state = {}
+    if isinstance(protection, Remembers):
+        state = protection.remember(
+            Ending(0, net, mask(), rows, {}, torch.Generator().manual_seed(0))
+        )
+        tensors = [t for of in state.values() for t in of.values()]
+        assert tensors
+        assert not any(t.requires_grad for t in tensors)
+    if isinstance(protection, Transforms):
+        gradients = {k: torch.randn(shape) for k, shape in shapes.items()}
+        untouched = protection.transform(gradients, now({}))
+        assert all(torch.equal(untouched[k], g) for k, g in gradients.items())
+    if isinstance(protection, Penalises):
+        penalty = protection.penalty(now(state))
+        assert float(penalty.detach()) == pytest.approx(0.0, abs=1e-6)  # nothing has moved yet
         with torch.no_grad():
             net.mean.weight += 0.1
-        moved = protection.penalty(dict(net.named_parameters()), memory)
+        moved = protection.penalty(now(state))
         assert float(moved.detach()) > 0
         assert moved.requires_grad
+
+
+def rows(count: int) -> Batch:
+    observation, action = torch.randn(count, OBS), torch.rand(count, ACT)
+    zeros = torch.zeros(count)
+    return Batch(observation, action, zeros, observation, zeros)
+
+
+def test_a_protection_without_capability_and_one_given_twice_are_refused():
+    class Idle:
+        pass
+
+    with pytest.raises(RecipeError, match=r"Idle has no method guard, penalty, transform, remem"):
+        check_protections([Idle()])
+    with pytest.raises(RecipeError, match=r"protection: EWC is there twice"):
+        check_protections([EWC(), EWC(weight=1.0)])
 
 
 def test_fisher_information_is_the_expected_outer_product_of_the_score():
@@ -74,15 +120,17 @@ def test_fisher_information_is_the_expected_outer_product_of_the_score():
 
 def test_ewc_sums_over_tasks_and_pulls_to_the_last_weights():
     net, ewc = policy(), EWC(weight=3.0, samples=16)
-    first = ewc.remember(net, mask(), torch.randn(16, OBS), {})
+    generator = torch.Generator().manual_seed(0)
+    first = ewc.remember(Ending(0, net, mask(), rows, {}, generator))
     with torch.no_grad():
         net.mean.weight += 0.5
-    second = ewc.remember(net, mask(), torch.randn(16, OBS), first)
+    second = ewc.remember(Ending(1, net, mask(), rows, first, generator))
     assert all((second["fisher"][k] >= first["fisher"][k]).all() for k in first["fisher"])
     assert torch.equal(second["anchor"]["mean.weight"], net.mean.weight.detach())
     weights = {k: p + 0.1 for k, p in net.named_parameters()}
     expected = 0.5 * 3.0 * sum(float(f.sum()) * 0.01 for f in second["fisher"].values())
-    assert float(ewc.penalty(weights, second).detach()) == pytest.approx(expected, rel=1e-3)
+    now = Now(weights, second, lambda x, task: net(x, mask()), None, generator)
+    assert float(ewc.penalty(now).detach()) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("field", [{"weight": -1.0}, {"samples": 0}])

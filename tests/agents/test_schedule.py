@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from cotasp.agents import sac_learner
+from cotasp.agents import off_policy
 from cotasp.agents.acting import on_cpu
 from cotasp.modules.masks import Sigmoid, Step
 from tests.agents.problems import ACT, OBS, learner, train, transitions
@@ -18,7 +18,9 @@ STATES = torch.randn(200, OBS, generator=torch.Generator().manual_seed(5))
 
 
 def snapshot(made) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    return made.code.detach().clone(), [p.detach().clone() for p in made.sub.network.parameters()]
+    return made.actor.code.detach().clone(), [
+        p.detach().clone() for p in made.actor.sub.network.parameters()
+    ]
 
 
 def test_weights_then_codes_in_alternation():
@@ -56,7 +58,7 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
     assert actions.min() < -0.9
     assert actions.max() > 0.9
     made.learn(transitions(20, seed=0))
-    assert [head.func for head in made.acting.heads] == [made.sub.network]
+    assert [head.func for head in made.acting.heads] == [made.actor.sub.network]
     made.end_task()
     train(made, 1)
     made.start_task(2)
@@ -70,7 +72,7 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
 def test_what_acts_is_up_to_date_also_where_it_is_a_copy(mask, monkeypatch):
     """As on a GPU, whose networks are copied to act on the CPU."""
     monkeypatch.setattr(
-        sac_learner, "on_cpu", lambda network, mask=None: on_cpu(copy.deepcopy(network), mask)
+        off_policy, "on_cpu", lambda network, mask=None: on_cpu(copy.deepcopy(network), mask)
     )
     made = learner(mask=mask, warmup_steps=5)
     for task in (0, 1):
@@ -78,8 +80,8 @@ def test_what_acts_is_up_to_date_also_where_it_is_a_copy(mask, monkeypatch):
         for chunk in range(20):
             made.learn(transitions(5, seed=chunk))
             (acts,) = made.acting.heads
-            assert acts.func is not made.sub.network
-            assert all(map(torch.equal, acts(STATES), made.sub(STATES)))
+            assert acts.func is not made.actor.sub.network
+            assert all(map(torch.equal, acts(STATES), made.actor.sub(STATES)))
         made.end_task()
 
 
@@ -98,7 +100,7 @@ def test_distillation_brings_the_next_policy_nearer_to_a_standard_normal():
         made = learner(distillation_updates=updates, warmup_steps=50)
         train(made, 0)
         made.start_task(1)
-        loc, scale = made.sub(STATES)
+        loc, scale = made.actor.sub(STATES)
         return float(kl_divergence(Normal(loc, scale), Normal(0.0, 1.0)).mean().detach())
 
     assert divergence(200) < 0.5 * divergence(0)
@@ -108,12 +110,12 @@ def test_distillation_brings_the_next_policy_nearer_to_a_standard_normal():
 def test_critics_and_temperature_start_anew_or_go_on(reset):
     made = learner(reset_critic=reset)
     train(made, 0)
-    weights = [p.detach().clone() for p in made.values.critics.parameters()]
-    temperature = made.values.temperature.clone()
+    weights = [p.detach().clone() for p in made.values.network.parameters()]
+    temperature = made.values.number("log_temperature").exp().clone()
     made.start_task(1)
-    same = all(map(torch.equal, weights, made.values.critics.parameters()))
+    same = all(map(torch.equal, weights, made.values.network.parameters()))
     assert same != reset
-    assert torch.equal(made.values.temperature, temperature) != reset
+    assert torch.equal(made.values.number("log_temperature").exp(), temperature) != reset
     assert made.values.critic_optimiser.steps == 0
     assert all((m == 0).all() for m in made.values.critic_optimiser.moments["exp_avg"])
 

@@ -8,10 +8,11 @@ from functools import partial
 import pytest
 import torch
 
-from cotasp.agents import sac_learner, stacked
+from cotasp.agents import off_policy, stacked
 from cotasp.agents.stacked import UpdatesTogether, stack
 from cotasp.continual.lockstep import in_lockstep
-from cotasp.methods.protections import EWC, Unprotected
+from cotasp.methods.ewc import EWC
+from cotasp.methods.freeze import Unprotected
 from cotasp.modules.masks import Sigmoid, Step, TopK
 from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic
 from cotasp.modules.subnetwork import unpadded
@@ -37,25 +38,25 @@ def work(changes, seed, meet=None):
 
 def state(made) -> dict[str, torch.Tensor]:
     """Everything that learning changes."""
-    made.sub.write_back()
-    adams = {"critic": made.values.critic_optimiser, "code": made.code_optimiser}
-    actor = made.sub.state_dict()["moments"]
+    made.actor.sub.write_back()
+    adams = {"critic": made.values.critic_optimiser, "code": made.actor.code_optimiser}
+    actor = made.actor.sub.state_dict()["moments"]
     moments = {
         f"{n} {k} {i}": v
         for n, adam in adams.items()
         for k, tensors in adam.moments.items()
         for i, v in enumerate(tensors)
     }
-    networks = {"policy": made.meta_policy, "critics": made.values.critics}
-    networks["targets"] = made.values.targets
+    networks = {"policy": made.actor.meta_policy, "critics": made.values.network}
+    networks["targets"] = made.values.target_network
     return {
         **{f"{n} {k}": v for n, net in networks.items() for k, v in net.state_dict().items()},
         **{f"actor {k} {name}": v for k, of in actor.items() for name, v in of.items()},
         **moments,
-        **{f"average {k}": v for k, v in made.sub.state_dict()["average"].items()},
-        "code": made.code.detach(),
-        "temperature": made.values.log_temperature,
-        "mask": made.final_mask(),
+        **{f"average {k}": v for k, v in made.actor.sub.state_dict()["average"].items()},
+        "code": made.actor.code.detach(),
+        "temperature": made.values.number("log_temperature"),
+        "mask": made.actor.final_mask(),
         "steps": torch.tensor([a.steps for a in adams.values()]),
     }
 
@@ -109,13 +110,13 @@ def test_together_is_as_alone(changes):
     finally:
         torch.set_default_dtype(torch.float32)
     if not changes:
-        assert len({made.sub.network.hidden for made in alone}) > 1, "nothing to pad"
+        assert len({made.actor.sub.network.hidden for made in alone}) > 1, "nothing to pad"
     assert_as_alone(alone, together)
 
 
 def test_seeds_distil_together(monkeypatch):
     """In stretches of two, two and one, as alone."""
-    monkeypatch.setattr(sac_learner, "DISTIL_TOGETHER", 2)
+    monkeypatch.setattr(off_policy, "DISTIL_TOGETHER", 2)
     met = []
 
     def watch(learners, draws):

@@ -12,9 +12,9 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from cotasp.agents.sac_learner import SACLearner
+from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.errors import RunError
-from cotasp.methods.protections import EWC
+from cotasp.methods.ewc import EWC
 from cotasp.modules.masks import Sigmoid, Step, TopK
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import KINDS
@@ -59,21 +59,21 @@ for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}, *M
 CASES += [(settings, "code") for settings in (*PROTECTIONS, *UPDATES, *OTHERS)]
 
 
-def made(settings: dict[str, Any]) -> SACLearner:
+def made(settings: dict[str, Any]) -> OffPolicyLearner:
     if isinstance(settings.get("encoder"), str):
         encoder = KINDS["encoder"].get(settings["encoder"])().prepare(TEXTS)
         settings = settings | {"encoder": encoder}
     return learner(0, **settings)
 
 
-def loaded(settings: dict[str, Any], source: SACLearner) -> SACLearner:
+def loaded(settings: dict[str, Any], source: OffPolicyLearner) -> OffPolicyLearner:
     """Another learner, of which nothing is as it was, with the state of the source."""
     other = made(settings)
     with torch.no_grad():
-        for network in (other.meta_policy, other.values.critics, other.values.targets):
+        for network in (other.actor.meta_policy, other.values.network, other.values.target_network):
             for parameter in network.parameters():
                 parameter.normal_()
-        for dictionary in other.prompter.dictionaries:
+        for dictionary in other.actor.prompter.dictionaries:
             dictionary.atoms.zero_()
     other.load_state_dict(copied(source.state_dict()))
     return other
@@ -97,7 +97,7 @@ def copied(state: dict[str, Any]) -> dict[str, Any]:
     return unpack(tree, tensors, table)
 
 
-def assert_same(one: SACLearner, other: SACLearner) -> None:
+def assert_same(one: OffPolicyLearner, other: OffPolicyLearner) -> None:
     ours, theirs = pack(one.state_dict()), pack(other.state_dict())
     assert ours[0] == theirs[0]
     assert ours[1].keys() == theirs[1].keys()
@@ -112,7 +112,7 @@ def assert_same(one: SACLearner, other: SACLearner) -> None:
             assert torch.equal(column, rows[key]), (place, key)
 
 
-def go_on(learner: SACLearner, begun: int) -> list[np.ndarray]:
+def go_on(learner: OffPolicyLearner, begun: int) -> list[np.ndarray]:
     """The rest of task 1, and task 2; everything that could be observed on the way."""
     seen: list[np.ndarray] = []
     observations = torch.randn(5, OBS)
@@ -178,10 +178,10 @@ def test_what_has_not_begun_may_be_another_task():
     train(one, 0)
     other = learner(1, texts=["task 0", "another"])
     other.load_state_dict(copied(one.state_dict()))
-    own = other.embeddings[1].clone()
+    own = other.actor.embeddings[1].clone()
     train(other, 1)
-    assert torch.equal(other.embeddings[1], own)
-    assert other.ownership.finished.tolist() == [True, True]
+    assert torch.equal(other.actor.embeddings[1], own)
+    assert other.actor.ownership.finished.tolist() == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -108,12 +108,12 @@ def test_no_room_ends_the_run_where_it_can_be_continued(place, name, out, undist
 
 
 def test_another_error_of_the_system_keeps_its_own_words(out, monkeypatch):
-    from cotasp.agents.sac_learner import SACLearner
+    from cotasp.agents.off_policy import OffPolicyLearner
 
     def fails(self, data):
         raise ConnectionResetError("the licence server hung up")
 
-    monkeypatch.setattr(SACLearner, "learn", fails)
+    monkeypatch.setattr(OffPolicyLearner, "learn", fails)
     with pytest.raises(ConnectionResetError, match=r"^the licence server hung up$"):
         resume(out, progress=False)
 

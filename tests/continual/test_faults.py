@@ -35,24 +35,24 @@ def test_the_checkpoint_from_before_stays(key, undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "where", ["sub.network", "values.critics", "code", "values.log_temperature"]
+    "where", ["actor.sub.network", "values.network", "actor.code", "values._numbers.0"]
 )
 def test_a_parameter_that_is_not_finite_stops_the_run(where, tmp_path, monkeypatch):
-    from cotasp.agents import sac_learner
+    from cotasp.agents import off_policy
 
-    learn = sac_learner.SACLearner.learn
+    learn = off_policy.OffPolicyLearner.learn
 
     def spoils(self, data):
         losses = learn(self, data)
         if self.steps == 50:
             target = self
             for name in where.split("."):
-                target = getattr(target, name)
+                target = target[0] if name == "0" else getattr(target, name)
             parameter = target if isinstance(target, torch.Tensor) else next(target.parameters())
             parameter.data.view(-1)[0] = math.nan
         return losses
 
-    monkeypatch.setattr(sac_learner.SACLearner, "learn", spoils)
+    monkeypatch.setattr(off_policy.OffPolicyLearner, "learn", spoils)
     with pytest.raises(RunError, match=r"task 'right'.* (is nan at|is not finite)"):
         run(tiny("evaluation.every=100"), tmp_path / "run", progress=False)
     assert Checkpoints(tmp_path / "run").paths()[-1].name == "task_01_step_000000040"

@@ -100,11 +100,11 @@ class TestRunDirectory:
     def test_a_reloaded_run_still_protects(self, finished):
         out, _ = finished
         recipe, tasks, loaded = load_run(out)
-        guard = recipe.protection.guard(loaded.meta_policy, loaded.ownership)
+        guard = recipe.protection.guard(loaded.actor.meta_policy, loaded.actor.ownership)
         assert guard is not None
         assert not guard["mean.weight"].all()
         fresh = make_learner(recipe, tasks)
-        assert recipe.protection.guard(fresh.meta_policy, fresh.ownership) is None
+        assert recipe.protection.guard(fresh.actor.meta_policy, fresh.actor.ownership) is None
 
     def test_an_existing_run_is_never_overwritten(self, finished):
         out, _ = finished

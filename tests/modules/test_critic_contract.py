@@ -169,10 +169,10 @@ def test_an_ensemble_sees_weights_that_change_in_place(family):
 
 def test_a_learner_trains_them(family):
     trained = learner(critic=family, ensemble="mean")
-    before = [p.detach().clone() for p in trained.values.critics.parameters()]
+    before = [p.detach().clone() for p in trained.values.network.parameters()]
     losses = train(trained, 0)
     assert all(torch.isfinite(value) for value in losses.values())
-    assert not any(map(torch.equal, before, trained.values.critics.parameters()))
+    assert not any(map(torch.equal, before, trained.values.network.parameters()))
 
 
 @pytest.mark.parametrize("norm", ["all", "first", "none"])

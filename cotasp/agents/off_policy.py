@@ -1,0 +1,293 @@
+"""The life of an off-policy learner: warm-up, replay, how many updates are due, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import Generator, Tensor
+
+from cotasp.agents.acting import ActingPolicy, Behaviour, on_cpu
+from cotasp.agents.checks import (
+    check_budget,
+    check_episode,
+    check_losses,
+    check_parameters,
+    first_update_after,
+)
+from cotasp.agents.compiled import width_multiple
+from cotasp.agents.precision import check_precision
+from cotasp.agents.settings import OffPolicy
+from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.updates import Draws, Losses, Updater, update_alone
+from cotasp.agents.values import Values
+from cotasp.errors import RecipeError
+from cotasp.methods.actor import ActorRates, ContinualActor
+from cotasp.methods.allocation import allocation_facts
+from cotasp.methods.batch import Batch
+from cotasp.methods.capacity import check_memory
+from cotasp.methods.method import Method
+from cotasp.methods.problem import Problem
+from cotasp.methods.replay import Replay
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.subnetwork import extract
+
+CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
+ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
+DISTIL_TOGETHER = 100  # updates of distillation that are drawn for, made and checked together
+
+
+class OffPolicyLearner:
+    """Trains a `ContinualActor` on replayed transitions, its weights and codes in alternation.
+
+    Args:
+        settings: the agent, whose `update` is called.
+        problem: the stream.
+        method: allocation and protection.
+    """
+
+    def __init__(self, settings: OffPolicy, problem: Problem, method: Method) -> None:
+        check_budget(settings, problem)
+        check_episode(settings, problem)
+        check_memory(settings.sampling(problem), problem)
+        check_precision(settings.precision, problem.device)
+        self.settings = settings
+        self.problem = problem
+        self.device = torch.device(problem.device)
+        rates = ActorRates(
+            settings.learning_rate,
+            settings.code_learning_rate,
+            settings.execution == "compact",
+            width_multiple(settings.compiles, settings.precision, self.device),
+            settings.actor_average,
+        )
+        self.actor = ContinualActor(problem, method, rates)
+        self.acting = Behaviour(
+            problem.action_dim,
+            max(1.0, settings.warmup_hold / problem.action_repeat),
+            settings.noise_correlation,
+        )
+        self._behaviour = TensorDictModule(self.acting, ["observation", "is_init"], ["action"])
+        captured = self.device.type == "cuda" and self.actor.not_stackable is None
+        self.updater: Updater = UpdatesTogether().alone if captured else update_alone
+        self.values = self._new_values()
+        self.replay: Replay | None = None
+
+    def stack(self, updater: Updater) -> None:
+        cannot = self.actor.not_stackable
+        if cannot is not None:
+            raise RecipeError(
+                f"recipe: {cannot} cannot be computed together with other learners' updates; "
+                f"run with --launcher local"
+            )
+        self.updater = updater
+
+    def _new_values(self) -> Values:
+        settings = self.settings
+        return Values(self.problem, settings.critic, settings.learning_rate, settings.numbers())
+
+    # -- the task's beginning -------------------------------------------------------------
+
+    def start_task(self, task: int) -> dict[str, float]:
+        active = self.actor.begin_task(task)
+        self.steps = self.updates = 0
+        facts = self._distill() if task > 0 and self.settings.distillation_updates else {}
+        if self.settings.reset_critic:
+            self.values = self._new_values()
+        else:
+            self.values.new_optimisers()
+        self.replay = Replay(self.settings.sampling(self.problem), self.problem, task)
+        self._begin_phase("theta")
+        self.begin_acting()
+        return facts | active
+
+    def _distill(self) -> dict[str, float]:
+        """Random policy distillation on the previous task's states, by a throw-away optimiser."""
+        if self.replay is None:
+            return {}
+        self._begin_phase("distillation")
+        count, made = self.settings.distillation_updates, {}
+        for start in range(0, count, DISTIL_TOGETHER):
+            made = self._make(min(DISTIL_TOGETHER, count - start), start)
+        self.actor.sub.write_back()
+        self.actor.begin_weights()
+        return {"distillation_loss": float(made["distillation_loss"][-1])}
+
+    # -- collecting -------------------------------------------------------------------------
+
+    def behaviour(self) -> TensorDictModule:
+        return self._behaviour
+
+    def begin_acting(self) -> None:
+        """Acts as the step asks for, with the weights of now: warm-up at random or by earlier
+        prompts, then the policy.
+        """
+        actor, explores = self.actor, self.settings.explores
+        if self.steps >= self.settings.warmup_steps:
+            self.acting.act_by(explores(on_cpu(actor.sub.network, actor.sub.mask)))
+            return
+        owned = actor.ownership
+        finished = owned.finished.nonzero().flatten().tolist()
+        if self.settings.warmup == "uniform" or not finished:
+            self.acting.act_uniformly()
+            return
+        cut = (
+            extract(actor.meta_policy, owned.masks[i].float(), owned.scales.get(i))
+            for i in finished
+        )
+        self.acting.act_by(*(explores(on_cpu(network)) for network in cut))
+
+    # -- learning ---------------------------------------------------------------------------
+
+    def learn(self, data: TensorDictBase) -> dict[str, Any]:
+        data = data.reshape(-1)
+        before, updates = self._updates_due(), self.updates
+        self.replay.extend(data)  # type: ignore[union-attr]  # a task has begun
+        self.steps += len(data) * self.problem.action_repeat
+        losses = self.update(self._updates_due() - before)
+        if self.steps >= self.settings.warmup_steps:
+            self.begin_acting()
+        if self.updates // CHECK_EVERY > updates // CHECK_EVERY:
+            check_parameters(self._parameters(), self.updates)
+        return losses
+
+    def _updates_due(self) -> int:
+        transitions = self.steps // self.problem.action_repeat
+        trained = max(0, transitions - first_update_after(self.settings, self.problem))
+        return int(trained * self.settings.updates_per_transition)
+
+    def update(self, count: int) -> dict[str, Tensor]:
+        """Makes updates; returns the losses of the last one.
+
+        Raises:
+            RunError: a loss is not finite; found at the end of its stretch, which is made whole.
+        """
+        losses: dict[str, Tensor] = {}
+        last = self.updates + count
+        while self.updates < last:
+            until = min(last, self._begin_stretch())
+            made = self._make(until - self.updates, self.updates)
+            self.updates, losses = until, {name: values[-1] for name, values in made.items()}
+        return losses
+
+    def _make(self, count: int, before: int) -> Losses:
+        """Makes so many updates of one phase, after so many; checks their losses."""
+        made = self.updater(self, self._draws(count))
+        check_losses({k: v for k, v in made.items() if k.endswith("_loss")}, before)
+        return made
+
+    def _begin_stretch(self) -> int:
+        """Begins the phase of the next update; the number of updates when it may end."""
+        theta = self.settings.theta_updates
+        cycle = theta + self.settings.code_updates
+        within = self.updates % cycle
+        self._begin_phase("theta" if within < theta else "code")
+        self._set_learning_rate()
+        phase_end = self.updates - within + (theta if within < theta else cycle)
+        return min(phase_end, self.updates - self.updates % ANNEAL_EVERY + ANNEAL_EVERY)
+
+    def _begin_phase(self, phase: str) -> None:
+        self.phase = phase
+        self.actor.train(
+            "code" if phase == "code" else "weights",
+            self.steps / self.problem.steps_per_task,
+            anew=self.updates % ANNEAL_EVERY == 0,
+        )
+
+    def _set_learning_rate(self) -> None:
+        """Takes the rates down linearly over the second half of the task."""
+        left = min(1.0, 2.0 * (1.0 - self.steps / self.problem.steps_per_task))
+        final = self.settings.final_learning_rate
+        rate = self.settings.learning_rate * (final + (1.0 - final) * left)
+        for optimiser in (self.actor.sub.optimiser, *self.values.optimisers):
+            optimiser.learning_rate = rate
+
+    def _draws(self, count: int) -> Draws:
+        batches = self.replay.batches(count)  # type: ignore[union-attr]  # a task has begun
+        shape = count, 2, *batches.action.shape[1:]
+        return Draws(batches, torch.randn(shape, device=self.device))
+
+    def _parameters(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.actor.named_parameters()
+        yield from self.values.named_parameters().items()
+
+    # -- the task's end -----------------------------------------------------------------------
+
+    def end_task(self) -> dict[str, float]:
+        self.actor.end_weights()
+        further = self.actor.prune(self.updates)
+        if further:
+            self._train_on(further)
+        facts = self.actor.end_task(self._rows)
+        return facts | {"updates": float(self.updates)}
+
+    def _train_on(self, updates: int) -> None:
+        """Trains the weights that a mask has kept, without further steps of the environment."""
+        for start in range(0, updates, DISTIL_TOGETHER):
+            self._begin_phase("theta")
+            self._make(min(DISTIL_TOGETHER, updates - start), self.updates + start)
+        self.updates += updates
+        self.actor.end_weights()
+
+    def _rows(self, count: int, generator: Generator) -> Batch:
+        return self.replay.sample(count, generator)  # type: ignore[union-attr]  # as above
+
+    # -- what was learned -----------------------------------------------------------------------
+
+    def sub_network(self, task: int) -> MetaPolicy:
+        return self.actor.sub_network(task)
+
+    def policy(self, task: int) -> TensorDictModule:
+        heads = self.settings.explores(on_cpu(self.sub_network(task)))
+        return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
+
+    def prompt_mask(self, embedding: Tensor) -> Tensor:
+        """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
+        return self.actor.prompt_mask(embedding)
+
+    def summary(self) -> dict[str, Any]:
+        actor = self.actor
+        return allocation_facts(actor.ownership, actor.embeddings, actor.meta_policy.hidden)
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        in_training = self.actor.in_training
+        # the buffer is left out where the next task does not ask for it
+        wanted = in_training or self.settings.distillation_updates > 0
+        replay = self.replay.state_dict() if self.replay is not None and wanted else None
+        training = (
+            {
+                "steps": self.steps,
+                "updates": self.updates,
+                "phase": self.phase,
+                "behaviour": self.acting.get_extra_state(),
+            }
+            if in_training
+            else None
+        )
+        return {
+            "actor": self.actor.state_dict(),
+            "values": self.values.state_dict(),
+            "replay": replay,
+            "training": training,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.actor.load_state_dict(state["actor"])
+        self.values.load_state_dict(state["values"])
+        self.replay = None
+        if state["replay"] is not None:
+            task = int(state["replay"]["task"])
+            self.replay = Replay(self.settings.sampling(self.problem), self.problem, task)
+            self.replay.load_state_dict(state["replay"])
+        training = state["training"]
+        if training is None:
+            return
+        self.steps, self.updates = int(training["steps"]), int(training["updates"])
+        self.phase = str(training["phase"])
+        self.begin_acting()
+        self.acting.set_extra_state(training["behaviour"])

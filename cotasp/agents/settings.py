@@ -1,0 +1,153 @@
+"""What off-policy agents have in common: the recipe's fields of experience, rates and phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from cotasp.errors import RecipeError
+from cotasp.methods.problem import Problem, Sampling
+from cotasp.modules.specs import Critic, MLPCritic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cotasp.agents.values import Values
+    from cotasp.methods.actor import TrainedActor
+    from cotasp.methods.batch import Batch
+
+Heads = Callable[["Tensor"], "tuple[Tensor, Tensor]"]  # observation -> loc, scale
+
+_AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size", "n_step")
+_AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_transition")
+_POSITIVE = ("learning_rate", "code_learning_rate", "reward_scale", "final_learning_rate")
+
+
+@dataclass(frozen=True)
+class OffPolicy:
+    """An off-policy actor-critic that trains weights and codes in alternation (CoTASP, arXiv
+    2305.18444): the base of agents, who add `update`.
+
+    The defaults are those that learned most reliably on Meta-World v3 (docs/measurements.md,
+    Learning); those of CoTASP's reference code stand in `recipes/reference_cw10.yaml`.
+
+    Args:
+        critic: family and shape of the twin critics.
+        ensemble: which of the twins' values counts, in targets and for the actor: `"min"`, against
+            overestimation (TD3, arXiv 1802.09477), or `"mean"`, which is less pessimistic (arXiv
+            2506.01016).
+        reset_critic: whether critics and temperature start anew with each task.
+        learning_rate: Adam's, of actor, critics and temperature.
+        code_learning_rate: Adam's, of the codes.
+        batch_size: transitions per update.
+        buffer_size: transitions kept, of the task in training only; memory is taken for no more
+            than the task has of them.
+        updates_per_transition: updates per transition, that is, per action: an environment step
+            unless the stream repeats actions.
+        n_step: transitions whose rewards a return holds before it goes on with a value (Rainbow,
+            arXiv 1710.02298).  As there, they are not corrected for the policy's change; the
+            entropy of the steps between is left out.
+        gamma: discount factor per transition; None: fitted to the length of an episode, 1 - 2 / its
+            transitions, in [0.95, 0.995], or 0.99 where that is unknown (after TD-MPC2, arXiv
+            2310.16828).
+        tau: rate at which the target critics follow; SAC's is 0.005.
+        reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
+        actor_average: decay per update of a running average of the actor's weights, which is what
+            is evaluated and what a finished task keeps (Polyak & Juditsky 1992); 0: the weights
+            themselves.
+        final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
+            linearly over the task's second half.
+        theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
+        warmup_steps: steps of each task that only collect data.
+        warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from
+            the second task on by the policy of a random finished task, drawn for every episode.
+        warmup_hold: environment steps that a random action is held for, on average (after
+            arXiv 2006.01782, with geometric durations).
+        noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv
+            1903.11524).
+        distillation_updates: updates at the beginning of each later task that pull the new
+            sub-network to a random policy on the previous task's states.
+        execution: `"compact"` computes only the active neurons, `"dense"` the whole network.
+        precision: of the factors in matrix products while training; `"bfloat16"` is faster where
+            the device has such products (an x86 processor: with AMX), and float32 where it has
+            not.  Weights, sums and losses stay float32 either way.
+        cuda_graphs: whether, on a CUDA device, an update of weights is captured as a CUDA graph for
+            every size of sub-network (widths are rounded up to multiples of 64): launched one by
+            one, its few hundred kernels would take much longer than they need.
+    """
+
+    losses: ClassVar[tuple[str, ...]]  # names of what an update returns
+    compiles: ClassVar[bool] = False  # whether its losses are compiled, in widths of 64
+
+    critic: Critic = MLPCritic()
+    ensemble: Literal["min", "mean"] = "mean"
+    reset_critic: bool = True
+    learning_rate: float = 1e-3
+    code_learning_rate: float = 1e-3
+    batch_size: int = 128
+    buffer_size: int = 1_000_000
+    updates_per_transition: float = 1.0
+    n_step: int = 5
+    gamma: float | None = None
+    tau: float = 0.02
+    reward_scale: float = 0.1
+    actor_average: float = 0.995
+    final_learning_rate: float = 0.1
+    theta_updates: int = 990
+    code_updates: int = 10
+    warmup_steps: int = 2_000
+    warmup: Literal["earlier_prompts", "uniform"] = "uniform"
+    warmup_hold: float = 8.0
+    noise_correlation: float = 0.0
+    distillation_updates: int = 0
+    execution: Literal["compact", "dense"] = "compact"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    cuda_graphs: bool = True
+
+    def __post_init__(self):
+        for names, ok, expected in (
+            (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
+            (_AT_LEAST_ZERO, lambda v: v >= 0, "at least 0"),
+            (_POSITIVE, lambda v: v > 0, "above 0"),
+            (("batch_size",), lambda v: v <= 10**5, "at most 1e5"),
+            (("buffer_size",), lambda v: v <= 10**9, "at most 1e9"),
+            (("gamma", "tau"), lambda v: v is None or 0 <= v <= 1, "in [0, 1]"),
+            (("final_learning_rate",), lambda v: v <= 1, "at most 1"),
+            (("actor_average", "noise_correlation"), lambda v: 0 <= v < 1, "in [0, 1)"),
+            (("warmup_hold",), lambda v: v >= 1, "at least 1"),
+        ):
+            for name in names:
+                if not ok(getattr(self, name)):
+                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
+
+    def sampling(self, problem: Problem) -> Sampling:
+        """What is kept and drawn of a problem's tasks; its discount factor is fitted if need be."""
+        from cotasp.methods.multistep import fitted_discount
+
+        gamma = fitted_discount(problem) if self.gamma is None else self.gamma
+        return Sampling(self.batch_size, self.buffer_size, self.n_step, gamma, self.reward_scale)
+
+    def numbers(self) -> Mapping[str, float]:
+        """Numbers that are learned beside the critics, and what they are at a task's beginning."""
+        return {}
+
+    def update(
+        self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor
+    ) -> dict[str, Tensor]:
+        """One update of everything that trains; of n stacked learners, all shapes with [n] ahead.
+
+        Args:
+            values: critics, their targets and `numbers`, each with its step.
+            actor: its policy, and its step down a loss of what now trains, weights or code.
+            batch: of transitions, columns [*, B, ...].
+            noise: [2, *, B, action_dim], standard normal: of the next action, and of the action.
+
+        Returns:
+            `losses` by name, [*].
+        """
+        raise NotImplementedError
+
+    def explores(self, heads: Heads) -> Heads:
+        """The policy that collects: loc and scale of actions before their squashing."""
+        return heads

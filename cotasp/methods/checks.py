@@ -1,0 +1,121 @@
+"""What stops an actor: masks without units, and states of other tasks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cotasp.errors import ConvergenceWarning, RecipeError, RunError
+from cotasp.methods.problem import Problem
+from cotasp.modules.ownership import Ownership
+from cotasp.modules.subnetwork import active_units
+from cotasp.modules.tensordict import LayerMasks
+from cotasp.prompting.prompter import Prompter
+
+_SAME_TEXT = 1e-4  # largest difference of a text's embedding from one machine to another
+
+
+def check_sub_network(mask: Tensor, hidden: Sequence[int], problem: Problem, task: int) -> None:
+    """Raises RunError when a task's mask [sum(hidden)] switches a whole layer off."""
+    try:
+        active_units(mask, hidden)
+    except RunError as error:
+        raise RunError(f"task {task + 1} ({problem.texts[task]!r}): {error}") from error
+
+
+def check_first_masks(
+    masks: Tensor, prompter: Prompter, policy: LayerMasks, embeddings: Tensor, problem: Problem
+) -> None:
+    """Raises RecipeError when a text's first mask switches a layer off; it names what is to blame.
+
+    Args:
+        masks: [n_tasks, sum(hidden)].
+        prompter, policy, embeddings: what they were made of, [n_tasks, m] the last.
+        problem: the stream.
+    """
+    empty = ~_layers_with_units(masks, policy.hidden)
+    if not empty.any():
+        return
+    task, layer = empty.nonzero()[0].tolist()
+    code = prompter(embeddings)[task].split(policy.hidden)[layer]
+    largest = float((prompter.dictionaries[layer].atoms @ embeddings[task].double()).abs().max())
+    lmbda = prompter.coding.lmbda
+    told = f"task {task + 1} ({problem.texts[task]!r}) gets no neuron in hidden layer {layer + 1}"
+    if (code > 0).any():
+        raise RecipeError(
+            f"recipe.mask: {told}: {type(policy.policy).__name__} switches off all whose code is "
+            f"above 0, the largest {float(code.max()):.2g}; set it to keep some of them"
+        )
+    if lmbda < largest and not code.any():
+        raise RecipeError(
+            f"recipe.dictionary.solver: {told}: {type(prompter.coding.solver).__name__} stopped at "
+            f"the zero code, the lasso's only for an lmbda of {largest:.2g} or more, not for "
+            f"{lmbda:g}; let it converge, or use lars"
+        )
+    usable = _largest_lmbda(prompter, policy, embeddings)
+    if usable is None:
+        raise RecipeError(f"recipe.actor.hidden: {told}, with any lmbda; make that layer wider")
+    raise RecipeError(
+        f"recipe.dictionary.lmbda: {told}: no atom explains its text at {lmbda:g}; the largest "
+        f"lmbda at which all tasks get some is about {usable:g}"
+    )
+
+
+def _layers_with_units(masks: Tensor, hidden: Sequence[int]) -> Tensor:
+    """Which layers masks [n, sum(hidden)] leave a unit, [n, n_layers]."""
+    return torch.stack([layer.any(-1) for layer in (masks > 0).split(tuple(hidden), -1)], -1)
+
+
+def _largest_lmbda(prompter: Prompter, policy: LayerMasks, embeddings: Tensor) -> float | None:
+    """An lmbda, of two digits, at which every text gets a unit in every layer; None: found none.
+
+    Were codes non-negative they would be zero from max(D e) on.  They are not, and those below
+    0 shift that a little; so values are tried from there down.
+    """
+    e = embeddings.double()
+    zero_from = min(float((e @ d.atoms.mT).amax(-1).min()) for d in prompter.dictionaries)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for lmbda in (float(f"{zero_from * 0.95**i:.2g}") for i in range(60) if zero_from > 0):
+            if _layers_with_units(policy(prompter(embeddings, lmbda)), policy.hidden).all():
+                return lmbda
+    return None
+
+
+def load_tasks(
+    state: Mapping[str, Any],
+    begun: int,
+    embeddings: Tensor,
+    codes: Tensor,
+    ownership: Ownership,
+) -> None:
+    """Takes back, into the tensors given, what a state says of the tasks that have begun.
+
+    Raises:
+        RunError: it knows more tasks than there are, or by other embeddings.
+    """
+    saved = state["embeddings"]
+    if begun > len(embeddings) or saved.shape[1] != embeddings.shape[1]:
+        raise RunError(
+            f"expected at most {len(embeddings)} tasks with embeddings of "
+            f"{embeddings.shape[1]} numbers, got {begun} of {saved.shape[1]}"
+        )
+    if not torch.allclose(embeddings[:begun], saved[:begun], rtol=0, atol=_SAME_TEXT):
+        raise RunError("the encoder gives the tasks other embeddings than it did")
+    embeddings[:begun] = saved[:begun]
+    for mine, name in ((codes, "codes"), (ownership.masks, "ownership")):
+        rows = state[name]["masks"] if name == "ownership" else state[name]
+        if rows.shape[1] != mine.shape[1]:
+            raise RunError(f"{name}: expected {mine.shape[1]} neurons, got {rows.shape[1]}")
+        mine.zero_()
+        mine[:begun] = rows[:begun].to(mine)
+    ownership.finished.zero_()
+    ownership.finished[:begun] = state["ownership"]["finished"][:begun].to(codes.device)
+    ownership.scales = {
+        int(task): {name: scale.to(codes.device, copy=True) for name, scale in of.items()}
+        for task, of in state["scales"].items()
+    }

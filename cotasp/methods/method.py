@@ -1,0 +1,27 @@
+"""A continual method, by its components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cotasp.methods.protection import Protection
+from cotasp.methods.renewal import Renewal
+from cotasp.modules.masks import MaskPolicy
+from cotasp.modules.specs import ActorSpec
+from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.sparse_coding import SparseCoding
+
+
+@dataclass(frozen=True)
+class Method:
+    """Allocation (encoder, dictionary, mask, renewals) times protection.
+
+    The encoder is prepared for the problem's texts.
+    """
+
+    encoder: Encoder
+    dictionary: SparseCoding
+    mask: MaskPolicy
+    protections: tuple[Protection, ...]
+    actor: ActorSpec
+    renewals: tuple[Renewal, ...] = ()

@@ -1,0 +1,129 @@
+"""Protections: what keeps old tasks' knowledge while a new task trains.
+
+A protection is a component with one capability or more, each a method:
+
+- `guard`: which weights may move;
+- `penalty`: a scalar added to the actor's loss;
+- `transform`: the actor's gradients changed, between the gradient and the step;
+- `remember`: tensors kept at a task's end, which the learner holds, saves and hands back.
+
+A recipe takes a list of them.  Guards are joined by "and", penalties summed, transforms called in
+the list's order; the guard comes last, so that no transform moves what is guarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from cotasp.methods.batch import Batch
+    from cotasp.modules.ownership import Ownership
+    from cotasp.modules.policy import MetaPolicy
+
+    State = Mapping[str, Mapping[str, Tensor]]  # e.g. {"fisher": {parameter name: tensor}}
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a protection sees of an update.
+
+    Args:
+        weights: parameters of the (sub-)network in training, by name.  Zeros may pad their rows
+            and columns, here and in `state`: units that are not there.
+        state: what `remember` returned; tensors with a parameter's name and shape come in the
+            shape that it has in `weights`.
+        policy: (observations [n, m], number of a finished task) to loc, scale [n, action_dim]: its
+            policy with the weights of now, differentiable by `weights`.
+        objective: (observations, task) to what the agent minimises there, a scalar, with fresh
+            actions drawn by `generator`; None: the agent has none.
+        generator: random numbers of this protection alone.
+    """
+
+    weights: Mapping[str, Tensor]
+    state: State
+    policy: Callable[[Tensor, int], tuple[Tensor, Tensor]]
+    objective: Callable[[Tensor, int], Tensor] | None
+    generator: Generator
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A task that has just ended.
+
+    Args:
+        task: its number.
+        policy: the meta-policy, with the weights that the task ended with.
+        mask: [sum(hidden)], the task's units.
+        rows: a number to as many rows drawn from its memory, by `generator`.
+        state: what this protection has remembered so far, empty at first.
+        generator: random numbers of this protection alone.
+    """
+
+    task: int
+    policy: MetaPolicy
+    mask: Tensor
+    rows: Callable[[int], Batch]
+    state: State
+    generator: Generator
+
+
+class Protection(Protocol):
+    """Keeps finished tasks' policies, wholly or nearly: has at least one capability."""
+
+
+@runtime_checkable
+class Guards(Protocol):
+    """Says which weights may change."""
+
+    def guard(self, policy: MetaPolicy, ownership: Ownership) -> dict[str, Tensor] | None:
+        """Parameter name to bool tensor, true where the weight may change; None: all may."""
+
+
+@runtime_checkable
+class Penalises(Protocol):
+    """Adds to the actor's loss."""
+
+    def penalty(self, now: Now) -> Tensor | None:
+        """A scalar; None: nothing."""
+
+
+@runtime_checkable
+class Transforms(Protocol):
+    """Changes the actor's gradients."""
+
+    def transform(self, gradients: Mapping[str, Tensor], now: Now) -> Mapping[str, Tensor]:
+        """The gradients to step down, of the shapes of `now.weights`."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """Keeps tensors of a task that has ended."""
+
+    def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
+        """The state from now on, in place of the one so far."""
+
+
+CAPABILITIES = {
+    "guard": Guards,
+    "penalty": Penalises,
+    "transform": Transforms,
+    "remember": Remembers,
+}
+
+
+def check_protections(protections: Sequence[Protection]) -> None:
+    """Raises RecipeError for a protection that can do nothing, or two of the same kind."""
+    for i, protection in enumerate(protections):
+        name = type(protection).__name__
+        if not any(isinstance(protection, can) for can in CAPABILITIES.values()):
+            raise RecipeError(
+                f"protection: {name} has no method {', '.join(CAPABILITIES)}; it needs one of them"
+            )
+        if type(protection) in map(type, protections[:i]):
+            raise RecipeError(f"protection: {name} is there twice; merge the two")

@@ -1,0 +1,124 @@
+"""Actors of several learners, computed together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from cotasp.methods.actor import ContinualActor, Objective, add_penalties
+from cotasp.methods.protection import Now
+from cotasp.methods.stacking import StackedAdam, stack, write_back
+from cotasp.methods.subpolicy import Policy, average_
+from cotasp.modules.subnetwork import pad_layers, unpadded
+
+
+class StackedActor:
+    """Sub-networks of several actors that train the same, as copies, one above the other.
+
+    They are padded with neurons that a mask switches off.  What an update reads and writes stays
+    where it is, so that it can be captured as a CUDA graph.
+
+    Args:
+        actors: after equally many steps.
+    """
+
+    def __init__(self, actors: Sequence[ContinualActor]) -> None:
+        self.actors = actors
+        self.trains = actors[0].trains
+        self.optimiser = StackedAdam([x.sub.optimiser for x in actors])
+        self.averages = [stack(same) for same in zip(*(x.sub.average for x in actors))]
+        hidden = [max(widths) for widths in zip(*(x.sub.network.hidden for x in actors))]
+        self.network = actors[0].sub.network.with_hidden(hidden)
+        names = (name for name, _ in self.network.named_parameters())
+        self.weights = dict(zip(names, self.optimiser.parameters))
+        self.mask = self._masks([x.sub.mask for x in actors])
+        self.fixed = [stack(same) for same in zip(*self._fixed())]
+
+    @property
+    def own(self) -> list:
+        """The optimisers that were copied."""
+        return [x.sub.optimiser for x in self.actors]
+
+    def load(self) -> None:
+        """Copies what the actors are now, in the place of what they were."""
+        self.optimiser.load(self.own)
+        for into, same in zip(self.averages, zip(*(x.sub.average for x in self.actors))):
+            stack(same, into)
+        for into, same in zip(self.fixed, zip(*self._fixed())):
+            stack(same, into)
+        self.mask.copy_(self._masks([x.sub.mask for x in self.actors]))
+
+    def write_back(self) -> None:
+        """Gives the actors what they have become."""
+        self.optimiser.write_back(self.own)
+        if self.averages:
+            write_back(self.averages, [x.sub.average for x in self.actors])
+
+    def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """loc, scale [n, B, action_dim] of observations [n, B, m]."""
+        return self._of(self.mask)(observation)
+
+    def policy_in_training(self) -> Policy:
+        """The same, attached to what now trains."""
+        if self.trains != "code":
+            return self._of(self.mask)
+        masks = [x.sub.select(x.mask()) for x in self.actors]
+        self._attached = masks[0].requires_grad
+        return self._of(self._masks(masks))
+
+    def _of(self, mask: Tensor) -> Policy:
+        """Of all; mask [n, sum of the padded widths]."""
+        call = torch.vmap(partial(functional_call, self.network))
+        return lambda observation: call(self.weights, (observation, mask))
+
+    def step(self, loss: Tensor, objective: Objective | None = None) -> None:
+        """One step of all down the sum of their losses and of their penalties."""
+        if self.trains == "code":
+            if self._attached:
+                gradients = torch.autograd.grad(loss, [x.code for x in self.actors])
+                for actor, gradient in zip(self.actors, gradients):
+                    actor.step_code(gradient)
+            return
+        for i, actor in enumerate(self.actors):
+            # views made here and forgotten here: a graph that is captured must meet no older ones
+            own = {k: unpadded(self.weights[k][i], p.shape) for k, p in actor.sub.weights().items()}
+            pairs = zip(actor.protections, actor.sub.states)
+            seen = [Now(own, state, _none, None, each.generator) for each, state in pairs]
+            loss = add_penalties(loss, actor.protections, seen)
+        self._step(torch.autograd.grad(loss, self.optimiser.parameters))
+
+    def _step(self, gradients: Sequence[Tensor]) -> None:
+        adam = self.optimiser
+        adam.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
+        if self.averages:
+            # from the tensor that counts the steps, so that a graph counts along
+            steps = adam.adam.count.to(self.averages[0].dtype)
+            latest = 10.0 / (steps + 10.0)
+            weight = latest.clamp(min=1.0 - self.actors[0].rates.average)
+            average_(self.averages, adam.parameters, weight)
+
+    def _masks(self, masks: Iterable[Tensor | None]) -> Tensor:
+        """Masks [n, sum of the padded widths] of networks of different widths."""
+        padded = []
+        for sub, mask in zip((x.sub for x in self.actors), masks):
+            layers = (sub.units() if mask is None else mask).split(sub.network.hidden)
+            padded.append(pad_layers(layers, self.network.hidden))
+        return torch.stack(padded)
+
+    def _fixed(self) -> list[list[Tensor]]:
+        """Per actor and parameter of its network, true where it may not step."""
+        return [
+            [
+                x.sub.fixed.get(name, torch.zeros_like(weight, dtype=torch.bool))
+                for name, weight in x.sub.weights().items()
+            ]
+            for x in self.actors
+        ]
+
+
+def _none(observation: Tensor, task: int) -> tuple[Tensor, Tensor]:
+    raise RuntimeError("a protection that asks for policies sets `asks_policy = True`")
