@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
+from cotasp.continual.score import Score
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
 from cotasp.recipe import Evaluation
 from cotasp.tasks.task import Task
 
 _NO_LIMIT = 1_000_000  # steps; every environment here truncates its episodes long before
-
-
-class Score(NamedTuple):
-    """Means over the episodes of one evaluation.
-
-    Args:
-        success: fraction of episodes that succeed, by the rule that counts.
-        success_last: that succeed at their last step.
-        success_any: that succeed at any step.
-        episode_return: mean undiscounted return.
-        episode_length: mean length in steps.
-    """
-
-    success: float
-    success_last: float
-    success_any: float
-    episode_return: float
-    episode_length: float
 
 
 def _rate(succeeded: torch.Tensor) -> float:

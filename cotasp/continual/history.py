@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cotasp.continual.evaluation import Score
 from cotasp.continual.metrics import MATRICES, METRICS, Kept, Values
+from cotasp.continual.score import Score
 
 
 def _plain(value: float | None, digits: int = 6) -> float | None:

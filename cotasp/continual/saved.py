@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.agents.agent import Learner
-from cotasp.continual.evaluation import Evaluator, Score
+from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import make_learner, make_tasks
 from cotasp.continual.metrics import METRICS, Kept
 from cotasp.continual.protocol import COMPARABLE
+from cotasp.continual.score import Score
 from cotasp.errors import RecipeError, RunError
 from cotasp.modules.export import check_target, export_policy
 from cotasp.modules.policy import MetaPolicy

@@ -87,7 +87,7 @@ def metric_table(study: Study) -> Table:
         for variant in study.variants:
             scores, digits = study.scores(variant, metric), digits_of(metric)
             found = estimate(scores, mean)
-            values = (*found, estimate(scores, interquartile_mean).value)
+            values = (*found, estimate(scores, interquartile_mean, 1).value)  # without interval
             rows.append(
                 (
                     Cell(study.symbol(metric)),
@@ -133,7 +133,13 @@ def task_table(study: Study) -> Table:
     return Table(
         "tasks",
         "Task by task, mean over seeds",
-        ("variant", "task", *TASK_COLUMNS, f"G to {threshold:g}", "reached"),
+        (
+            "variant",
+            "task",
+            *TASK_COLUMNS,
+            f"{study.symbol(TASK_METRICS[-1])} to {threshold:g}",
+            "reached",
+        ),
         tuple(rows),
         (
             "from text: p_i just before its own training, by the policy that its text alone "

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cotasp.continual.evaluation import Score
 from cotasp.continual.history import History
 from cotasp.continual.metrics import METRICS, Kept, Metric
 from cotasp.continual.protocol import changed_formulas, protocol_stamp
+from cotasp.continual.score import Score
 from tests.continual.runs import tiny
 
 NAN = math.nan

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cotasp.continual.evaluation import Score
 from cotasp.continual.history import History
 from cotasp.continual.protocol import protocol_stamp
+from cotasp.continual.score import Score
 from cotasp.recipe import Recipe, dump, loads, with_seed
 from cotasp.report.runs import read_runs
 from cotasp.report.study import Study, make_study
