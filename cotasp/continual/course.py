@@ -51,7 +51,11 @@ class Course:
         self.learner = learner
         self.link = link
         self.history = History(
-            [task.name for task in tasks], recipe.averaged_evaluations, recipe.evaluation.threshold
+            [task.name for task in tasks],
+            rule=recipe.evaluation.success,
+            budget=recipe.steps_per_task,
+            average=recipe.averaged_evaluations,
+            threshold=recipe.evaluation.threshold,
         )
         self.checkpoints = Checkpoints(directory.path)
         self.finished = 0  # tasks

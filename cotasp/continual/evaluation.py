@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
+from cotasp.continual.score import Score
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
 from cotasp.recipe import Evaluation
@@ -18,18 +17,9 @@ from cotasp.tasks.task import Task
 _NO_LIMIT = 1_000_000  # steps; every environment here truncates its episodes long before
 
 
-class Score(NamedTuple):
-    """Means over the episodes of one evaluation.
-
-    Args:
-        success: fraction of episodes that succeed, by the rule that was asked for.
-        episode_return: mean undiscounted return.
-        episode_length: mean length in steps.
-    """
-
-    success: float
-    episode_return: float
-    episode_length: float
+def _rate(succeeded: torch.Tensor) -> float:
+    """The fraction of episodes [n] that succeed: 9 of 10 are 0.9, not a little less."""
+    return float(succeeded.double().mean())
 
 
 class Evaluator:
@@ -80,14 +70,17 @@ class Evaluator:
         reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
         if not torch.isfinite(reward).all():
             raise RunError(f"evaluation of task {task.name!r}: a reward is not finite")
-        success = data["success"].squeeze(-1)
-        if self.settings.success == "last":
-            last = alive.sum(-1, keepdim=True) - 1
-            success = success.gather(-1, last)
-        else:  # of all steps that an action was held for
-            success = data.get("succeeded", data["success"]).squeeze(-1) & alive
+        last = alive.sum(-1, keepdim=True) - 1
+        # at any of the steps that an action was held for
+        anywhere = data.get("succeeded", data["success"]).squeeze(-1) & alive
+        found = {
+            "last": _rate(data["success"].squeeze(-1).gather(-1, last).squeeze(-1)),
+            "any": _rate(anywhere.any(-1)),
+        }
         return Score(
-            success=float(success.any(-1).double().mean()),  # 9 of 10 are 0.9, not a little less
+            success=found[self.settings.success],
+            success_last=found["last"],
+            success_any=found["any"],
             episode_return=float(reward.sum(-1).mean()),
             episode_length=float(alive.sum(-1).float().mean()) * task.action_repeat,
         )

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from cotasp.continual import metrics
+from cotasp.continual.metrics import MATRICES, METRICS, Kept, Values
+from cotasp.continual.score import Score
 
 
 def _plain(value: float | None, digits: int = 6) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
+def _rows(matrix: Values) -> list[list[float | None]]:
+    return [[_plain(value) for value in row] for row in matrix]
+
+
 class History:
-    """Success rates over the course of a stream.
+    """Success, by both rules, and returns over the course of a stream.
 
     Args:
         tasks: names, in order.
+        rule: `"last"` or `"any"`, the success that counts.
+        budget: environment steps per task.
         average: evaluations that final values are averaged over.
         threshold: of steps-to-threshold, in (0, 1].
     """
 
-    def __init__(self, tasks: list[str], average: int, threshold: float) -> None:
+    def __init__(
+        self, tasks: list[str], rule: str, budget: int, average: int, threshold: float
+    ) -> None:
         self.tasks = tasks
+        self.rule = rule
+        self.budget = budget
         self.average = average
         self.threshold = threshold
         self.facts: dict[str, dict[str, float | None]] = {}  # by task: neurons, dictionary, ...
         self.trained: list[int] = []
         self.task_steps: list[int] = []
-        self._success: list[list[float]] = []
+        self._scores: dict[str, list[list[float]]] = {name: [] for name in MATRICES}
 
-    def add(self, trained: int, task_steps: int, success: dict[int, float]) -> None:
-        """One evaluation: success rates by task number; the others were not evaluated."""
+    def add(self, trained: int, task_steps: int, scores: Mapping[int, Score]) -> None:
+        """One evaluation: scores by task number; the others were not evaluated."""
         self.trained.append(trained)
         self.task_steps.append(task_steps)
-        self._success.append([success.get(i, math.nan) for i in range(len(self.tasks))])
+        for name, rows in self._scores.items():
+            rows.append(self._row({i: float(getattr(s, name)) for i, s in scores.items()}))
+
+    def _row(self, known: Mapping[int, float]) -> list[float]:
+        """[T], of values by task number."""
+        return [known.get(i, math.nan) for i in range(len(self.tasks))]
 
     def add_facts(self, task: str, values: Mapping[str, float]) -> None:
         """What the learner tells of a task; None stands for what is not finite."""
@@ -45,9 +61,17 @@ class History:
         self.facts.setdefault(task, {}).update(known)
 
     @property
-    def success(self) -> metrics.Success:
-        """[E, T], NaN where a task was not evaluated."""
-        return np.array(self._success, dtype=np.float64).reshape(-1, len(self.tasks))
+    def matrices(self) -> dict[str, Values]:
+        """Those of `MATRICES`, [E, T], NaN where a task was not evaluated."""
+        return {
+            name: np.array(rows, dtype=np.float64).reshape(-1, len(self.tasks))
+            for name, rows in self._scores.items()
+        }
+
+    @property
+    def success(self) -> Values:
+        """That which counts, [E, T], NaN where a task was not evaluated."""
+        return self.matrices[f"success_{self.rule}"]
 
     def to_json(self) -> dict[str, Any]:
         """The evaluations, one row each, null where a task was not evaluated."""
@@ -55,7 +79,8 @@ class History:
             "tasks": self.tasks,
             "trained": self.trained,
             "task_steps": self.task_steps,
-            "success": [[_plain(v) for v in row] for row in self._success],
+            "success": _rows(self.success),
+            **{name: _rows(matrix) for name, matrix in self.matrices.items()},
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,43 +90,59 @@ class History:
             "facts": self.facts,
             "trained": list(self.trained),
             "task_steps": list(self.task_steps),
-            "success": [[None if math.isnan(v) else v for v in row] for row in self._success],
+            **{
+                name: [[None if math.isnan(v) else v for v in row] for row in rows]
+                for name, rows in self._scores.items()
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned, of the tasks that stand where they stood."""
         self.facts = {task: dict(facts) for task, facts in state["facts"].items()}
         self.trained, self.task_steps = list(state["trained"]), list(state["task_steps"])
-        same = [mine == theirs for mine, theirs in zip(self.tasks, state["tasks"])]
-        self._success = [
-            [math.nan if v is None or not same[i] else v for i, v in enumerate(row[: len(same)])]
-            + [math.nan] * (len(self.tasks) - len(same))
-            for row in state["success"]
-        ]
+        then = [*state["tasks"], *[None] * len(self.tasks)]
+        same = [i for i, task in enumerate(self.tasks) if task == then[i]]
+        self._scores = {
+            name: [
+                self._row({i: row[i] for i in same if row[i] is not None}) for row in state[name]
+            ]
+            for name in MATRICES
+        }
 
-    def summary(self, baseline: list[float | None]) -> dict[str, Any]:
-        """P, F, FT, G and the success matrix (task x evaluation), null where there is no value.
+    def kept(self, baseline: Sequence[float | None]) -> Kept:
+        """What metrics are computed from.
 
         Args:
-            baseline: AUC^b of each task, [T]; FT needs all of them.
+            baseline: AUC^b of each task, [T]; None where there is none.
         """
-        success, trained = self.success, np.array(self.trained)
-        steps, average = np.array(self.task_steps), self.average
-        reached = metrics.steps_to_threshold(success, trained, steps, self.threshold)
-        auc = metrics.area_under_curve(success, trained)
-        known = [math.nan if b is None else b for b in baseline]
-        transfer = metrics.forward_transfer(auc, known)
+        return Kept(
+            success=self.success,
+            trained=np.array(self.trained, dtype=np.int64),
+            task_steps=np.array(self.task_steps, dtype=np.int64),
+            budget=self.budget,
+            average=self.average,
+            threshold=self.threshold,
+            baseline=np.array(baseline, dtype=np.float64),
+            matrices=self.matrices,
+        )
+
+    def summary(self, baseline: Sequence[float | None]) -> dict[str, Any]:
+        """Every metric, of the run and per task, and the matrices (task x evaluation).
+
+        Args:
+            baseline: AUC^b of each task, [T]; forward transfer needs all of them.
+        """
+        kept = self.kept(baseline)
         return {
-            "performance": _plain(metrics.performance(success, average)),
-            "forgetting": _plain(metrics.forgetting(success, trained, average)),
-            "forward_transfer": _plain(float(np.mean(transfer))),
-            "steps_to_threshold": [_plain(g) for g in reached],
+            **{name: _plain(metric(kept)) for name, metric in METRICS.items()},
+            "per_task": {
+                name: [_plain(value) for value in metric.per_task(kept)]
+                for name, metric in METRICS.items()
+            },
             "tasks": self.tasks,
-            "success": [[_plain(v) for v in column] for column in success.T],
-            "final_success": [_plain(v) for v in metrics.final_success(success, average)],
-            "own_success": [_plain(v) for v in metrics.own_success(success, trained, average)],
-            "area_under_curve": [_plain(v) for v in auc],
-            "forward_transfer_per_task": [_plain(v) for v in transfer],
+            "success": _rows(self.success.T),
+            **{name: _rows(matrix.T) for name, matrix in self.matrices.items()},
+            "baseline": [_plain(value) for value in baseline],
             "task_facts": {
                 task: {name: _plain(value, 9) for name, value in facts.items()}
                 for task, facts in self.facts.items()

@@ -14,7 +14,7 @@ from torchrl.record import CSVLogger
 from torchrl.record.loggers import Logger
 
 from cotasp.continual.bar import progress_bar, write_above
-from cotasp.continual.evaluation import Score
+from cotasp.continual.score import Score
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe
 from cotasp.storage.rundir import writing

@@ -293,5 +293,5 @@ def _evaluate(course: Course, index: int, steps: int) -> None:
     chosen = range(len(history.tasks)) if everything else [index]
     with course.processor.evaluation():
         scores = {i: course.evaluator(i, course.learner.policy(i)) for i in chosen}
-    history.add(index, steps, {i: score.success for i, score in scores.items()})
+    history.add(index, steps, scores)
     course.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})

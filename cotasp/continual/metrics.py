@@ -1,91 +1,265 @@
-"""Metrics of continual learning, from success rates over evaluations.
+"""Metrics of continual learning: each is one entry of `METRICS`, computed from what a run keeps.
 
-Throughout, p_i(t) is the success rate of task i at evaluation t.  `success` is [E, T]: one row
-per evaluation, one column per task, NaN where a task was not evaluated; `trained` is [E]: the
-task in training at each evaluation.  Every value over a span of evaluations is the mean of the
-last `average` of them (Continual World, arXiv 2105.10919, averages five).
+Throughout, p_i(t) is the success rate of task i at evaluation t, by the rule that counts; "end" is
+the mean of a span's last `average` evaluations (Continual World, arXiv 2105.10919, averages five).
+A metric gives each task a value, NaN where there is none; a run's value is the mean over tasks.
+
+A new metric is a new entry.  Nothing else changes: summaries and reports have it, also of runs
+that were written before.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
-Success = NDArray[np.float64]
+Values = NDArray[np.float64]
 
-FORMULAS = {
-    "performance": "P = mean_i p_i(end)",
-    "forgetting": "F = mean_i [p_i(end of its own training) - p_i(end)]",
-    "forward_transfer": "FT = mean_i (AUC_i - AUC^b_i) / (1 - AUC^b_i), AUC_i = mean of p_i "
-    "while i trains, b = single-task run of the same budget",
-    "steps_to_threshold": "G_i = environment steps, in millions, until p_i first reaches the "
-    "threshold while i trains",
+RULES = ("last", "any")  # step of an episode that must succeed
+MATRICES = ("success_last", "success_any", "episode_return")  # kept of every evaluation
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run keeps, as far as metrics need it: E evaluations of T tasks.
+
+    Args:
+        success: [E, T] in [0, 1], by the rule that counts; NaN where a task was not evaluated.
+        trained: [E], the task in training at each evaluation.
+        task_steps: [E], environment steps that this task had taken.
+        budget: environment steps per task.
+        average: evaluations that values at an end are means of.
+        threshold: success rate that counts as learned, in (0, 1].
+        baseline: [T], AUC^b of single-task runs of the same budget; NaN where there is none.
+        matrices: [E, T] by name, those of `MATRICES` that there are; returns are undiscounted.
+    """
+
+    success: Values
+    trained: NDArray[np.int64]
+    task_steps: NDArray[np.int64]
+    budget: int
+    average: int = 5
+    threshold: float = 0.9
+    baseline: Values | None = None
+    matrices: Mapping[str, Values] = field(default_factory=dict)
+
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, Any]) -> Kept:
+        """What a `summary.json` holds."""
+        stamp, evaluations = summary["protocol"], summary["evaluations"]
+        found = {name: _matrix(summary[name]) for name in MATRICES if name in summary}
+        return cls(
+            success=_matrix(summary["success"]),
+            trained=np.array(evaluations["trained"], dtype=np.int64),
+            task_steps=np.array(evaluations["task_steps"], dtype=np.int64),
+            budget=stamp["steps_per_task"],
+            average=stamp["averaged_evaluations"],
+            threshold=stamp["threshold"],
+            baseline=None if summary.get("baseline") is None else _row(summary["baseline"]),
+            matrices=found,
+        )
+
+    @property
+    def tasks(self) -> int:
+        """T."""
+        return self.success.shape[1]
+
+    def matrix(self, name: str) -> Values:
+        """One of `MATRICES`, [E, T]; NaN where a run does not have it."""
+        return self.matrices.get(name, np.full_like(self.success, math.nan))
+
+    def at_end(self, values: Values) -> Values:
+        """Of [E, T], each task's mean over the stream's last evaluations, [T]."""
+        return _row([_mean_of_last(column, self.average) for column in values[-self.average :].T])
+
+    def at_own_end(self, values: Values, average: int | None = None) -> Values:
+        """Of [E, T], each task's mean over the last evaluations of its own training, [T]."""
+        span, trained = average or self.average, self.trained
+        return _row([_mean_of_last(c[trained == i], span) for i, c in enumerate(values.T)])
+
+
+def _row(values: Any) -> Values:
+    return np.array(values, dtype=np.float64)  # None becomes NaN
+
+
+def _matrix(columns: Any) -> Values:
+    """[T, E] of a file, with null where there is no value, to [E, T]."""
+    return _row(columns).reshape(len(columns), -1).T
+
+
+def _mean_of_last(values: Values, count: int) -> float:
+    values = values[~np.isnan(values)][-count:]
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _performance(kept: Kept) -> Values:
+    return kept.at_end(kept.success)
+
+
+def _plasticity(kept: Kept) -> Values:
+    return kept.at_own_end(kept.success)
+
+
+def _forgetting(kept: Kept) -> Values:
+    return _plasticity(kept) - _performance(kept)
+
+
+def _zero_shot(kept: Kept) -> Values:
+    before = [kept.success[kept.trained < i, i] for i in range(kept.tasks)]
+    return _row([_mean_of_last(values, 1) for values in before])
+
+
+def _area_under_curve(kept: Kept) -> Values:
+    return kept.at_own_end(kept.success, average=len(kept.success))
+
+
+def _forward_transfer(kept: Kept) -> Values:
+    if kept.baseline is None:
+        return np.full(kept.tasks, math.nan)
+    room = 1.0 - kept.baseline
+    room[room == 0.0] = math.nan  # where the baseline is perfect
+    return (_area_under_curve(kept) - kept.baseline) / room
+
+
+def _first_at_threshold(kept: Kept) -> list[int | None]:
+    """Steps of each task's training until it first reached the threshold, [T]."""
+    found: list[int | None] = []
+    for i in range(kept.tasks):
+        steps = kept.task_steps[(kept.trained == i) & (kept.success[:, i] >= kept.threshold)]
+        found.append(int(steps[0]) if len(steps) else None)
+    return found
+
+
+def _while_evaluated(kept: Kept, values: list[float]) -> Values:
+    """The values of tasks that were evaluated while they trained; NaN of the others."""
+    return np.where(np.isnan(_area_under_curve(kept)), math.nan, _row(values))
+
+
+def _steps_to_threshold(kept: Kept) -> Values:
+    first = _first_at_threshold(kept)
+    return _while_evaluated(kept, [kept.budget if g is None else g for g in first])
+
+
+def _reached(kept: Kept) -> Values:
+    return _while_evaluated(kept, [float(g is not None) for g in _first_at_threshold(kept)])
+
+
+def _final_return(kept: Kept) -> Values:
+    return kept.at_end(kept.matrix("episode_return"))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Args:
+        name: key in summaries and tables.
+        symbol: in headings.
+        formula: that `per_task` computes; recorded beside results and compared, metric by metric.
+        higher_is_better: its direction.
+        unit: `"rate"` (success rates and their differences), `"steps"` of the environment,
+            or `"return"`.
+        per_task: from what a run keeps to each task's value, [T]; NaN where there is none.
+        first: number of the first task that can have a value.
+    """
+
+    name: str
+    symbol: str
+    formula: str
+    higher_is_better: bool
+    unit: Literal["rate", "steps", "return"]
+    per_task: Callable[[Kept], Values]
+    first: int = 0
+
+    def __call__(self, kept: Kept) -> float:
+        """The run's value: the mean over tasks; NaN where one of them has none."""
+        values = self.per_task(kept)[self.first :]
+        return float(np.mean(values)) if len(values) else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "performance",
+            "P",
+            "P = mean_i p_i(end)",
+            True,
+            "rate",
+            _performance,
+        ),
+        Metric(
+            "forgetting",
+            "F",
+            "F = mean_i [p_i(end of its own training) - p_i(end)]",
+            False,
+            "rate",
+            _forgetting,
+        ),
+        Metric(
+            "forward_transfer",
+            "FT",
+            "FT = mean_i (AUC_i - AUC^b_i) / (1 - AUC^b_i), AUC_i = mean of p_i while i trains, "
+            "b = single-task run of the same budget",
+            True,
+            "rate",
+            _forward_transfer,
+        ),
+        Metric(
+            "steps_to_threshold",
+            "G",
+            "G = mean_i of the environment steps until p_i first reaches the threshold while i "
+            "trains, the whole budget where it never does",
+            False,
+            "steps",
+            _steps_to_threshold,
+        ),
+        Metric(
+            "reached",
+            "reached",
+            "reached = fraction of tasks whose p_i reaches the threshold while i trains",
+            True,
+            "rate",
+            _reached,
+        ),
+        Metric(
+            "plasticity",
+            "PL",
+            "PL = mean_i p_i(end of its own training)",
+            True,
+            "rate",
+            _plasticity,
+        ),
+        Metric(
+            "zero_shot",
+            "ZS",  # R_{i-1,i} of Gradient Episodic Memory, arXiv 1706.08840
+            "ZS = mean over i > 1 of p_i just before its own training, by the policy that its text "
+            "alone gives",
+            True,
+            "rate",
+            _zero_shot,
+            first=1,
+        ),
+        Metric(
+            "area_under_curve",
+            "AUC",
+            "AUC = mean_i of the mean of p_i over the evaluations while i trains",
+            True,
+            "rate",
+            _area_under_curve,
+        ),
+        Metric(
+            "final_return",
+            "R",
+            "R = mean_i of the undiscounted return of i at the end",
+            True,
+            "return",
+            _final_return,
+        ),
+    )
 }
-
-
-def _mean_of_last(values: Success, average: int) -> float:
-    values = values[~np.isnan(values)][-average:]
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def final_success(success: Success, average: int = 5) -> list[float]:
-    """p_i(end) of each task, [T]: over the stream's last `average` evaluations."""
-    return [_mean_of_last(column, average) for column in success[-average:].T]
-
-
-def own_success(success: Success, trained: NDArray[np.int64], average: int = 5) -> list[float]:
-    """p_i(end of its own training) of each task, [T]."""
-    return [_mean_of_last(success[trained == i, i], average) for i in range(success.shape[1])]
-
-
-def untrained_success(success: Success, trained: NDArray[np.int64]) -> list[float]:
-    """p_i just before its own training, by the policy that its text alone gives, [T].
-
-    NaN where it was not evaluated then.  R_{i-1,i} of Gradient Episodic Memory (arXiv 1706.08840).
-    """
-    return [_mean_of_last(success[trained < i, i], 1) for i in range(success.shape[1])]
-
-
-def performance(success: Success, average: int = 5) -> float:
-    """P = mean_i p_i(end), in [0, 1]."""
-    return float(np.mean(final_success(success, average)))
-
-
-def forgetting(success: Success, trained: NDArray[np.int64], average: int = 5) -> float:
-    """F = mean_i [p_i(end of its own training) - p_i(end)], in [-1, 1]."""
-    own, final = own_success(success, trained, average), final_success(success, average)
-    return float(np.mean(np.subtract(own, final)))
-
-
-def area_under_curve(success: Success, trained: NDArray[np.int64]) -> list[float]:
-    """AUC_i of each task, [T]: mean of p_i over the evaluations while i trains."""
-    return [_mean_of_last(success[trained == i, i], len(success)) for i in range(success.shape[1])]
-
-
-def forward_transfer(auc: list[float], baseline: list[float]) -> list[float]:
-    """FT_i = (AUC_i - AUC^b_i) / (1 - AUC^b_i) of each task; NaN where the baseline is perfect.
-
-    Args:
-        auc: AUC_i of the continual run, [T].
-        baseline: AUC^b_i of single-task runs of the same budget, [T].
-    """
-    return [float("nan") if b == 1.0 else (a - b) / (1.0 - b) for a, b in zip(auc, baseline)]
-
-
-def steps_to_threshold(
-    success: Success,
-    trained: NDArray[np.int64],
-    task_steps: NDArray[np.int64],
-    threshold: float = 0.9,
-) -> list[float | None]:
-    """G_i of each task, [T]: millions of steps until p_i >= threshold; None if it never is.
-
-    Args:
-        task_steps: [E], steps that the task in training had taken at each evaluation.
-        threshold: in (0, 1].
-    """
-    result: list[float | None] = []
-    for i in range(success.shape[1]):
-        reached = task_steps[(trained == i) & (success[:, i] >= threshold)]
-        result.append(float(reached[0]) / 1e6 if len(reached) else None)
-    return result

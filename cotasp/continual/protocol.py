@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cotasp._version import __version__
-from cotasp.continual.metrics import FORMULAS
+from cotasp.continual.metrics import METRICS
 from cotasp.recipe import Recipe
 
 _PACKAGES = (
@@ -38,7 +39,11 @@ COMPARABLE = (
 
 
 def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
-    """Stream, budget, evaluation and metric formulas, with a hash over all of them."""
+    """Stream, budget, evaluation and success rule with a hash over them; beside it the formulas.
+
+    Metrics are computed anew from what runs keep, so a formula keeps no two results apart: see
+    `changed_formulas`.
+    """
     evaluation = recipe.evaluation
     stamp: dict[str, Any] = {
         **recipe.stream.protocol(),
@@ -51,10 +56,23 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
         "success_rule": f"{evaluation.success} step of the episode",
         "averaged_evaluations": recipe.averaged_evaluations,
         "threshold": evaluation.threshold,
-        "formulas": FORMULAS,
     }
     canonical = json.dumps(stamp, sort_keys=True).encode()
-    return {**stamp, "hash": hashlib.sha256(canonical).hexdigest()[:16]}
+    formulas = {name: metric.formula for name, metric in METRICS.items()}
+    return {**stamp, "hash": hashlib.sha256(canonical).hexdigest()[:16], "formulas": formulas}
+
+
+def changed_formulas(stamps: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Metrics that some run recorded by another formula than today's, and those formulas.
+
+    A metric that a run did not record has been added since, and is no other for that.
+    """
+    changed: dict[str, list[str]] = {}
+    for stamp in stamps:
+        for name, formula in stamp.get("formulas", {}).items():
+            if name in METRICS and formula not in (METRICS[name].formula, *changed.get(name, [])):
+                changed.setdefault(name, []).append(formula)
+    return changed
 
 
 def versions() -> dict[str, str]:

@@ -22,9 +22,9 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 
-from cotasp.continual.evaluation import Score
 from cotasp.continual.pickling import dumps
 from cotasp.continual.randomness import cpu_random_state, set_random_state
+from cotasp.continual.score import Score
 from cotasp.errors import RunError
 from cotasp.recipe import Evaluation
 from cotasp.tasks.task import Task

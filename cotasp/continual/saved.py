@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.agents.agent import Learner
-from cotasp.continual.evaluation import Evaluator, Score
+from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import make_learner, make_tasks
+from cotasp.continual.metrics import METRICS, Kept
 from cotasp.continual.protocol import COMPARABLE
+from cotasp.continual.score import Score
 from cotasp.errors import RecipeError, RunError
 from cotasp.modules.export import check_target, export_policy
 from cotasp.modules.policy import MetaPolicy
@@ -128,5 +130,6 @@ def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str
                     f"baseline {path}: expected the same {key} as this run, "
                     f"{stamp.get(key)!r}, got {summary['protocol'].get(key)!r}"
                 )
-        found.setdefault(summary["tasks"][0], []).append(summary["area_under_curve"][0])
+        (auc,) = METRICS["area_under_curve"].per_task(Kept.from_summary(summary))
+        found.setdefault(summary["tasks"][0], []).append(float(auc))
     return {env: sum(values) / len(values) for env, values in found.items()}

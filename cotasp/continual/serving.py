@@ -22,9 +22,10 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 
 from cotasp.continual.collection import Collection
-from cotasp.continual.evaluation import Evaluator, Score
+from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.pickling import dumps
 from cotasp.continual.randomness import cpu_random_state, set_random_state
+from cotasp.continual.score import Score
 from cotasp.continual.stopping import SIGNALS
 from cotasp.errors import RunError
 from cotasp.recipe import Evaluation

@@ -11,21 +11,23 @@ def _cell(value: float | None, digits: int = 2) -> str:
 
 def summary_table(summary: dict[str, Any]) -> str:
     """Per task: success after its own training, at the end, forgotten, and steps to threshold."""
+    found = summary["per_task"]
     stamp = summary["protocol"]
     width = max(len("task"), *map(len, summary["tasks"]))
     lines = [f"{'task':<{width}}  trained  at end  forgotten  steps to {stamp['threshold']:g}"]
     rows = zip(
         summary["tasks"],
-        summary["own_success"],
-        summary["final_success"],
-        summary["steps_to_threshold"],
+        found["plasticity"],
+        found["performance"],
+        found["forgetting"],
+        found["steps_to_threshold"],
+        found["reached"],
     )
-    for name, own, final, steps in rows:
-        forgotten = None if own is None or final is None else own - final
-        reached = "not reached" if steps is None else f"{steps * 1e6:,.0f}"
+    for name, own, final, forgotten, steps, reached in rows:
+        needed = f"{steps:,.0f}" if reached else "not reached"
         lines.append(
             f"{name:<{width}}  {_cell(own):>7}  {_cell(final):>6}  {_cell(forgotten):>9}"
-            f"  {reached:>12}"
+            f"  {needed:>12}"
         )
     if "capacity_used" in summary:  # of learners that share a network out
         used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])

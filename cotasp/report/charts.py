@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cotasp.continual.metrics import METRICS
 from cotasp.report.results import fact_scores
 from cotasp.report.statistics import Estimate, estimate, interquartile_mean, mean
-from cotasp.report.study import METRICS, SYMBOLS, Study, Variant
+from cotasp.report.study import HEADLINE, Study, Variant
 
 DRAWN = 8  # variants in one figure: as many as there are colours that all eyes can tell apart
 POINTS = 120  # of one curve
@@ -121,15 +122,15 @@ def _series(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
 def aggregates(study: Study) -> Figure:
     """P, F, FT and G: mean and interquartile mean, with intervals."""
     charts = []
-    for metric in METRICS:
+    for metric in HEADLINE:
         series = []
         for variant in drawn(study):
             scores = study.scores(variant, metric)
             both = [estimate(scores, statistic) for statistic in (mean, interquartile_mean)]
             series.append(_series(variant.name, [0, 1], both))
         if any(v is not None for s in series for v in s.y):
-            unit = "million steps" if metric == METRICS[3] else ""
-            title = f"{SYMBOLS[metric]}: {metric.replace('_', ' ')}"
+            unit = "" if METRICS[metric].unit == "rate" else METRICS[metric].unit
+            title = f"{study.symbol(metric)}: {metric.replace('_', ' ')}"
             charts.append(Chart(title, "", unit, series, ("mean", "IQM"), joined=False))
     text = (
         "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, bootstrap "
@@ -186,7 +187,7 @@ def plane(study: Study) -> Figure:
     """Plasticity against stability."""
     series = []
     for variant in drawn(study):
-        own, lost = (estimate(study.scores(variant, m), mean) for m in ("own", "forgetting"))
+        own, lost = (estimate(study.scores(variant, m), mean) for m in ("plasticity", "forgetting"))
         if own.value is None or lost.value is None:
             continue
         series.append(
@@ -229,9 +230,7 @@ def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Char
 
 def threshold(study: Study) -> Figure:
     """Steps to threshold of each task."""
-    chart = _by_task(
-        study, "", "million steps", lambda v: v.scores("steps_to_threshold"), joined=False
-    )
+    chart = _by_task(study, "", "steps", lambda v: v.scores("steps_to_threshold"), joined=False)
     text = (
         "Steps of a task's own training until its success first reaches the threshold; a seed "
         "that never gets there counts with the whole budget. Lower is better." + _note(study)

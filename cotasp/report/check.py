@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-PER_TASK = ("final_success", "own_success", "steps_to_threshold")
+from cotasp.continual.metrics import MATRICES
 
 
 def damage(summary: Any) -> str | None:
@@ -26,10 +26,13 @@ def damage(summary: Any) -> str | None:
         return "the protocol stamp is missing"
     if not _is_number(protocol.get("steps_per_task")) or protocol["steps_per_task"] <= 0:
         return "the protocol stamp has no steps_per_task"
-    if not isinstance(protocol.get("formulas", {}), Mapping):
+    if not _is_count(protocol.get("averaged_evaluations")) or not protocol["averaged_evaluations"]:
+        return "the protocol stamp has no averaged_evaluations"
+    if not _is_number(protocol.get("threshold")):
+        return "the protocol stamp has no threshold"
+    formulas = protocol.get("formulas", {})
+    if not isinstance(formulas, Mapping) or not all(isinstance(f, str) for f in formulas.values()):
         return "the protocol stamp's formulas cannot be read"
-    if not _is_number(protocol.get("threshold", 0.9)):
-        return "the protocol stamp's threshold is no number"
     if not _is_count(summary.get("seed")):
         return "the seed is missing"
     if not isinstance(tasks, list) or not tasks or not all(isinstance(t, str) for t in tasks):
@@ -41,19 +44,18 @@ def damage(summary: Any) -> str | None:
 
 def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
     """What is wrong with success rates and evaluations."""
-    for key in PER_TASK:
-        if not _are_numbers(summary.get(key), tasks):
-            return f"{key} does not have a number or null for each task"
-    if not _are_numbers(summary.get("area_under_curve", [None] * tasks), tasks):
-        return "area_under_curve does not have a number or null for each task"
-    success, evaluations = summary.get("success"), summary.get("evaluations")
-    if not isinstance(success, list) or len(success) != tasks:
-        return "success does not have one list per task"
+    if summary.get("baseline") is not None and not _are_rates(summary["baseline"], tasks):
+        return "the baseline does not have a rate or null for each task"
+    evaluations = summary.get("evaluations")
     if not isinstance(evaluations, Mapping) or not isinstance(evaluations.get("trained"), list):
         return "the evaluations are missing"
     count = len(evaluations["trained"])
-    if any(not _are_numbers(row, count) for row in success):
-        return "the evaluations do not fit the success rates"
+    for name in ("success", *(name for name in MATRICES if name in summary)):
+        matrix, fits = summary.get(name), _are_numbers if name.endswith("return") else _are_rates
+        if not isinstance(matrix, list) or len(matrix) != tasks:
+            return f"{name} does not have one list for each task"
+        if not all(fits(row, count) for row in matrix):
+            return f"the evaluations do not fit {name}"
     for key in ("trained", "task_steps"):
         values = evaluations.get(key)
         if not isinstance(values, list) or len(values) != count or not all(map(_is_count, values)):
@@ -91,3 +93,8 @@ def _are_numbers(values: Any, count: int) -> bool:
         and len(values) == count
         and all(v is None or _is_number(v) for v in values)
     )
+
+
+def _are_rates(values: Any, count: int) -> bool:
+    """A list of so many numbers in [0, 1], null where there is none."""
+    return _are_numbers(values, count) and all(v is None or 0 <= v <= 1 for v in values)

@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from cotasp.continual.metrics import METRICS
 from cotasp.errors import RecipeError
 from cotasp.report.differences import counted
-from cotasp.report.results import (
-    digits_of,
-    metric_notes,
-    paired,
-    partial_notes,
-    seeds_note,
-    stamp_notes,
-)
+from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
+from cotasp.report.results import paired
 from cotasp.report.runs import Found, read_runs
 from cotasp.report.statistics import Estimate, estimate, improvement, mean
-from cotasp.report.study import LARGER_IS_BETTER, METRICS, SYMBOLS, Study, make_study
+from cotasp.report.study import HEADLINE, Study, make_study
 from cotasp.report.tables import Cell, Table, interval, number
 
 SEEDS = 5  # that a verdict needs
@@ -66,15 +61,16 @@ def comparison_table(study: Study) -> Table:
     a, b = study.variants
     rows = []
     for metric in METRICS:
-        digits = digits_of(metric, study)
-        row = [Cell(SYMBOLS[metric])]
+        digits = digits_of(metric)
+        row = [Cell(study.symbol(metric))]
         row += [interval(estimate(study.scores(v, metric), mean), digits) for v in (a, b)]
         pair = paired(study, b, a, metric)
         if pair is None:
             row += [number(None), Cell("-")]
         else:
             change = estimate(pair[0] - pair[1], mean)
-            row += [interval(change, digits), Cell(verdict(change, metric, len(pair[0])))]
+            word = verdict(change, metric, len(pair[0])) if metric in HEADLINE else "-"
+            row += [interval(change, digits), Cell(word)]
         rows.append(tuple(row))
     pair = paired(study, b, a, "performance")
     found = Estimate(None) if pair is None else improvement(*pair)
@@ -88,10 +84,11 @@ def comparison_table(study: Study) -> Table:
         ("metric", f"A: {a.name}", f"B: {b.name}", "B - A, paired", "verdict"),
         tuple(rows),
         (
-            f"A verdict needs {SEEDS} common seeds and an interval that excludes no change.",
+            f"A verdict needs {SEEDS} common seeds and an interval that excludes no change; it is "
+            f"given for few metrics, because of many some differ by chance.",
             "P(better): probability that p_i(end) is higher with B than with A at the same seed.",
             seeds_note(study),
-            *partial_notes(study),
+            *partial_notes(study, METRICS),
             *metric_notes(study, METRICS),
             *stamp_notes(study),
         ),
@@ -116,4 +113,6 @@ def verdict(change: Estimate, metric: str, seeds: int, even: float = 0.0) -> str
         return TOO_FEW
     if not change.excludes(even):
         return "no difference shown"
-    return "B is better" if (change.value > even) == LARGER_IS_BETTER[metric] else "B is worse"
+    return (
+        "B is better" if (change.value > even) == METRICS[metric].higher_is_better else "B is worse"
+    )

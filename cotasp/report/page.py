@@ -17,6 +17,7 @@ from cotasp.report.tables import Table
 SECTIONS = {
     "recipes": "Recipes",
     "results": "Results",
+    "metrics": "Every metric",
     "aggregates": "Aggregates",
     "success": "Success",
     "plane": "Plane",

@@ -3,79 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from cotasp.continual.metrics import FORMULAS
+from cotasp.continual.metrics import METRICS
+from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
 from cotasp.report.runs import Run
-from cotasp.report.statistics import (
-    CONFIDENCE,
-    REPETITIONS,
-    Estimate,
-    estimate,
-    improvement,
-    interquartile_mean,
-    mean,
-)
-from cotasp.report.study import METRICS, SYMBOLS, Study, Variant
+from cotasp.report.statistics import Estimate, estimate, improvement, interquartile_mean, mean
+from cotasp.report.study import HEADLINE, Study, Variant
 from cotasp.report.tables import Cell, Table, interval, number
-
-
-def stamp_notes(study: Study) -> list[str]:
-    """The protocol of a table: hash and what it stands for."""
-    notes = []
-    for key, stamp in study.protocols.items():
-        rule = (
-            f"{stamp.get('environment')}, {stamp.get('steps_per_task', 0):,} steps per task, "
-            f"success at the {stamp.get('success_rule')}, {stamp.get('evaluation_mode')}, "
-            f"{stamp.get('episodes')} episodes, mean of the last "
-            f"{stamp.get('averaged_evaluations')} evaluation(s)"
-        )
-        notes.append(f"Protocol {key}: {rule}.")
-    if study.mixed:
-        notes.insert(0, "PROTOCOLS ARE MIXED: rows of different stamps cannot be compared.")
-    return notes
-
-
-def metric_notes(study: Study, metrics: Iterable[str]) -> list[str]:
-    """Formulas, as the runs' stamp has them, and how intervals are made."""
-    formulas: Mapping[str, str] = next(iter(study.protocols.values())).get("formulas", FORMULAS)
-    notes = [f"{formulas.get(metric, FORMULAS[metric])}." for metric in metrics]
-    notes.append(
-        f"[ ]: {CONFIDENCE:.0%} interval, bootstrap over whole seeds ({REPETITIONS:,} resamples), "
-        f"because the tasks of a run share one network; IQM: interquartile mean over seeds and "
-        f"tasks (arXiv 2108.13264)."
-    )
-    return notes
-
-
-def partial_notes(study: Study) -> list[str]:
-    """Which metrics are means over fewer tasks than there are."""
-    notes = []
-    for tasks, metrics in study.complete.items():
-        for metric, there in metrics.items():
-            absent = [task for task, kept in zip(tasks, there) if not kept]
-            if absent and metric in SYMBOLS:
-                why = ", or AUC^b = 1," if metric == "forward_transfer" else ""
-                notes.append(
-                    f"{SYMBOLS[metric]} over {len(tasks) - len(absent)} of {len(tasks)} tasks: "
-                    f"a seed of some variant has no value{why} of {', '.join(absent)}."
-                )
-    return notes
-
-
-def seeds_note(study: Study) -> str:
-    """Seeds of each variant, written once where all have as many."""
-    counts = {len(v.runs) for v in study.variants}
-    if len(counts) == 1:
-        count = counts.pop()
-        note = f"{count} seed{'s' if count > 1 else ''} of each variant"
-    else:
-        note = "seeds: " + ", ".join(f"{v.name} {len(v.runs)}" for v in study.variants)
-    few = min(len(v.runs) for v in study.variants)
-    return note + ("; intervals of fewer than five seeds are too narrow." if 1 < few < 5 else ".")
 
 
 def difference_table(study: Study) -> Table:
@@ -91,37 +29,27 @@ def difference_table(study: Study) -> Table:
     )
 
 
-def digits_of(metric: str, study: Study) -> int:
-    """Decimals that a metric is shown with; steps get three digits of the budget."""
-    if metric != METRICS[3]:
-        return 2
-    budget = min(v.budget for v in study.variants)
-    return 3 if not 0 < budget < 1 else 2 - math.floor(math.log10(budget))
-
-
 def result_table(study: Study) -> Table:
     """P, F, FT and G with intervals, and the probability of improvement over the baseline."""
     columns = ["variant", "seeds"]
-    for metric in METRICS:
-        columns += [SYMBOLS[metric], f"{SYMBOLS[metric]} IQM"]
+    for metric in HEADLINE:
+        columns += [study.symbol(metric), f"{study.symbol(metric)} IQM"]
     columns.append("reached")
     columns[3:3] = ["P(better)"] * study.baseline
     rows = []
     for variant in study.variants:
         row = [Cell(variant.name), number(len(variant.runs), 0)]
-        for metric in METRICS:
-            scores, digits = study.scores(variant, metric), digits_of(metric, study)
+        for metric in HEADLINE:
+            scores, digits = study.scores(variant, metric), digits_of(metric)
             for statistic in (mean, interquartile_mean):
                 row.append(interval(estimate(scores, statistic), digits))
-        row.append(Cell(f"{variant.reached():.0%}", variant.reached()))
+        reached = estimate(study.scores(variant, "reached"), mean).value
+        row.append(Cell("-" if reached is None else f"{reached:.0%}", reached))
         if study.baseline:
             row.insert(3, _better(study, variant))
         rows.append(tuple(row))
-    notes = [seeds_note(study), *partial_notes(study), *metric_notes(study, METRICS)]
-    notes.append(
-        "G here: the mean over tasks, in millions of steps; a task that never gets there counts "
-        "with its whole budget, so G is a lower bound where `reached` is below 100%."
-    )
+    notes = [seeds_note(study), *partial_notes(study, HEADLINE), *metric_notes(study, HEADLINE)]
+    notes.append("G is in steps, and a lower bound where `reached` is below 100%.")
     if study.baseline:
         notes.append(
             f"P(better): probability that p_i(end) is higher than with the baseline, "
@@ -152,7 +80,39 @@ def _better(study: Study, variant: Variant) -> Cell:
     return number(None) if pair is None else interval(improvement(*pair))
 
 
-TASK_METRICS = ("untrained", "own", "performance", "forgetting", "steps_to_threshold")
+def metric_table(study: Study) -> Table:
+    """Every metric there is, one a row, with bounds as numbers of their own."""
+    rows = []
+    for metric, entry in METRICS.items():
+        for variant in study.variants:
+            scores, digits = study.scores(variant, metric), digits_of(metric)
+            found = estimate(scores, mean)
+            values = (*found, estimate(scores, interquartile_mean, 1).value)  # without interval
+            rows.append(
+                (
+                    Cell(study.symbol(metric)),
+                    Cell(variant.name),
+                    *(number(value, digits) for value in values),
+                    Cell(entry.unit),
+                    Cell("higher" if entry.higher_is_better else "lower"),
+                )
+            )
+    return Table(
+        "metrics",
+        "Every metric, mean over tasks and seeds",
+        ("metric", "variant", "mean", "low", "high", "IQM", "unit", "better"),
+        tuple(rows),
+        (
+            "low, high: ends of the interval of the mean.",
+            seeds_note(study),
+            *partial_notes(study, METRICS),
+            *metric_notes(study, METRICS),
+            *stamp_notes(study),
+        ),
+    )
+
+
+TASK_METRICS = ("zero_shot", "plasticity", "performance", "forgetting", "steps_to_threshold")
 TASK_COLUMNS = ("from text", "trained", "at end", "forgotten")
 
 
@@ -165,15 +125,21 @@ def task_table(study: Study) -> Table:
             row = [Cell(variant.name), Cell(task, i)]
             for metric in TASK_METRICS:
                 found = estimate(columns[metric][:, i : i + 1], mean)
-                row.append(interval(found, digits_of(metric, study)))
-            reached = [r.summary[METRICS[3]][i] is not None for r in variant.runs]
-            row.append(Cell(f"{sum(reached)} of {len(reached)}", sum(reached)))
+                row.append(interval(found, digits_of(metric)))
+            reached = int(np.nansum(variant.scores("reached")[:, i]))
+            row.append(Cell(f"{reached} of {len(variant.runs)}", reached))
             rows.append(tuple(row))
     threshold = next(iter(study.protocols.values())).get("threshold", 0.9)
     return Table(
         "tasks",
         "Task by task, mean over seeds",
-        ("variant", "task", *TASK_COLUMNS, f"G to {threshold:g}", "reached"),
+        (
+            "variant",
+            "task",
+            *TASK_COLUMNS,
+            f"{study.symbol(TASK_METRICS[-1])} to {threshold:g}",
+            "reached",
+        ),
         tuple(rows),
         (
             "from text: p_i just before its own training, by the policy that its text alone "
@@ -181,7 +147,7 @@ def task_table(study: Study) -> Table:
             "trained: p_i at the end of its own training; at end: p_i when the stream has ended; "
             "forgotten: the difference of the last two.",
             seeds_note(study),
-            *metric_notes(study, [METRICS[3]]),
+            *metric_notes(study, TASK_METRICS[-1:]),
             *stamp_notes(study),
         ),
     )
@@ -288,5 +254,5 @@ def _spread(values: Sequence[float], digits: int) -> Cell:
 
 def all_tables(study: Study) -> list[Table]:
     """Every table of a report, in order."""
-    made = (difference_table, result_table, task_table, dictionary_table, cost_table)
+    made = (difference_table, result_table, metric_table, task_table, dictionary_table, cost_table)
     return [replace(make(study), missing=study.problems) for make in made]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cotasp._yaml import parse
+from cotasp.continual.metrics import Kept
 from cotasp.errors import CotaspError, RunError
 from cotasp.report.check import damage
 from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, TIMING
@@ -52,6 +53,11 @@ class Run:
     def stamp(self) -> dict[str, Any]:
         """Its protocol."""
         return self.summary["protocol"]
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What its metrics are computed from."""
+        return Kept.from_summary(self.summary)
 
     @cached_property
     def variant(self) -> str:

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cotasp.continual.metrics import forward_transfer, untrained_success
-from cotasp.continual.protocol import COMPARABLE
+from cotasp.continual.metrics import METRICS, Kept
+from cotasp.continual.protocol import COMPARABLE, changed_formulas
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.report.differences import differences, variant_names
 from cotasp.report.runs import BEGUN_AFTER, Found, Run, Sweep
 from cotasp.report.statistics import Scores
 
-METRICS = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
-SYMBOLS = dict(zip(METRICS, ("P", "F", "FT", "G")))
-LARGER_IS_BETTER = {
-    "performance": True,
-    "forgetting": False,
-    "forward_transfer": True,
-    "steps_to_threshold": False,
-}
-
-
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    return [math.nan if v is None else float(v) for v in values]
+HEADLINE = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,8 @@ class Variant:
     Args:
         name: what tells it from the others.
         runs: in order of their seeds.
-        singles: AUC^b by environment, for forward transfer; empty without single-task runs.
+        singles: AUC^b by environment, for forward transfer; empty without single-task runs,
+            where each run's own baseline, if it kept one, takes their place.
     """
 
     name: str
@@ -70,31 +60,19 @@ class Variant:
     def scores(self, metric: str, seeds: Sequence[int] | None = None) -> Scores:
         """A metric's value of each seed and task, [seeds, tasks]; NaN where there is none.
 
-        A task that never reaches the threshold counts with its whole budget in G.
+        It is computed here, from what the runs keep.
         """
-        rows = [self._row(run, metric) for run in self.runs if seeds is None or run.seed in seeds]
+        chosen = [k for run, k in zip(self.runs, self.kept) if seeds is None or run.seed in seeds]
+        rows = [METRICS[metric].per_task(kept) for kept in chosen]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.tasks))
 
-    def _row(self, run: Run, metric: str) -> list[float]:
-        own, final = _numbers(run.summary["own_success"]), _numbers(run.summary["final_success"])
-        if metric == "performance":
-            return final
-        if metric == "own":
-            return own
-        if metric == "untrained":
-            success = np.array(run.summary["success"], dtype=np.float64).T
-            return untrained_success(success, np.array(run.summary["evaluations"]["trained"]))
-        if metric == "forgetting":
-            return [a - b for a, b in zip(own, final)]
-        if metric == "steps_to_threshold":
-            return [self.budget if g is None else g for g in run.summary[metric]]
-        auc = _numbers(run.summary.get("area_under_curve", [None] * len(own)))
-        base = [self.singles.get(environment(task), math.nan) for task in run.tasks]
-        return forward_transfer(auc, base)
-
-    def reached(self) -> float:
-        """Fraction of tasks and seeds that reached the threshold."""
-        return float(np.mean([[g is not None for g in r.summary[METRICS[3]]] for r in self.runs]))
+    @cached_property
+    def kept(self) -> tuple[Kept, ...]:
+        """What each run keeps, with the baseline of its tasks."""
+        if not self.singles:
+            return tuple(run.kept for run in self.runs)
+        baseline = np.array([self.singles[environment(task)] for task in self.tasks])
+        return tuple(replace(run.kept, baseline=baseline) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -132,11 +110,20 @@ class Study:
         found: dict[tuple[str, ...], dict[str, NDArray[np.bool_]]] = {}
         for variant in self.variants:
             stream = found.setdefault(tuple(variant.tasks), {})
-            for metric in ("own", *METRICS):
+            for metric in METRICS:
                 there = ~np.isnan(variant.scores(metric)).any(0)
                 if there.any():
                     stream[metric] = np.logical_and(stream.get(metric, there), there)
         return found
+
+    @cached_property
+    def changed(self) -> Mapping[str, Sequence[str]]:
+        """Metrics that some run recorded by another formula than today's, and those formulas."""
+        return changed_formulas(run.stamp for variant in self.variants for run in variant.runs)
+
+    def symbol(self, metric: str) -> str:
+        """A metric's symbol, with a star where a run recorded it by another formula."""
+        return METRICS[metric].symbol + "*" * (metric in self.changed)
 
     def scores(self, variant: Variant, metric: str, seeds: Sequence[int] | None = None) -> Scores:
         """As the variant's own, of those tasks alone that all variants have."""
@@ -174,7 +161,7 @@ def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool
     own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
     variants = tuple(Variant(name, tuple(named[name]), own[name]) for name in names)
     problems += _missing(found, variants)
-    if any(not v.singles for v in variants):
+    if any(np.isnan(v.scores("forward_transfer")).all() for v in variants):
         problems.append(
             "No forward transfer: FT needs single-task runs of the same protocol and recipe; "
             "`cotasp sweep ... --single-tasks` makes them."
@@ -202,7 +189,8 @@ def _refusal(protocols: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) ->
     keys = [
         key
         for key in dict.fromkeys(k for stamp in stamps for k in stamp)
-        if key != "hash" and any(stamp.get(key) != stamps[0].get(key) for stamp in stamps)
+        if key not in ("hash", "formulas")
+        and any(stamp.get(key) != stamps[0].get(key) for stamp in stamps)
     ]
     examples = ", ".join(
         f"{next(str(r.path) for r in runs if r.stamp['hash'] == found)} ({found})"
@@ -269,9 +257,9 @@ def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -
     for method in (run.method, baseline[0].method if baseline else run.method):
         found: dict[str, list[float]] = {}
         for single in fit:
-            auc = single.summary.get("area_under_curve", [None])[0]
-            if single.method == method and auc is not None:
-                found.setdefault(single.tasks[0], []).append(auc)
+            (auc,) = METRICS["area_under_curve"].per_task(single.kept)
+            if single.method == method and not math.isnan(auc):
+                found.setdefault(single.tasks[0], []).append(float(auc))
         if {environment(task) for task in run.tasks} <= set(found):
             return {name: sum(values) / len(values) for name, values in found.items()}
     return {}

@@ -61,12 +61,12 @@ class Table:
         return f"**{self.caption}**\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
     def csv(self) -> str:
-        """Headings and rows; caption and notes as comments above them."""
+        """Headings and rows, numbers as programs read them; above them caption and notes."""
         out = io.StringIO()
         out.writelines(f"# {line}\n" for line in (self.caption, *self.remarks))
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.columns)
-        writer.writerows([cell.text for cell in row] for row in self.rows)
+        writer.writerows([_csv(cell) for cell in row] for row in self.rows)
         return out.getvalue()
 
     def latex(self) -> str:
@@ -92,6 +92,12 @@ class Table:
         )
 
 
+def _csv(cell: Cell) -> str:
+    """The text; of a number alone, without what sets thousands apart."""
+    digits = cell.text.replace(",", "")
+    return digits if digits.lstrip("-").replace(".", "", 1).isdecimal() else cell.text
+
+
 _TEX = {
     "\\": r"\textbackslash{}",
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -113,8 +119,8 @@ def number(value: float | None, digits: int = 2) -> Cell:
     """A number, or a dash."""
     if value is None or value != value:
         return Cell("-")
-    text = f"{value:.{digits}f}"
-    return Cell(text.removeprefix("-") if float(text) == 0 else text, value)
+    text = f"{value:,.{digits}f}"
+    return Cell(text.removeprefix("-") if float(text.replace(",", "")) == 0 else text, value)
 
 
 def interval(found: Estimate, digits: int = 2) -> Cell:

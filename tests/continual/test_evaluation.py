@@ -13,11 +13,12 @@ from cotasp.recipe import Evaluation
 from cotasp.tasks.streams import Point
 
 
-def episodes(successes: int, of: int) -> TensorDict:
-    """Episodes of two steps, the first of which `successes` end well."""
+def episodes(successes: int, of: int, passing: int = 0) -> TensorDict:
+    """Episodes of two steps: the first `successes` end well, the last `passing` only begin so."""
     done = torch.tensor([False, True]).expand(of, 2)
     success = torch.zeros(of, 2, dtype=torch.bool)
     success[:successes, 1] = True
+    success[of - passing :, 0] = True
     data = {"done": done, "success": success, "reward": torch.ones(of, 2)}
     return TensorDict({k: v.unsqueeze(-1) for k, v in data.items()}, [of, 2])
 
@@ -32,6 +33,14 @@ def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
         assert score.success == n / 10
         assert score.episode_length == 2
         assert score.episode_return == 2
+
+
+@pytest.mark.parametrize("rule", ["last", "any"])
+def test_success_by_both_rules_is_kept_whichever_counts(rule):
+    tasks = Point().make_tasks()
+    score = Evaluator(tasks, Evaluation(success=rule), seed=0)._score(episodes(3, 10, 4), tasks[0])
+    assert (score.success_last, score.success_any) == (0.3, 0.7)
+    assert score.success == {"last": 0.3, "any": 0.7}[rule]
 
 
 class Passing(nn.Module):

@@ -253,7 +253,7 @@ class TestBranching:
         assert summary["task_facts"]["right"] == first["task_facts"]["right"]
         longer = tiny("stream.goals=[right, left, top]")
         summary = run(longer, tmp_path / "longer", source=f"{undisturbed}@2", progress=False)
-        assert summary["own_success"][:2] == first["own_success"]
+        assert summary["per_task"]["plasticity"][:2] == first["per_task"]["plasticity"]
         assert summary["evaluations"]["trained"] == [0, 0, 1, 1, 2, 2]
 
     @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ class TestRunDirectory:
         for key in ("performance", "forgetting"):
             assert 0 <= abs(summary[key]) <= 1
         assert summary["forward_transfer"] is None
-        assert len(summary["steps_to_threshold"]) == 2
+        assert len(summary["per_task"]["steps_to_threshold"]) == 2
+        for matrix in ("success_last", "success_any", "episode_return"):
+            assert [len(row) for row in summary[matrix]] == [4, 4]
         assert summary["mask_overlap"][0][0] == 1.0
         assert len(summary["capacity_used"]) == 2
         assert summary["protocol"]["formulas"]["performance"] == "P = mean_i p_i(end)"
@@ -221,7 +223,7 @@ def test_baselines(tmp_path):
         baseline_auc([tmp_path / "single"], protocol_stamp(tiny("steps_per_task=200")))
     both = {"right": 0.5, "left": 0.25}
     summary = run(tiny(), tmp_path / "run", baseline=both, progress=False)
-    auc = summary["area_under_curve"]
+    auc = summary["per_task"]["area_under_curve"]
     expected = ((auc[0] - 0.5) / 0.5 + (auc[1] - 0.25) / 0.75) / 2
     assert summary["forward_transfer"] == pytest.approx(expected, abs=1e-5)
     with pytest.raises(RecipeError, match="one task, got 2"):

@@ -11,6 +11,7 @@ import numpy as np
 
 from cotasp.continual.history import History
 from cotasp.continual.protocol import protocol_stamp
+from cotasp.continual.score import Score
 from cotasp.recipe import Recipe, dump, loads, with_seed
 from cotasp.report.runs import read_runs
 from cotasp.report.study import Study, make_study
@@ -38,9 +39,9 @@ def recipe(tasks: int = 3, per_task: int = 5, overrides: tuple[str, ...] = ()) -
 
 
 @cache
-def texts(recipe: Recipe) -> tuple[list[str], dict]:
-    """Names of the tasks, and the stamp."""
-    return [task.name for task in recipe.stream.make_tasks()], protocol_stamp(recipe)
+def names(recipe: Recipe) -> list[str]:
+    """Names of the tasks."""
+    return [task.name for task in recipe.stream.make_tasks()]
 
 
 @cache
@@ -61,19 +62,23 @@ def make_run(
         kept: fraction of it that is there at the end.
     """
     path.mkdir(parents=True)
+    tasks = names(recipe)
     random = np.random.default_rng([seed, int(1000 * skill)])
-    names, stamp = texts(recipe)
-    history = History(names, recipe.averaged_evaluations, recipe.evaluation.threshold)
     every, budget = recipe.evaluation.every, recipe.steps_per_task
-    for trained in range(len(names)):
+    settings = recipe.evaluation
+    history = History(
+        tasks, settings.success, budget, recipe.averaged_evaluations, settings.threshold
+    )
+    for trained in range(len(tasks)):
         for steps in range(every, budget + 1, every):
-            success = {}
-            for i in range(len(names)):
+            scores = {}
+            for i in range(len(tasks)):
                 done = 0.0 if i > trained else steps / budget if i == trained else 1.0
                 fade = 1.0 if i >= trained else kept
                 noise = 0.05 * random.normal()
-                success[i] = float(np.clip(skill * fade * done**0.5 + noise * (done > 0), 0, 1))
-            history.add(trained, steps, success)
+                success = float(np.clip(skill * fade * done**0.5 + noise * (done > 0), 0, 1))
+                scores[i] = Score(success, success, min(1.0, success + 0.1), 50 * success, 30.0)
+            history.add(trained, steps, scores)
         facts = {"updates": 1000.0 * budget / 1000}
         for layer in (1, 2):
             facts |= {
@@ -83,14 +88,14 @@ def make_run(
                 f"active/layer{layer}": 0.1,
                 f"owned/layer{layer}": min(1.0, 0.1 * (1 + trained)),
             }
-        history.facts[names[trained]] = facts
-    near = np.eye(len(names)) * 0.5 + 0.5 * float(random.random())
+        history.facts[tasks[trained]] = facts
+    near = np.eye(len(tasks)) * 0.5 + 0.5 * float(random.random())
     summary = {
-        **history.summary([None] * len(names)),
+        **history.summary([None] * len(tasks)),
         "capacity_used": [0.3, 0.4],
         "mask_overlap": near.tolist(),
         "text_similarity": near.tolist(),
-        "protocol": stamp,
+        "protocol": protocol_stamp(recipe),
         "seed": seed,
         "versions": {"cotasp": "0.1.0"},
     }

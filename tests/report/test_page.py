@@ -18,6 +18,7 @@ SECTIONS = [
     "notes",
     "recipes",
     "results",
+    "metrics",
     "aggregates",
     "success",
     "plane",

@@ -37,7 +37,7 @@ def test_scores_are_those_of_the_summaries(runs):
     assert variant.scores("forgetting").mean(1) == pytest.approx(
         [s["forgetting"] for s in summaries], abs=1e-6
     )
-    steps = [[5e-3 if g is None else g for g in s["steps_to_threshold"]] for s in summaries]
+    steps = [s["per_task"]["steps_to_threshold"] for s in summaries]
     assert variant.scores("steps_to_threshold").tolist() == steps
     assert np.isnan(variant.scores("forward_transfer")).all()
 
@@ -155,9 +155,9 @@ def test_single_tasks_of_the_recipe_give_forward_transfer(runs):
     (variant,) = [v for v in found.variants if v.name == "update=anchored"]
     run = json.loads((runs / "a" / "seed2" / "summary.json").read_text())
     expected = []
-    for task, auc in zip(run["tasks"], run["area_under_curve"]):
+    for task, auc in zip(run["tasks"], run["per_task"]["area_under_curve"]):
         alone = json.loads((runs / "single" / task / "summary.json").read_text())
-        b = alone["area_under_curve"][0]
+        b = alone["area_under_curve"]
         expected.append((auc - b) / (1 - b))
     assert variant.scores("forward_transfer")[2] == pytest.approx(expected)
     assert all(v is variant or not v.singles for v in found.variants)
@@ -192,10 +192,10 @@ def rewrite(run: Path, **changes) -> None:
 def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
     """Else two means over different tasks would stand in one column."""
     run = runs / "a" / "seed3"
-    success = json.loads((run / "summary.json").read_text())["final_success"]
-    rewrite(run, final_success=[success[0], None, success[2]])
+    success = json.loads((run / "summary.json").read_text())["success"]
+    rewrite(run, success=[success[0], [*success[1][:-1], None], success[2]])
     singles(runs / "single", RULES["f"][0])
-    rewrite(runs / "single" / "top", area_under_curve=[1.0])
+    rewrite(runs / "single" / "top", success=[[1.0] * 5])
     found = study(runs, baseline="update=frozen")
     for metric, kept in (("performance", [0, 2]), ("forward_transfer", [0, 1])):
         for variant in found.variants:

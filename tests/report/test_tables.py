@@ -12,6 +12,9 @@ def test_a_table_reads_the_same_in_three_languages():
     assert len({len(line) for line in lines[2:5]}) == 1, "columns are aligned"
     assert lines[4] == r"| a_b\|c  | 1.50 | -   | 0.00 |"
     assert table.csv().splitlines()[2:] == ["variant,x,y,z", "a_b|c,1.50,-,0.00"]
+    thousands = Table("t", "T", ("v", "x"), ((Cell("a, b"), number(12_000, 0)),))
+    assert thousands.csv().splitlines()[-1] == '"a, b",12000'
+    assert "| 12,000 |" in thousands.markdown()
     tex = table.latex()
     assert r"a\_b|c & 1.50 & - & 0.00 \\" in tex
     assert r"\caption{A \& B}" in tex

@@ -18,7 +18,7 @@ VARIANTS = {
     "a": (("dictionary.update=anchored",), 0.9),
     "f": (("dictionary.update=frozen",), 0.4),
 }
-TABLES = ["recipes", "results", "tasks", "dictionaries", "cost"]
+TABLES = ["recipes", "results", "metrics", "tasks", "dictionaries", "cost"]
 
 
 @pytest.fixture

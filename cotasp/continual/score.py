@@ -1,0 +1,23 @@
+"""The outcome of one evaluation of one task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Score(NamedTuple):
+    """Means over the episodes of one evaluation.
+
+    Args:
+        success: fraction of episodes that succeed, by the rule that counts.
+        success_last: that succeed at their last step.
+        success_any: that succeed at any step.
+        episode_return: mean undiscounted return.
+        episode_length: mean length in steps.
+    """
+
+    success: float
+    success_last: float
+    success_any: float
+    episode_return: float
+    episode_length: float
