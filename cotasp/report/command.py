@@ -37,10 +37,10 @@ def report(arguments: argparse.Namespace) -> None:
     if arguments.compare:
         _compare(arguments)
         return
-    from cotasp.report.differences import counted
     from cotasp.report.runs import read_runs
     from cotasp.report.study import make_study
     from cotasp.report.writing import PAGE, write_report
+    from cotasp.words import counted
 
     out = arguments.out or (f"{arguments.runs[0]}/report" if len(arguments.runs) == 1 else "report")
     found = read_runs(arguments.runs)

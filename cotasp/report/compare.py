@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from cotasp.errors import RecipeError
-from cotasp.report.differences import counted
 from cotasp.report.results import (
     digits_of,
     metric_notes,
@@ -19,6 +18,7 @@ from cotasp.report.runs import Found, read_runs
 from cotasp.report.statistics import Estimate, estimate, improvement, mean
 from cotasp.report.study import LARGER_IS_BETTER, METRICS, SYMBOLS, Study, make_study
 from cotasp.report.tables import Cell, Table, interval, number
+from cotasp.words import counted
 
 SEEDS = 5  # that a verdict needs
 TOO_FEW = "too few seeds to say"
