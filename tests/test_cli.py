@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import pytest
 import torch
 
 import cotasp
-from cotasp.__main__ import main
+from cotasp.__main__ import main, verb
+from cotasp.commands import VERBS
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import dump, load, loads
 from cotasp.registry import KINDS
 
-SMOKE = str(Path(__file__).parents[1] / "recipes" / "smoke.yaml")
+ROOT = Path(__file__).parents[1]
+SMOKE = str(ROOT / "recipes" / "smoke.yaml")
 TINY = """
 stream: {name: point, goals: [left]}
 encoder: random
@@ -48,6 +51,25 @@ def complaint(capsys) -> str:
     assert text.count("\n") == 1
     assert "Traceback" not in text
     return text.removeprefix("cotasp: error: ").rstrip("\n")
+
+
+# -- verbs --------------------------------------------------------------------------------
+
+
+def test_each_file_of_commands_is_a_verb_of_the_table():
+    files = (ROOT / "cotasp" / "commands").glob("[!_]*.py")
+    assert sorted(path.stem for path in files) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_verb_adds_the_parser_of_its_own_name_and_can_be_run(name, capsys):
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    verb(name).add_arguments(subparsers)
+    assert list(subparsers.choices) == [name]
+    assert callable(verb(name).main)
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    assert "--debug" in capsys.readouterr().out
 
 
 # -- show and list ------------------------------------------------------------------------
@@ -124,7 +146,7 @@ def test_a_broken_plug_in_is_listed_and_refused_when_named(capsys):
 
 
 @pytest.mark.parametrize("argv", [["list"], ["list", "solver"], ["show", SMOKE], ["--help"]])
-def test_answers_within_a_second_and_without_torch(argv):
+def test_answers_within_half_a_second_and_without_torch(argv):
     code = f"""
 import sys
 from cotasp.__main__ import main
@@ -136,14 +158,14 @@ heavy = {{"torch", "numpy", "sklearn", "gymnasium", "metaworld"}} & set(sys.modu
 assert code == 0 and not heavy, (code, heavy)
 """
     taken = []
-    while len(taken) < 5 and min(taken, default=9.0) >= 1.0:  # others may be using the machine
+    while len(taken) < 5 and min(taken, default=9.0) >= 0.5:  # others may be using the machine
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0, done.stderr
         # processor time: on a machine with nothing else to do, that is how long it takes
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(taken) < 1.0
+    assert min(taken) < 0.5
 
 
 def test_the_module_and_the_script_are_the_same_command():
@@ -281,7 +303,7 @@ def test_errors_are_one_line_unless_debugging(error, code, message, monkeypatch,
     def fail(arguments):
         raise error
 
-    monkeypatch.setattr("cotasp.__main__._list", fail)
+    monkeypatch.setattr("cotasp.commands.list.main", fail)
     assert main(["list"]) == code
     assert complaint(capsys) == message
     for argv in (["--debug", "list"], ["list", "--debug"]):
@@ -293,7 +315,7 @@ def test_ctrl_c(monkeypatch, capsys):
     def interrupt(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cotasp.__main__._list", interrupt)
+    monkeypatch.setattr("cotasp.commands.list.main", interrupt)
     assert main(["list"]) == 130
     assert capsys.readouterr().err == "cotasp: interrupted\n"
 
@@ -304,7 +326,7 @@ def test_a_warning_is_one_line_and_only_in_the_command(monkeypatch, capsys):
         print(shown, end="", file=sys.stderr)
 
     usual = warnings.formatwarning
-    monkeypatch.setattr("cotasp.__main__._list", warn)
+    monkeypatch.setattr("cotasp.commands.list.main", warn)
     assert main(["list"]) == 0
     assert capsys.readouterr().err == "cotasp: warning: not converged\n"
     assert warnings.formatwarning is usual

@@ -38,7 +38,7 @@ def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = Fal
         if len(recipes) != 1:
             what = "no finished run" if not recipes else f"{len(recipes)} recipes"
             more = f" ({held.problems[0]})" if held.problems else ""
-            raise RecipeError(f"--compare {side}: expected runs of one recipe, found {what}{more}")
+            raise RecipeError(f"compare {side}: expected runs of one recipe, found {what}{more}")
     study = make_study(
         Found(
             runs=found[0].runs + found[1].runs,
@@ -48,7 +48,7 @@ def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = Fal
     )
     if len(study.variants) != 2:
         raise RecipeError(
-            f"--compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
+            f"compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
         )
     there = {run.path.resolve() for run in found[0].runs}
     a_first = study.variants[0].runs[0].path.resolve() in there
