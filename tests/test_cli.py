@@ -145,8 +145,21 @@ def test_a_broken_plug_in_is_listed_and_refused_when_named(capsys):
     assert main(["show", SMOKE]) == 0
 
 
-@pytest.mark.parametrize("argv", [["list"], ["list", "solver"], ["show", SMOKE], ["--help"]])
-def test_answers_within_half_a_second_and_without_torch(argv):
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["list"], 0),
+        (["list", "solver"], 0),
+        (["show", SMOKE], 0),
+        (["--help"], 0),
+        (["run", "--help"], 0),
+        (["show", SMOKE, "agent.warmup_steps=1500"], 2),
+        (["run", SMOKE, "agent.warmup_steps=1500"], 2),
+        (["run", SMOKE, "agent.n_step=31", "--quiet"], 2),
+        (["sweep", SMOKE, "--axis", "agent.n_step=5,31"], 2),
+    ],
+)
+def test_answers_within_half_a_second_and_without_torch(argv, expected):
     code = f"""
 import sys
 from cotasp.__main__ import main
@@ -155,7 +168,7 @@ try:
 except SystemExit as end:
     code = end.code
 heavy = {{"torch", "numpy", "sklearn", "gymnasium", "metaworld"}} & set(sys.modules)
-assert code == 0 and not heavy, (code, heavy)
+assert code == {expected} and not heavy, (code, heavy)
 """
     taken = []
     while len(taken) < 5 and min(taken, default=9.0) >= 0.5:  # others may be using the machine
@@ -215,6 +228,17 @@ def test_a_reader_that_stops_early_gets_no_complaint():
             ["run", "tiny.yaml", "mask={name: topk, k: 17}"],
             "recipe.mask.k: expected at most 16, the smallest width in actor.hidden, got 17",
         ),
+        *(
+            (
+                [verb, "tiny.yaml", "steps_per_task=2000", *more],
+                f"{before}recipe.agent.{field}: expected {told}",
+            )
+            for verb, before in (("show", ""), ("run", ""), ("sweep", "sweep: all: "))
+            for field, more, told in (
+                ("warmup_steps", [], "fewer than the 2000 steps_per_task, got 2000: nothing"),
+                ("n_step", ["agent={warmup_steps: 0, n_step: 31}"], "at most the 30 actions of an"),
+            )
+        ),
         (
             ["run", "tiny.yaml", "stream={name: metaworld, tasks: [push-v9]}"],
             "recipe.stream.tasks[0].env: expected a Meta-World v3 task, got 'push-v9'. Did you",
@@ -251,7 +275,7 @@ def test_a_logger_that_is_not_there_is_found_before_anything_is_written(
     tiny, logger, monkeypatch, capsys
 ):
     before = files(tiny)
-    monkeypatch.setattr("cotasp.recipe.find_spec", lambda name: None)
+    monkeypatch.setattr("cotasp.continual.machine.find_spec", lambda name: None)
     assert main(["run", "tiny.yaml", f"logger={logger}", "--quiet"]) == 2
     assert complaint(capsys).startswith(f"recipe.logger: {logger} is not installed; pip install")
     assert files(tiny) == before

@@ -137,7 +137,8 @@ class SAC:
         return Sampling(self.batch_size, self.buffer_size, self.n_step, gamma, self.reward_scale)
 
     def learner(self, problem: Problem, method: Method) -> Learner:
-        from cotasp.agents.checks import check_budget, check_episode
+        from cotasp.agents.budget import check_budget
+        from cotasp.agents.checks import check_episode
         from cotasp.agents.precision import check_precision
         from cotasp.agents.sac_learner import SACLearner
         from cotasp.methods.capacity import check_memory

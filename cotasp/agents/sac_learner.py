@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from cotasp.agents.acting import ActingPolicy, Behaviour, on_cpu
 from cotasp.agents.agent import Method
+from cotasp.agents.budget import first_update_after
 from cotasp.agents.checks import (
     check_first_masks,
     check_losses,
     check_parameters,
     check_sub_network,
-    first_update_after,
 )
 from cotasp.agents.compiled import width_multiple
 from cotasp.agents.sac_state import learner_state, load_learner_state

@@ -47,10 +47,12 @@ def add_arguments(subparsers: Any) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Learns the recipe's stream."""
+    from cotasp.continual.machine import check_logger
     from cotasp.recipe import dump
     from cotasp.storage.rundir import RunDirectory
 
     recipe = read_recipe(arguments)
+    check_logger(recipe)  # before torch is imported, as all that can be
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-seed{recipe.seed}"
     RunDirectory.check_free(out)
     if not arguments.quiet:
