@@ -33,8 +33,7 @@ from tqdm import tqdm
 
 from cotasp.errors import CotaspError, RecipeError, RunError, RunStopped
 from cotasp.recipe import Recipe, load, to_node, with_seed
-from cotasp.report.runs import SWEEP
-from cotasp.storage.rundir import RECIPE, SUMMARY
+from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP
 from cotasp.sweep import run_sweep
 from cotasp.sweep.launchers import cores
 from cotasp.sweep.plan import directory_name, split_values

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from cotasp._yaml import LONGEST, parse, write
 from cotasp.agents.agent import Agent
+from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns
 from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Freeze
@@ -156,6 +156,10 @@ class Recipe:
                 f"mask.k: expected at most {width}, the smallest width in actor.hidden, "
                 f"got {self.mask.k}"
             )
+        if isinstance(self.agent, WarmsUp):
+            budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None))
+            check_budget(self.agent, budget, "agent")
+            check_returns(self.agent, budget, "agent")
 
     @property
     def evaluations_per_task(self) -> int:
@@ -294,29 +298,6 @@ def to_node(recipe: Recipe) -> dict[str, Any]:
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML, every default written out."""
     return write(to_node(recipe))
-
-
-def check_machine(recipe: Recipe) -> None:
-    """Makes sure that the recipe's device and logger are there.
-
-    Raises:
-        RecipeError: torch cannot use the device here, or the logger is not installed.
-    """
-    import torch
-
-    if recipe.logger != "csv" and find_spec(recipe.logger) is None:
-        raise RecipeError(
-            f"recipe.logger: {recipe.logger} is not installed; "
-            f"pip install {recipe.logger}, or run with logger=csv"
-        )
-    try:
-        torch.empty(1, device=recipe.device)
-    except Exception as error:  # each backend raises its own
-        reason = str(error).strip().split("\n")[0].split(". ")[0]
-        raise RecipeError(
-            f"recipe.device: {recipe.device} cannot be used here ({reason}); "
-            f"run with device=cpu, or where there is one"
-        ) from error
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:

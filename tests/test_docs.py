@@ -1,4 +1,4 @@
-"""Documentation is code: every block of the README and of docs/ is executed."""
+"""Documentation is code: blocks of README, CONTRIBUTING and docs/ are executed or checked."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from cotasp.recipe import load, loads
+from cotasp.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(kind, body, id=f"{page.stem}-{number}-{kind}")
     for page in PAGES
     for number, (kind, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
+DEVELOP = ".venv/bin/python -m "  # how CONTRIBUTING calls what is installed in a clone
 BRIEF = (
     "steps_per_task=120 agent.warmup_steps=40 agent.distillation_updates=2 evaluation.episodes=1"
 )
@@ -68,6 +70,12 @@ def test_block(kind, body, checkout):
         for command in body.strip().splitlines():
             if command.startswith("cotasp run"):
                 shell(f"{command} {BRIEF} --out runs/plain --quiet", checkout)
+            elif command.startswith(f"{DEVELOP}pytest tests/"):  # the tests run anyway
+                words = f"{sys.executable} -m {command.removeprefix(DEVELOP)}"
+                shell(f"{words} --collect-only", ROOT)  # fails where there is none
+            elif ".venv" in command:  # takes minutes, and `make test` has done it
+                made = shell("make --dry-run test", checkout).replace("--quiet ", "")
+                assert command in made.splitlines()
             else:  # installing: what `make test` has just done; here only that pip can parse it
                 assert command == "python3 -m pip install -e ."
     else:
@@ -95,6 +103,22 @@ def test_the_readme_quotes_the_plug_in_that_is_tested():
     source = (ROOT / "tests/plugin/solver/cotasp_ista/__init__.py").read_text(encoding="utf-8")
     code = source[source.index("from dataclasses") :]
     assert code.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_contributing_names_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:cotasp|tests)/[\w/]+\.py)`", text.replace("/VERB.py", "/run.py"))
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
+def test_contributing_has_a_row_for_every_kind():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| (.*) \|$", text, re.MULTILINE))
+    assert set(rows) == set(KINDS)
+    for kind, row in rows.items():
+        module = KINDS[kind].protocol.partition(":")[0]
+        assert f"`{module.replace('.', '/')}.py`" in row
 
 
 def test_the_readme_quotes_a_real_error():

@@ -174,7 +174,8 @@ def test_bad_recipes(text, message):
 
 def test_what_only_just_fits():
     assert loads("mask: {name: topk, k: 64}\nactor: {hidden: [128, 64]}").mask.k == 64
-    assert loads("steps_per_task: 600\nframes_per_batch: 300\nevaluation: {every: 1000}")
+    assert loads("steps_per_task: 2100\nframes_per_batch: 300\nevaluation: {every: 4000}")
+    assert loads("agent: {n_step: 30}")  # as many as an episode has
     assert loads("\ufeffseed: 3").seed == 3
     assert loads("{}") == Recipe()
 

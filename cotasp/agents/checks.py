@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cotasp.errors import RecipeError, RunError
+from cotasp.agents.budget import check_returns
+from cotasp.errors import RunError
 from cotasp.methods.multistep import fitted_discount
 from cotasp.storage.tensors import non_finite
 
@@ -20,47 +21,17 @@ if TYPE_CHECKING:
 _REMEDY = "lower learning_rate or reward_scale, or check the environment's rewards"
 
 
-def first_update_after(settings: OffPolicy, problem: Problem) -> int:
-    """Transitions of a task after which there is one update more for each."""
-    # no row is complete before its n transitions are there
-    return max(settings.warmup_steps // problem.action_repeat, settings.n_step - 1)
-
-
-def check_budget(settings: OffPolicy, problem: Problem) -> None:
-    """Raises RecipeError when a task has no transition left to learn in."""
-    steps, repeat = problem.steps_per_task, problem.action_repeat
-    if first_update_after(settings, problem) < steps // repeat:
-        return
-    if settings.warmup_steps // repeat >= settings.n_step - 1:
-        raise RecipeError(
-            f"recipe.agent.warmup_steps: expected fewer than the {steps} steps_per_task, "
-            f"got {settings.warmup_steps}: nothing would be learned; warm up less or train longer"
-        )
-    raise RecipeError(
-        f"recipe.agent.n_step: expected at most the {steps // repeat} actions of a task "
-        f"({steps} steps, each action held for {repeat}), got {settings.n_step}: nothing would "
-        f"be learned; train longer"
-    )
-
-
 def check_episode(settings: OffPolicy, problem: Problem) -> None:
     """Sees that returns and discount fit an episode's length.
 
     Raises:
         RecipeError: returns of more steps than an episode has.
     """
-    if problem.horizon is None:
+    check_returns(settings, problem)
+    gamma = settings.gamma
+    if problem.horizon is None or gamma is None:
         return
     transitions = problem.horizon // problem.action_repeat
-    if settings.n_step > transitions:
-        raise RecipeError(
-            f"recipe.agent.n_step: expected at most the {transitions} actions of an episode "
-            f"({problem.horizon} steps, each action held for {problem.action_repeat}), "
-            f"got {settings.n_step}; 3 to 10 is usual"
-        )
-    gamma = settings.gamma
-    if gamma is None:
-        return
     ahead = 1 / max(1 - gamma, 1e-9)
     if 0.999 * transitions / 20 <= ahead <= 1.001 * transitions:
         return

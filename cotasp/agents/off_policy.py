@@ -11,13 +11,8 @@ from tensordict.nn import TensorDictModule
 from torch import Generator, Tensor
 
 from cotasp.agents.acting import ActingPolicy, Behaviour, on_cpu
-from cotasp.agents.checks import (
-    check_budget,
-    check_episode,
-    check_losses,
-    check_parameters,
-    first_update_after,
-)
+from cotasp.agents.budget import check_budget, first_update_after
+from cotasp.agents.checks import check_episode, check_losses, check_parameters
 from cotasp.agents.compiled import width_multiple
 from cotasp.agents.precision import check_precision
 from cotasp.agents.settings import OffPolicy

@@ -15,13 +15,14 @@ from cotasp.agents.agent import Learner, Stackable
 from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
 from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
+from cotasp.continual.machine import check_machine
 from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.randomness import seed_everything
 from cotasp.continual.remote import Link
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RecipeError, RunError, RunStopped, at, calling
 from cotasp.methods.problem import Problem
-from cotasp.recipe import Recipe, check_machine, dump, load
+from cotasp.recipe import Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.task import Task
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cotasp.continual.metrics import METRICS
 from cotasp.errors import RecipeError
-from cotasp.report.differences import counted
 from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
 from cotasp.report.results import paired
 from cotasp.report.runs import Found, read_runs
 from cotasp.report.statistics import Estimate, estimate, improvement, mean
 from cotasp.report.study import HEADLINE, Study, make_study
 from cotasp.report.tables import Cell, Table, interval, number
+from cotasp.words import counted
 
 SEEDS = 5  # that a verdict needs
 TOO_FEW = "too few seeds to say"
@@ -33,7 +33,7 @@ def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = Fal
         if len(recipes) != 1:
             what = "no finished run" if not recipes else f"{len(recipes)} recipes"
             more = f" ({held.problems[0]})" if held.problems else ""
-            raise RecipeError(f"--compare {side}: expected runs of one recipe, found {what}{more}")
+            raise RecipeError(f"compare {side}: expected runs of one recipe, found {what}{more}")
     study = make_study(
         Found(
             runs=found[0].runs + found[1].runs,
@@ -43,7 +43,7 @@ def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = Fal
     )
     if len(study.variants) != 2:
         raise RecipeError(
-            f"--compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
+            f"compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
         )
     there = {run.path.resolve() for run in found[0].runs}
     a_first = study.variants[0].runs[0].path.resolve() in there

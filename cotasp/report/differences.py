@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cotasp.report.runs import INCIDENTAL
+from cotasp.words import shown
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -49,22 +49,6 @@ def _named(nodes: list[Any], names: list[Any]) -> list[str]:
         inner = ", ".join(f"{key}: {values[index]}" for key, values in fields.items())
         written.append(f"{name} {{{inner}}}" if inner else str(name))
     return written
-
-
-def shown(value: Any) -> str:
-    """A recipe's value in few words: a component by its name."""
-    if isinstance(value, Mapping) and "name" in value:
-        return str(value["name"])
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def counted(number: int, thing: str) -> str:
-    """A number of things, in words.
-
-    >>> counted(1, "seed"), counted(2, "seed")
-    ('1 seed', '2 seeds')
-    """
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def variant_names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,11 +8,11 @@ from importlib.resources import files
 
 from cotasp import __version__
 from cotasp.report.charts import Chart, Figure, Heat, drawn
-from cotasp.report.differences import counted
 from cotasp.report.heat import draw_heat
 from cotasp.report.study import Study
 from cotasp.report.svg import draw, marker, shown
 from cotasp.report.tables import Table
+from cotasp.words import counted
 
 SECTIONS = {
     "recipes": "Recipes",

@@ -15,9 +15,8 @@ from cotasp._yaml import parse
 from cotasp.continual.metrics import Kept
 from cotasp.errors import CotaspError, RunError
 from cotasp.report.check import damage
-from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, TIMING
+from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING
 
-SWEEP = "sweep.json"
 BEGUN_AFTER = "begun_after"
 INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
 

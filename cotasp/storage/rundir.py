@@ -20,6 +20,7 @@ STAMP = "protocol.json"
 SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
 TIMING = "timing.json"  # what it cost; all else is the same for equal runs
+SWEEP = "sweep.json"  # of a directory above those of runs: which trial is where
 LOCK = ".lock"
 _MOST_THREADS = 1024  # that a stamp can ask for
 _CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or removed when resumed

@@ -14,7 +14,7 @@ from typing import Any
 from cotasp.errors import RecipeError
 from cotasp.recipe import Recipe, load, read_node, with_seed
 from cotasp.registry import suggest
-from cotasp.report.differences import shown
+from cotasp.words import shown
 
 KEYS = ("question", "recipe", "overrides", "axes", "seeds", "baseline", "single_tasks")
 SINGLE = "single/"  # where single tasks are

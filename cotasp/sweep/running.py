@@ -14,12 +14,11 @@ from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped
 from cotasp.recipe import Recipe, dump
-from cotasp.report.differences import counted
-from cotasp.report.runs import SWEEP
-from cotasp.storage.rundir import RECIPE, SUMMARY, TIMING, RunDirectory
+from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
 from cotasp.sweep.launchers import Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, job_at, reason
+from cotasp.words import counted
 
 RETRIES = 5  # of a trial whose worker is killed
 _EVERY = 0.3  # s between looks at the trials' progress

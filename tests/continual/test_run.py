@@ -208,7 +208,7 @@ def test_tensorboard_gets_the_same_curves(tmp_path):
 
 
 def test_a_logger_that_is_not_installed_is_refused_first(tmp_path, monkeypatch):
-    monkeypatch.setattr("cotasp.recipe.find_spec", lambda name: None)
+    monkeypatch.setattr("cotasp.continual.machine.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"recipe.logger: wandb is not installed"):
         run(tiny("logger=wandb"), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

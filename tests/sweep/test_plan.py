@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cotasp.__main__ import parser
+from cotasp.commands.sweep import make_plan
 from cotasp.errors import RecipeError
 from cotasp.recipe import load, loads
-from cotasp.sweep.command import _plan as plan_of
-from cotasp.sweep.command import add_arguments
 from cotasp.sweep.plan import Plan, axis_of, directory_name, load_sweep, seeds_of, split_values
 
 ROOT = Path(__file__).parents[2]
@@ -87,10 +86,8 @@ def test_seeds_are_a_number_or_a_list(given):
 
 
 def test_one_seed_may_be_named_alone():
-    arguments = argparse.ArgumentParser()
-    add_arguments(arguments)
     for text, seeds in (("7,", (7,)), ("3,7", (3, 7)), ("3", (0, 1, 2))):
-        assert plan_of(arguments.parse_args([str(SMOKE), "--seeds", text])).seeds == seeds
+        assert make_plan(parser().parse_args(["sweep", str(SMOKE), "--seeds", text])).seeds == seeds
 
 
 def test_single_tasks_are_trials_of_the_baseline():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cotasp.commands._common import add_verb
 from cotasp.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
@@ -23,45 +24,49 @@ Rerun the same command, and only what is missing runs.
 """
 
 
-def add_arguments(sub: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    sub.epilog, sub.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    sub.add_argument("recipe", metavar="FILE", help="a recipe, or a sweep that names its axes")
-    sub.add_argument("overrides", nargs="*", metavar="key=value", help="edits of every trial")
-    sub.add_argument(
+def add_arguments(subparsers: Any) -> None:
+    """Adds the verb and its arguments."""
+    parser = add_verb(subparsers, "sweep", "Run a recipe's variants with many seeds.", EPILOG)
+    parser.add_argument("recipe", metavar="FILE", help="a recipe, or a sweep that names its axes")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="edits of every trial")
+    parser.add_argument(
         "--axis",
         action="append",
         default=[],
         metavar="key=a,b",
         help="what varies; several axes: every combination",
     )
-    sub.add_argument(
+    parser.add_argument(
         "--seeds", metavar="N", help="how many, or which: 5, or 3,7,8, or `7,` alone; default 1"
     )
-    sub.add_argument("--baseline", metavar="VARIANT", help="e.g. dictionary.update=frozen")
-    sub.add_argument(
+    parser.add_argument("--baseline", metavar="VARIANT", help="e.g. dictionary.update=frozen")
+    parser.add_argument(
         "--single-tasks", action="store_true", help="also each task alone, for forward transfer"
     )
-    sub.add_argument("--out", help="directory of the sweep; default runs/<file>-sweep")
-    sub.add_argument("--launcher", default="local", help="local, stacked, ray, slurm or a plug-in")
-    sub.add_argument(
+    parser.add_argument("--out", help="directory of the sweep; default runs/<file>-sweep")
+    parser.add_argument(
+        "--launcher", default="local", help="local, stacked, ray, slurm or a plug-in"
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         help="side by side; default: a core each, or 1 stack",
     )
-    sub.add_argument(
+    parser.add_argument(
         "--simulators",
         type=int,
         help="processes that step the environments of a stack; default: a core each, 0: none",
     )
-    sub.add_argument(
+    parser.add_argument(
         "--address", help="of a Ray cluster, auto or ray://HOST:10001; default: one here"
     )
-    sub.add_argument("--cpus", type=number, help="cores that a trial on Ray or Slurm reserves")
-    sub.add_argument("--gpus", type=number, help="of a trial on Ray with device=cuda; 0.5: shared")
-    sub.add_argument("--partition", help="of a Slurm cluster")
-    sub.add_argument("--minutes", type=int, help="that a Slurm job may take")
-    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--cpus", type=number, help="cores that a trial on Ray or Slurm reserves")
+    parser.add_argument(
+        "--gpus", type=number, help="of a trial on Ray with device=cuda; 0.5: shared"
+    )
+    parser.add_argument("--partition", help="of a Slurm cluster")
+    parser.add_argument("--minutes", type=int, help="that a Slurm job may take")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def number(text: str) -> int | float:
@@ -69,11 +74,11 @@ def number(text: str) -> int | float:
     return int(text) if text.isdecimal() else float(text)
 
 
-def sweep(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the trials that are missing, and prints how each ended."""
     from cotasp.sweep.running import failures, outcome_table, run_sweep
 
-    plan, launcher = _plan(arguments), _launcher(arguments)
+    plan, launcher = make_plan(arguments), make_launcher(arguments)
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-sweep"
     started = time.monotonic()
     outcomes = run_sweep(plan, out, launcher, progress=not arguments.quiet)
@@ -91,8 +96,12 @@ def sweep(arguments: argparse.Namespace) -> None:
     print(f"done: {said} in {time.monotonic() - started:.0f} s; next: cotasp report {out}")
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
-    """The sweep file or recipe, with what the command line says of it."""
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    """The sweep file or recipe, with what the command line says of it.
+
+    Raises:
+        RecipeError: an argument does not fit, or the file cannot be used.
+    """
     from cotasp.sweep.plan import axis_of, load_sweep, seeds_of
 
     plan = load_sweep(arguments.recipe)
@@ -117,8 +126,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return replace(plan, **changes)
 
 
-def _launcher(arguments: argparse.Namespace) -> Launcher:
-    """The launcher by its name, with those options that are given."""
+def make_launcher(arguments: argparse.Namespace) -> Launcher:
+    """The launcher by its name, with those options that are given.
+
+    Raises:
+        RecipeError: no such launcher, or it has no such option.
+    """
     from cotasp.registry import KINDS
     from cotasp.schema import build, fields_of
 

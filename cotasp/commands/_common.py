@@ -1,0 +1,101 @@
+"""What several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from cotasp.recipe import Recipe
+
+
+def add_verb(subparsers: Any, name: str, help: str, epilog: str = "") -> argparse.ArgumentParser:
+    """Adds a verb's parser, with the options that every verb has.
+
+    Args:
+        subparsers: of `argparse.ArgumentParser.add_subparsers`.
+        name: the verb.
+        help: one sentence, for both help pages.
+        epilog: examples, for the verb's own page.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=help,
+        description=help,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # it may stand before the verb, too: what was given there is kept
+    parser.add_argument(
+        "--debug", action="store_true", help="show tracebacks", default=argparse.SUPPRESS
+    )
+    return parser
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds a recipe's file, its overrides and its seed."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="edits, e.g. dictionary.lmbda=1e-2 or dictionary.solver=fista",
+    )
+    parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, threads: int | None, default: str) -> None:
+    """Adds how a run is shown and on how many threads it runs.
+
+    Args:
+        parser: the verb's.
+        threads: the default; None: known later.
+        default: the same in words.
+    """
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no recipe")
+    parser.add_argument(
+        "--threads", type=int, default=threads, metavar="N", help=f"of torch; default {default}"
+    )
+
+
+def read_recipe(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that `add_recipe_arguments` asked for.
+
+    Raises:
+        RecipeError: it cannot be used.
+    """
+    from cotasp.recipe import load, with_seed
+
+    return with_seed(load(arguments.recipe, arguments.overrides), arguments.seed)
+
+
+def set_threads(threads: int = 1) -> None:
+    """Sets torch's threads, which imports it.
+
+    Runs side by side want one thread each: with two each they wait for one another.
+
+    Raises:
+        RecipeError: fewer than one.
+    """
+    if threads < 1:
+        raise RecipeError(f"--threads: expected at least 1, got {threads}")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def print_result(out: str, threads: int) -> None:
+    """Prints the summary of a run that has ended."""
+    from cotasp.continual.table import summary_table
+    from cotasp.storage.rundir import SUMMARY, TIMING, RunDirectory
+
+    directory = RunDirectory.open(out)
+    summary, seconds = directory.read(SUMMARY), directory.read(TIMING)["wall_seconds"]
+    print(summary_table(summary))
+    print(
+        f"done: {summary['steps']:,} steps in {seconds:.0f} s "
+        f"({threads} thread{'s' if threads > 1 else ''}), "
+        f"P {summary['performance']:.3f}, F {summary['forgetting']:.3f}; see {out}/{SUMMARY}"
+    )

@@ -1,0 +1,27 @@
+"""Words for people: what tables, pages and progress bars say in the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """A recipe's value in few words: a component by its name.
+
+    >>> shown({"name": "topk", "k": 9}), shown(0.1), shown([1, 2])
+    ('topk', '0.1', '[1, 2]')
+    """
+    if isinstance(value, Mapping) and "name" in value:
+        return str(value["name"])
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "seed"), counted(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"
