@@ -12,14 +12,16 @@ import json
 import numpy as np
 
 from cotasp.prompting import _sbert
+from cotasp.prompting.texts import normal_form
 from cotasp.tasks.streams import Point
 from cotasp.tasks.texts import GOALS, TEXTS
 
 
 def stream_texts() -> list[str]:
-    """The texts of the 50 Meta-World tasks and of all goals of the toy stream, each once."""
+    """Normal forms of the texts of Meta-World's 50 tasks and of the toy's goals, each once."""
     toy = Point(goals=tuple(GOALS)).make_tasks()
-    return list(dict.fromkeys([*TEXTS.values(), *(task.text for task in toy)]))
+    texts = [*TEXTS.values(), *(task.text for task in toy)]
+    return list(dict.fromkeys(map(normal_form, texts)))
 
 
 def main() -> None:
