@@ -61,6 +61,7 @@ class SACLearner:
         self.protection = method.protection
         with calling("encoder", method.encoder):
             self.embeddings = method.encoder(problem.texts)
+            self.phrasings = [method.encoder(texts) for texts in problem.phrasings]
         self.meta_policy: MetaPolicy = method.actor.build(
             problem.observation_dim, problem.action_dim
         ).to(self.device)
@@ -282,7 +283,10 @@ class SACLearner:
         self.ownership.claim(self.task, mask)
         states = self.replay.sample(STATES).observation  # type: ignore[union-attr]  # a task has begun
         self.memory = self.protection.remember(self.meta_policy, mask, states, self.memory)
-        report = self.prompter.end_task(self.embeddings[self.task], self.code.detach().cpu())
+        embedding = self.embeddings[self.task]
+        if self.phrasings and len(self.phrasings[self.task]):
+            embedding = torch.cat([embedding[None], self.phrasings[self.task]])
+        report = self.prompter.end_task(embedding, self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)
         facts = {f"dictionary/{name}": value for name, value in report.items()} | {
             f"owned/layer{i}": float(units.float().mean()) for i, units in enumerate(owned, 1)
