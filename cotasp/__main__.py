@@ -93,9 +93,11 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--task", required=True, metavar="NAME", help="as in the run's table")
     export.add_argument("--out", required=True, metavar="FILE", help="NAME.pt2 or NAME.onnx")
 
+    from cotasp.commands import prompt
     from cotasp.report import command as report
     from cotasp.sweep import command as sweep
 
+    prompt.add_arguments(commands)
     sweep.add_arguments(command("sweep", sweep.sweep, "Run a recipe's variants with many seeds."))
     report.add_arguments(command("report", report.report, "Compare runs: tables and a page."))
     return top

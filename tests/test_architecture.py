@@ -13,7 +13,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cotasp"
 BELOW = {  # each room, and the rooms right below it; what lies below those may be imported too
-    "__main__": {"__init__", "sweep", "report"},
+    "__main__": {"__init__", "commands", "sweep", "report"},
+    "commands": {"sweep", "report", "__init__"},
     "sweep": {"report"},
     "report": {"continual", "__init__"},
     "__init__": {"_version", "_lazy"},
