@@ -7,19 +7,20 @@ instead, if it is sure enough which it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from cotasp.errors import RecipeError
-from cotasp.prompting.encoders import Encoder, TfIdf
+from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.texts import normal_form, words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Verdict = Literal["known", "paraphrase", "ambiguous", "new"]
-_NEW_WORDS = 256  # dimensions for words that no task has
+_SMOOTHING = 0.1  # added to shares of texts that hold a word
 
 
 class Recall(NamedTuple):
@@ -86,18 +87,20 @@ class Nearest:
 class Margin:
     """The task that is most similar on average over its taught texts, if well before the second.
 
-    Similarity is the cosine of the run's embeddings, mixed with that of word counts (TF-IDF): to
-    sentence embeddings "open" and "close" are nearly the same.
+    To sentence embeddings "open" and "close" are nearly the same, so the words have a say: the
+    similarity is the mean cosine plus `words` times the sum, over the sentence's words w, of
+    ln (p_tw + 0.1) / (p_w + 0.1), where p_tw is the share of task t's taught texts that hold w and
+    p_w its mean over tasks (naive Bayes, smoothed).
 
     Args:
-        threshold: least similarity, in (0, 1].
+        threshold: least mean cosine, in (0, 1].
         margin: least distance to the second task, in [0, 1].
-        words: share of word counts in the similarity, in [0, 1].
+        words: weight of the words, in [0, 1].
     """
 
     threshold: float = 0.4
     margin: float = 0.04
-    words: float = 0.25
+    words: float = 0.03
 
     def __post_init__(self) -> None:
         _check_share(self, "threshold")
@@ -105,16 +108,24 @@ class Margin:
             _check_share(self, name, 0.0)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
-        meaning = similarities(text, tasks, encoder)
-        corpus = [each for texts in tasks for each in texts]
-        known = {word for each in corpus for word in words(normal_form(each))}
-        counts = TfIdf(dim=len(known) + _NEW_WORDS).prepare(corpus)
-        wording = similarities(text, tasks, counts)
-        scores = [
-            float((1.0 - self.words) * a.mean() + self.words * b.mean())
-            for a, b in zip(meaning, wording)
-        ]
-        return _decide(text, tasks, scores, self.threshold, self.margin)
+        cosines = [float(row.mean()) for row in similarities(text, tasks, encoder)]
+        scores = [a + self.words * b for a, b in zip(cosines, word_evidence(text, tasks))]
+        recall = _decide(text, tasks, scores, -math.inf, self.margin)
+        if recall.verdict != "known" and max(cosines) < self.threshold:
+            return Recall("new", None, tuple(scores))
+        return recall
+
+
+def word_evidence(text: str, tasks: Sequence[Sequence[str]]) -> list[float]:
+    """For each task, how much likelier its taught texts make a sentence's words; see `Margin`."""
+    held = [[set(words(normal_form(each))) for each in texts] for texts in tasks]
+    evidence = [0.0] * len(tasks)
+    for word in set(words(normal_form(text))):
+        shares = [sum(word in each for each in texts) / len(texts) for texts in held]
+        mean = sum(shares) / len(shares)
+        for task, share in enumerate(shares):
+            evidence[task] += math.log((share + _SMOOTHING) / (mean + _SMOOTHING))
+    return evidence
 
 
 def similarities(text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> list[Tensor]:
