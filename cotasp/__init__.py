@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "extract": "modules",
         "load": "recipe",
         "loads": "recipe",
+        "open_run": "continual",
         "resume": "continual",
         "run": "continual",
         "sparse_encode": "dictionaries",

@@ -20,6 +20,7 @@ EPILOG = """examples:
   cotasp show recipes/smoke.yaml dictionary.lmbda=1e-2
   cotasp list solver
   cotasp evaluate runs/smoke-seed0
+  cotasp prompt runs/smoke-seed0 "Move the car to the right."
   cotasp export runs/smoke-seed0 --task right --out right.pt2
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored --seeds 5
   cotasp report runs/smoke-sweep

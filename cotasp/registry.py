@@ -203,6 +203,7 @@ class Registry:
 
 
 _ENCODERS = "cotasp.prompting.encoders"
+_RECALL = "cotasp.prompting.recall"
 _SOLVERS = "cotasp.dictionaries.solvers"
 _UPDATES = "cotasp.dictionaries.updates"
 _MASKS = "cotasp.modules.masks"
@@ -222,6 +223,15 @@ KINDS: dict[str, Registry] = {
                 "onehot": f"{_ENCODERS}:OneHot",
                 "tfidf": f"{_ENCODERS}:TfIdf",
                 "random": f"{_ENCODERS}:RandomEncoder",
+            },
+        ),
+        Registry(
+            "recall",
+            f"{_RECALL}:RecallPolicy",
+            {
+                "exact": f"{_RECALL}:Exact",
+                "nearest": f"{_RECALL}:Nearest",
+                "margin": f"{_RECALL}:Margin",
             },
         ),
         Registry(

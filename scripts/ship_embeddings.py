@@ -12,20 +12,26 @@ import json
 import numpy as np
 
 from cotasp.prompting import _sbert
+from cotasp.prompting.texts import normal_form
 from cotasp.tasks.streams import Point
-from cotasp.tasks.texts import GOALS, TEXTS
+from cotasp.tasks.texts import GOALS, TEXTS, phrasings
 
 
 def stream_texts() -> list[str]:
-    """The texts of the 50 Meta-World tasks and of all goals of the toy stream, each once."""
+    """Normal forms of Meta-World's 50 texts, the toy's, and their taught phrasings, each once."""
     toy = Point(goals=tuple(GOALS)).make_tasks()
-    return list(dict.fromkeys([*TEXTS.values(), *(task.text for task in toy)]))
+    texts = [*TEXTS.values(), *(task.text for task in toy)]
+    texts += [text for name in (*TEXTS, *GOALS) for text in phrasings(name)]
+    return list(dict.fromkeys(map(normal_form, texts)))
 
 
 def main() -> None:
     """Writes the table of embeddings, and the texts of its rows beside it."""
     texts = stream_texts()
-    table = _sbert.compute(_sbert.SHIPPED_MODEL, texts).numpy()
+    known = _sbert.shipped()  # kept bit for bit: processors round differently
+    new = [text for text in texts if text not in known]
+    known = {**known, **dict(zip(new, _sbert.compute(_sbert.SHIPPED_MODEL, new).numpy()))}
+    table = np.stack([known[text] for text in texts])
     stem = _sbert.DATA / _sbert.SHIPPED_MODEL.rpartition("/")[2]
     np.save(stem.with_suffix(".npy"), table, allow_pickle=False)
     listing = {"model": _sbert.SHIPPED_MODEL, "texts": texts}

@@ -13,6 +13,7 @@ VERBS = (
     "show",
     "list",
     "evaluate",
+    "prompt",
     "export",
     "sweep",
     "report",

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Evaluator": "evaluation",
         "evaluate_run": "saved",
         "load_run": "saved",
+        "open_run": "opened",
         "resume": "loop",
         "run": "loop",
     },

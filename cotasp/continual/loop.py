@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,11 @@ def make_learner(
     """
     check_machine(recipe)
     texts = [task.text for task in tasks]
+    phrasings = [task.phrasings for task in tasks]
     with at("recipe.encoder"), calling("encoder", recipe.encoder):
-        method = replace(recipe.method, encoder=recipe.encoder.prepare(texts))
+        method = replace(
+            recipe.method, encoder=recipe.encoder.prepare([*texts, *chain(*phrasings)])
+        )
     env = tasks[0].make_env()
     sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
     env.close()
@@ -82,6 +86,7 @@ def make_learner(
         seed=recipe.seed,
         device=recipe.device,
         learners=1 if together is None else together.learners,
+        phrasings=phrasings,
     )
     learner = recipe.agent.learner(problem, method)
     if together is not None:

@@ -156,6 +156,29 @@ def fit_codes(
     return fitted
 
 
+def phrasing_codes(
+    dictionary: Dictionary, embeddings: Tensor, code: Tensor, *, lmbda: float, floor: float
+) -> Tensor:
+    """The codes [p, K] to be remembered for the phrasings of one task.
+
+    The task's own text, the first, keeps the code [K] that it trained with.  Every other phrasing
+    gets a lasso of its own with that code's mask, see `fit_codes`.
+
+    Args:
+        dictionary: before its update.
+        embeddings: [p, m].
+        code: [K].
+        lmbda, floor: see `fit_codes`.
+
+    Raises:
+        RecipeError: see `Dictionary.check`.
+    """
+    embeddings, code = dictionary.check(embeddings, code)
+    others = code.expand(len(embeddings) - 1, -1)
+    fitted = fit_codes(dictionary.atoms, embeddings[1:], others, lmbda=lmbda, floor=floor)
+    return torch.cat([code[None], fitted])
+
+
 def anchor_dictionary(
     dictionary: Dictionary,
     *,

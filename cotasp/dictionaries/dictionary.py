@@ -139,10 +139,14 @@ class Dictionary(nn.Module):
         """A pair as detached float64 on this module's device.
 
         Raises:
-            RecipeError: not floating tensors of shape [m] and [K], or not finite.
+            RecipeError: not floating tensors of shape [m] or [p, m] and [K] or [p, K], or not
+                finite.
         """
-        embedding = _checked(embedding, "embedding", (self.n_features,))
-        code = _checked(code, "code", (self.n_components,))
+        m, K = self.n_features, self.n_components
+        phrased = isinstance(embedding, Tensor) and embedding.ndim == 2 and len(embedding) > 0
+        embedding = _checked(embedding, "embedding", (len(embedding), m) if phrased else (m,))
+        coded = phrased and isinstance(code, Tensor) and code.ndim == 2
+        code = _checked(code, "code", (len(embedding), K) if coded else (K,))
         return embedding.to(self.atoms), code.to(self.atoms)
 
     def record(self, embedding: Tensor, code: Tensor, *, forgetting: float = 1.0) -> None:
@@ -151,24 +155,31 @@ class Dictionary(nn.Module):
         :math:`A \leftarrow \gamma A + s^\top s`, :math:`B \leftarrow \gamma B + e^\top s`.  In the
         memory, a text seen before (the same embedding, exactly) gets the new code.
 
+        Of p phrasings of one task, :math:`B` gets the mean: they are p targets of one code, and
+        :math:`\sum_i ||e_i - sD||^2 / p` differs from :math:`||\bar e - sD||^2` by a constant.
+
         Args:
-            embedding: [m], e.
-            code: [K], s, the code that the task ended training with.
+            embedding: [m], e, or [p, m] of a task's phrasings, the task's own text first.
+            code: [K], s, the code that the task ended training with; or [p, K], one to be
+                remembered for each phrasing, the task's own first.
             forgetting: gamma in (0, 1], what earlier tasks weigh now.
 
         Raises:
             RecipeError: see `check`.
         """
         embedding, code = self.check(embedding, code)
-        self.A.mul_(forgetting).addr_(code, code)
-        self.B.mul_(forgetting).addr_(embedding, code)
+        texts = embedding.reshape(-1, self.n_features)
+        codes = code.expand(len(texts), -1)
+        self.A.mul_(forgetting).addr_(codes[0], codes[0])
+        self.B.mul_(forgetting).addr_(texts.mean(dim=0), codes[0])
         self.n_recorded += 1
-        same = (self.embeddings == embedding).all(dim=1).nonzero().flatten()
-        if len(same):
-            self.codes[same] = code
-        else:
-            self.embeddings = torch.cat([self.embeddings, embedding[None]])
-            self.codes = torch.cat([self.codes, code[None]])
+        for text, its_code in zip(texts, codes):
+            same = (self.embeddings == text).all(dim=1).nonzero().flatten()
+            if len(same):
+                self.codes[same] = its_code
+            else:
+                self.embeddings = torch.cat([self.embeddings, text[None]])
+                self.codes = torch.cat([self.codes, its_code[None]])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         entries = [state_dict.get(prefix + name) for name in _MEMORY]

@@ -33,7 +33,8 @@ class UpdateRule(Protocol):
 
         Args:
             dictionary: K atoms of m features.
-            embedding: [m], e.
+            embedding: [m], e; or [p, m], the task's own text and then its other phrasings, all
+                of which are to lead to the task's one mask.
             code: [K], s*.
             lmbda: l1 weight of the lasso that chooses codes, > 0.
 
@@ -90,7 +91,7 @@ class Online:
         dictionary.record(embedding, code, forgetting=self.forgetting)
         block_pass(dictionary)
         if self.unused == "resample":
-            resample_unused(dictionary, embedding)
+            resample_unused(dictionary, embedding.reshape(-1, dictionary.n_features)[0])
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,11 @@ class Anchored:
     def __call__(
         self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
     ) -> None:
-        from cotasp.dictionaries.anchored import anchor_dictionary
+        from cotasp.dictionaries.anchored import anchor_dictionary, phrasing_codes
 
         _check_lmbda(lmbda)
+        if embedding.ndim == 2:
+            code = phrasing_codes(dictionary, embedding, code, lmbda=lmbda, floor=self.floor)
         dictionary.record(embedding, code)
         anchor_dictionary(
             dictionary,

@@ -90,6 +90,7 @@ class ContinualActor:
         self.device = torch.device(problem.device)
         with calling("encoder", method.encoder):
             self.embeddings = method.encoder(problem.texts)
+            self.phrasings = [method.encoder(texts) for texts in problem.phrasings]
         self.meta_policy: MetaPolicy = method.actor.build(
             problem.observation_dim, problem.action_dim
         ).to(self.device)
@@ -325,7 +326,10 @@ class ContinualActor:
                 ending = Ending(task, self.meta_policy, mask, drawn, each.state, each.generator)
                 with calling("protection", each.component):
                     each.state = each.component.remember(ending)
-        report = self.prompter.end_task(self.embeddings[task], self.code.detach().cpu())
+        embedding = self.embeddings[task]
+        if self.phrasings and len(self.phrasings[task]):
+            embedding = torch.cat([embedding[None], self.phrasings[task]])
+        report = self.prompter.end_task(embedding, self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)
         return {f"dictionary/{name}": value for name, value in report.items()} | {
             f"owned/layer{i}": float(units.float().mean()) for i, units in enumerate(owned, 1)

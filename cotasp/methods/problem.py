@@ -18,6 +18,7 @@ class Problem:
         action_repeat: environment steps per transition.
         seed: of everything the learner draws outside torch's global random state.
         device: of networks and buffer.
+        phrasings: of each task, other texts that are to lead to its policy; empty: none has any.
         learners: of this process for which there must be memory, this one included.
     """
 
@@ -30,6 +31,7 @@ class Problem:
     seed: int = 0
     device: str = "cpu"
     learners: int = 1
+    phrasings: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def embed(model: str, texts: Sequence[str], cache: bool) -> Tensor:
 
     Args:
         model: hub name or folder.
-        texts: stripped and not empty.
+        texts: in their normal form, see `cotasp.prompting.texts`.
         cache: read and write the user's cache.
 
     Raises:
@@ -53,7 +53,7 @@ def embed(model: str, texts: Sequence[str], cache: bool) -> Tensor:
         for text in missing if cache else ():
             _write(name, text, known[text])
     if not texts:
-        return torch.empty(0, embed(model, ["Push the puck to a goal."], cache).shape[1])
+        return torch.empty(0, embed(model, ["push the puck to a goal."], cache).shape[1])
     return torch.from_numpy(np.stack([known[text] for text in texts]))
 
 
@@ -69,7 +69,7 @@ def compute(model: str, texts: Sequence[str]) -> Tensor:
 
 @lru_cache(maxsize=1)
 def shipped() -> dict[str, np.ndarray]:
-    """Text to embedding of the default model, as written by scripts/ship_embeddings.py."""
+    """A text's normal form to the default model's embedding, of scripts/ship_embeddings.py."""
     stem = DATA / SHIPPED_MODEL.rpartition("/")[2]
     texts = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))["texts"]
     return dict(zip(texts, np.load(stem.with_suffix(".npy"), allow_pickle=False)))

@@ -7,12 +7,12 @@ controls: `TfIdf` knows shared words but no meaning, `OneHot` and `RandomEncoder
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from cotasp.errors import RecipeError
+from cotasp.prompting.texts import checked_texts, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +44,12 @@ class Encoder(Protocol):
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Embeddings, [len(texts), dim] float32 on the CPU, each row of unit Euclidean norm.
 
-        A row depends on its own text alone, neither on the other texts nor on their order, and
-        white space around a text is ignored.  Texts that `prepare` never saw are encoded too.
+        A row depends on its own text alone, neither on the other texts nor on their order, and of
+        the text on its normal form (`cotasp.prompting.texts`): case, white space and final
+        punctuation make no difference.  Texts that `prepare` never saw are encoded too.
 
         Raises:
-            RecipeError: a text is empty, or cannot be encoded.
+            RecipeError: a text is empty or endless, or cannot be encoded.
         """
 
 
@@ -194,33 +195,6 @@ class RandomEncoder:
         from cotasp.prompting._controls import random_directions
 
         return random_directions(checked_texts("RandomEncoder", texts), self.dim, self.seed)
-
-
-def checked_texts(where: str, texts: Sequence[str]) -> list[str]:
-    """The texts without the white space around them.
-
-    Args:
-        where: the encoder's name, for messages.
-
-    Raises:
-        RecipeError: a single string instead of a sequence, or a text that is empty or no string.
-    """
-    if isinstance(texts, str):
-        raise RecipeError(
-            f"{where}: expected a sequence of texts, got the string {texts!r}; write [{texts!r}]"
-        )
-    for place, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise RecipeError(
-                f"{where}: expected a text that describes the task, got {text!r} as text {place}; "
-                "write what the agent has to do, as in 'Push the puck to a goal.'"
-            )
-    return [text.strip() for text in texts]
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words of a text, in order; the text itself when it has none."""
-    return re.findall(r"\w+", text.lower()) or [text]
 
 
 def _distinct(items: Iterable[str]) -> tuple[str, ...]:

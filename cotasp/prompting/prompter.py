@@ -80,7 +80,8 @@ class Prompter(nn.Module):
         """Teaches the dictionaries the prompt that a task ended training with.
 
         Args:
-            embedding: [m].
+            embedding: [m] of the task's text; or [p, m], that text's first and then those of
+                other phrasings that are to lead to the same masks.
             code: [sum(hidden)].
 
         Raises:

@@ -153,7 +153,7 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
             alone = replace(stream, tasks=(stream.tasks[index],))
         elif hasattr(stream, "reward_version"):  # the fixed streams of Meta-World tasks
             alone = MetaWorld(
-                (TaskEntry(task.env, task.text),),
+                (TaskEntry(task.env, task.texts if task.phrasings else task.text),),
                 stream.horizon,
                 stream.reward_version,
                 stream.action_repeat,

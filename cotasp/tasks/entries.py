@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import RecipeError
@@ -20,11 +20,12 @@ class TaskEntry:
 
     Args:
         env: its name, as `hammer-v3`.
-        text: what the task is, in words; None takes the shipped text.
+        text: what the task is, in words; None takes the shipped text.  Of several, the first is
+            the task's own and the others are phrasings that are taught with it.
     """
 
     env: str
-    text: str | None = None
+    text: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class GymEntry:
 
     Args:
         env: Gymnasium's id, as `Pendulum-v1`; not `module:id`, for a recipe imports no modules.
-        text: what the task is, in words.
+        text: what the task is, in words; or several phrasings, as of `TaskEntry`.
         success_return: return at which an episode counts as solved, where the environment does
             not report success itself; None: never.
     """
 
     env: str
-    text: str
+    text: str | tuple[str, ...]
     success_return: float | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +50,11 @@ class GymEntry:
                 f"register it in a plug-in (entry point in the group cotasp.stream), or import it "
                 f"in a program of your own that calls cotasp.continual.run"
             )
+
+
+def phrased(text: str | Sequence[str]) -> tuple[str, ...]:
+    """The phrasings of a task that has one text or several."""
+    return (text,) if isinstance(text, str) else tuple(text)
 
 
 def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
@@ -63,11 +69,14 @@ def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
             item = TaskEntry(item)
         if not isinstance(item, kind):
             raise RecipeError(f"{place}[{i}]: expected a {kind.__name__}, got {item!r}")
-        if item.text is not None and not item.text.strip():
-            raise RecipeError(
-                f"{place}[{i}].text: expected words, got {item.text!r}; say what "
-                f"{item.env} asks for, in a sentence"
-            )
+        if item.text is not None:
+            texts = phrased(item.text)
+            if not texts or not all(text.strip() for text in texts):
+                raise RecipeError(
+                    f"{place}[{i}].text: expected words, got {item.text!r}; say what "
+                    f"{item.env} asks for, in a sentence"
+                )
+            item = replace(item, text=item.text if isinstance(item.text, str) else texts)
         entries.append(item)
     if not entries:
         raise RecipeError(f"{place}: expected at least one task, got none; list one")
@@ -75,24 +84,24 @@ def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
 
 
 def named_tasks(
-    tasks: Sequence[tuple[str, str]],
+    tasks: Sequence[tuple[str, tuple[str, ...]]],
     builds: Sequence[Callable[..., EnvBase]],
     horizons: Sequence[int],
     action_repeat: int,
 ) -> tuple[Task, ...]:
-    """Tasks from (env, text) pairs; from the second visit of an env on, `#2`, `#3` ... is added."""
+    """Tasks from pairs of env and texts; the second visit of an env is `env#2`, and so on."""
     visits: dict[str, int] = {}
     named = []
-    for (env, text), build, horizon in zip(tasks, builds, horizons):
+    for (env, texts), build, horizon in zip(tasks, builds, horizons):
         visits[env] = visits.get(env, 0) + 1
         name = env if visits[env] == 1 else f"{env}#{visits[env]}"
-        named.append(Task(name, text, env, build, horizon, action_repeat))
+        named.append(Task(name, texts[0], env, build, horizon, action_repeat, texts[1:]))
     return tuple(named)
 
 
-def task_facts(tasks: Sequence[tuple[str, str]]) -> dict[str, str]:
+def task_facts(tasks: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, str]:
     """Environments in order, and a hash of their texts."""
-    written = "\n".join(text for _, text in tasks)
+    written = "\n".join("\t".join(texts) for _, texts in tasks)
     return {
         "tasks": ", ".join(env for env, _ in tasks),
         "texts": hashlib.sha256(written.encode()).hexdigest()[:16],

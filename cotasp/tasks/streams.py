@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.tasks import texts
-from cotasp.tasks.entries import GymEntry, TaskEntry, checked_entries, named_tasks, task_facts
+from cotasp.tasks.entries import (
+    GymEntry,
+    TaskEntry,
+    checked_entries,
+    named_tasks,
+    phrased,
+    task_facts,
+)
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -58,11 +65,13 @@ class CW10:
             and window-close-v3.  Success is judged alike with both.
         action_repeat: environment steps that every action is held for, in training and evaluation;
             it divides the horizon.  All that counts steps goes on counting environment steps.
+        phrasings: whether each task is taught three shipped phrasings besides its text.
     """
 
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
     action_repeat: int = 1
+    phrasings: bool = False
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
@@ -84,11 +93,13 @@ class CW20:
         horizon: as for `cw10`.
         reward_version: as for `cw10`.
         action_repeat: as for `cw10`.
+        phrasings: as for `cw10`.
     """
 
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
     action_repeat: int = 1
+    phrasings: bool = False
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
@@ -111,12 +122,14 @@ class MetaWorld:
         horizon: as for `cw10`.
         reward_version: as for `cw10`; the 50 tasks differ in how well their v1 rewards work.
         action_repeat: as for `cw10`.
+        phrasings: as for `cw10`.
     """
 
     tasks: tuple[str | TaskEntry, ...]
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
     action_repeat: int = 1
+    phrasings: bool = False
 
     def __post_init__(self) -> None:
         entries = checked_entries(self, TaskEntry)
@@ -183,7 +196,7 @@ class Gymnasium:
             for entry in self.tasks
         ]
         horizons = [self._facts(i)[2] for i in range(len(self.tasks))]
-        tasks = [(e.env, e.text) for e in self.tasks]
+        tasks = [(e.env, phrased(e.text)) for e in self.tasks]
         return named_tasks(tasks, builds, horizons, self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
@@ -194,7 +207,7 @@ class Gymnasium:
             "horizon": _one_or_all(self._facts(i)[2] for i in range(len(self.tasks))),
             "action_repeat": self.action_repeat,
             "success_return": _one_or_all(entry.success_return for entry in self.tasks),
-            **task_facts([(entry.env, entry.text) for entry in self.tasks]),
+            **task_facts([(entry.env, phrased(entry.text)) for entry in self.tasks]),
         }
 
     def _facts(self, index: int) -> tuple[int, int, int]:
@@ -215,11 +228,13 @@ class Point:
             lower-right, centre.
         horizon: steps per episode, at least 1; the longest way takes about 12.
         action_repeat: environment steps that every action is held for; it divides the horizon.
+        phrasings: as for `cw10`.
     """
 
     goals: tuple[str, ...] = ("right", "left", "top", "bottom")
     horizon: int = 30
     action_repeat: int = 1
+    phrasings: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "goals", tuple(self.goals))
@@ -238,8 +253,7 @@ class Point:
             partial(_point, texts.GOALS[goal][:2], self.horizon, self.action_repeat)
             for goal in self.goals
         ]
-        tasks = [(goal, texts.GOALS[goal][2]) for goal in self.goals]
-        return named_tasks(tasks, builds, [self.horizon] * len(tasks), self.action_repeat)
+        return named_tasks(self._texts(), builds, [self.horizon] * len(builds), self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -248,8 +262,11 @@ class Point:
             "environment": "cotasp point 1",  # count up when PointEnv changes
             "horizon": self.horizon,
             "action_repeat": self.action_repeat,
-            **task_facts([(goal, texts.GOALS[goal][2]) for goal in self.goals]),
+            **task_facts(self._texts()),
         }
+
+    def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(goal, shipped_texts(goal, self.phrasings)) for goal in self.goals]
 
 
 def _one_or_all(values: Iterable[Any]) -> str:
@@ -288,14 +305,25 @@ def _check_metaworld(stream: CW10 | CW20 | MetaWorld) -> None:
         )
 
 
-def _texts(entries: Iterable[TaskEntry]) -> list[tuple[str, str]]:
-    return [(e.env, texts.TEXTS[e.env] if e.text is None else e.text) for e in entries]
+def shipped_texts(name: str, phrasings: bool) -> tuple[str, ...]:
+    """The text of a Meta-World task or of a goal, and its taught phrasings if asked for."""
+    text = texts.TEXTS[name] if name in texts.TEXTS else texts.GOALS[name][2]
+    return (text, *(texts.phrasings(name) if phrasings else ()))
+
+
+def _texts(
+    stream: CW10 | CW20 | MetaWorld, entries: Iterable[TaskEntry]
+) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        (e.env, shipped_texts(e.env, stream.phrasings) if e.text is None else phrased(e.text))
+        for e in entries
+    ]
 
 
 def _metaworld_tasks(
     stream: CW10 | CW20 | MetaWorld, entries: Iterable[TaskEntry]
 ) -> tuple[Task, ...]:
-    tasks = _texts(entries)
+    tasks = _texts(stream, entries)
     settings = stream.horizon, stream.reward_version, stream.action_repeat
     builds = [partial(_metaworld, env, *settings) for env, _ in tasks]
     return named_tasks(tasks, builds, [stream.horizon] * len(tasks), stream.action_repeat)
@@ -309,7 +337,7 @@ def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str,
         "reward_version": stream.reward_version,
         "horizon": stream.horizon,
         "action_repeat": stream.action_repeat,
-        **task_facts([(task.env, task.text) for task in stream.make_tasks()]),
+        **task_facts([(task.env, task.texts) for task in stream.make_tasks()]),
     }
 
 

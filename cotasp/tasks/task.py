@@ -17,6 +17,7 @@ class Task:
     Args:
         name: unique within its stream; the second visit of an environment is `"<env>#2"`.
         text: what a text encoder reads.
+        phrasings: other texts that are to lead to the same policy.
         env: the environment's own name; within a stream, equal names build equal environments.
         build: `(num_envs, seed) -> EnvBase`.
         horizon: environment steps until an episode is truncated; None: unknown.
@@ -29,6 +30,12 @@ class Task:
     build: Callable[[int | None, int], EnvBase] = field(repr=False, compare=False)
     horizon: int | None = None
     action_repeat: int = 1
+    phrasings: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The task's own text, and then its other phrasings."""
+        return (self.text, *self.phrasings)
 
     def make_env(self, num_envs: int | None = None, seed: int = 0) -> EnvBase:
         """A new environment of this task.

@@ -6,6 +6,11 @@ others are written in their style from what its paper says they are (arXiv 1910.
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
 CW10: tuple[str, ...] = (
     "hammer-v3",
     "push-wall-v3",
@@ -90,3 +95,19 @@ The texts speak of different things: their cosines are 0.2 to 0.55, as between M
 Texts that differ in one word (cosine 0.97) get nearly one prompt, and tasks that ask for opposite
 actions must not share all their neurons.
 """
+
+
+def phrasings(env: str, part: Literal["taught", "held_out"] = "taught") -> tuple[str, ...]:
+    """Three shipped phrasings of a task besides its text in `TEXTS` or `GOALS`.
+
+    Args:
+        env: a key of `TEXTS` or `GOALS`.
+        part: those to be taught, or those on which to measure what was not taught.
+    """
+    return tuple(_shipped_phrasings()[env][part])
+
+
+@lru_cache(maxsize=1)
+def _shipped_phrasings() -> dict[str, dict[str, list[str]]]:
+    path = Path(__file__).with_name("phrasings.json")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,65 @@
+"""`cotasp prompt RUN "sentence"`: what a run makes of a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cotasp.continual.opened import PromptFacts
+
+NEAREST = 5  # tasks that are shown
+
+
+def add_arguments(subparsers: Any) -> None:
+    """Adds the verb and its arguments to the command line's verbs."""
+    sub = subparsers.add_parser(
+        "prompt",
+        help="Say what a run makes of a sentence.",
+        description="Say what a run makes of a sentence: nearest tasks, neurons, policy.",
+    )
+    sub.set_defaults(action=main)
+    sub.add_argument("dir", metavar="DIR", help="run directory")
+    sub.add_argument("text", metavar="SENTENCE", help='as "Close the window."')
+    sub.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
+    sub.add_argument("--json", action="store_true", help="print all facts as JSON")
+    sub.add_argument(
+        "--debug", action="store_true", help="show tracebacks", default=argparse.SUPPRESS
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prints the facts of a sentence."""
+    from cotasp.prompting.texts import checked_texts
+    from cotasp.storage.rundir import RunDirectory
+
+    checked_texts("prompt", [arguments.text])  # what is wrong is told before torch is imported
+    RunDirectory.open(arguments.dir)
+    from cotasp.continual.opened import open_run
+
+    facts = open_run(arguments.dir, arguments.recall).prompt(arguments.text)
+    print(json.dumps(asdict(facts), indent=1) if arguments.json else described(facts))
+
+
+def described(facts: PromptFacts) -> str:
+    """The facts as a table and a sentence."""
+    rows = facts.nearest[:NEAREST]
+    width = max(len("task"), *(len(row.name) for row in rows))
+    lines = [f"{'task':<{width}}  similarity  overlap  text"]
+    lines += [
+        f"{row.name:<{width}}  {row.similarity:10.2f}  {row.overlap:7.2f}  {row.text}"
+        for row in rows
+    ]
+    layers = ", ".join(f"{x.active} of {x.width} ({x.owned} owned)" for x in facts.layers)
+    lines.append(f"neurons per layer: {layers}")
+    outcome = {
+        "known": f"known: it was taught, and gets the policy of {facts.task}",
+        "paraphrase": f"paraphrase: it gets the policy of {facts.task}",
+        "ambiguous": "ambiguous: it may mean one of several tasks; "
+        "it gets the policy of its own prompt, which nobody has trained",
+        "new": "new: it gets the policy of its own prompt, which nobody has trained",
+    }
+    lines.append(outcome[facts.verdict])
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""A run opened: sentences, verdicts and policies."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+import cotasp
+from cotasp.__main__ import main
+from cotasp.continual.loop import run
+from cotasp.errors import RecipeError, RunError
+from cotasp.tasks.texts import GOALS, phrasings
+from tests.continual.runs import tiny
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    out = tmp_path_factory.mktemp("opened") / "run"
+    run(tiny("encoder=sbert", "stream.phrasings=true"), out, progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def opened(directory):
+    return cotasp.open_run(directory)
+
+
+def actions(policy) -> torch.Tensor:
+    rows = torch.linspace(-1, 1, 40).reshape(10, 4)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        return policy(TensorDict({"observation": rows}, batch_size=[10]))["action"]
+
+
+@pytest.mark.parametrize("goal", ["right", "left"])
+def test_every_taught_phrasing_gets_the_tasks_policy_and_prompt(opened, goal):
+    expected = actions(opened.policy(task=goal))
+    for text in (GOALS[goal][2], *phrasings(goal)):
+        facts = opened.prompt(text.upper())
+        assert (facts.verdict, facts.task) == ("known", goal)
+        assert facts.nearest[0].name == goal
+        assert facts.nearest[0].overlap == 1.0  # by the lasso, which knows of no recall policy
+        assert all(0 < layer.active == layer.owned < layer.width for layer in facts.layers)
+        assert torch.equal(actions(opened.policy(text)), expected)
+    other = {"right": "left", "left": "right"}[goal]
+    assert not torch.equal(actions(opened.policy(task=other)), expected)
+
+
+def test_an_unknown_sentence_gets_its_own_prompt(opened):
+    facts = opened.prompt(GOALS["centre"][2])
+    assert (facts.verdict, facts.task) == ("new", None)
+    assert facts.nearest[0].overlap < 1.0
+    assert actions(opened.policy(GOALS["centre"][2])).shape == (10, 2)
+
+
+def test_the_recall_policy_is_chosen_by_name(directory):
+    run_ = cotasp.open_run(directory, "nearest", threshold=1e-3)
+    assert run_.prompt("Park the vehicle on the right.").verdict == "paraphrase"
+    exact = cotasp.open_run(directory, "exact")
+    assert exact.prompt("Park the vehicle on the right.").task is None
+
+
+def test_bad_arguments_are_told(opened, directory):
+    with pytest.raises(RecipeError, match=r"unknown task 'rigth'\. Did you mean 'right'"):
+        opened.policy(task="rigth")
+    with pytest.raises(RecipeError, match="a text or task=, one of the two"):
+        opened.policy()
+    with pytest.raises(RecipeError, match="expected a text that describes the task"):
+        opened.prompt(" ?! ")
+    with pytest.raises(RunError):
+        cotasp.open_run(directory / "nowhere")
+
+
+def test_a_run_without_finished_tasks_says_so(directory):
+    first = cotasp.open_run(directory)
+    first._learner.ownership.finished.zero_()
+    with pytest.raises(RunError, match="no task is finished yet"):
+        first.prompt("Park the car on the right.")
+
+
+def test_the_command_prints_the_facts(directory, capsys):
+    assert main(["prompt", str(directory), "Park the car on the right"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("task   similarity  overlap  text\nright")
+    assert printed.endswith("known: it was taught, and gets the policy of right\n")
+    assert main(["prompt", str(directory), "Park the car on the right", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["task"] == "right"
+    assert set(facts) == {"text", "verdict", "task", "nearest", "layers"}
+    assert main(["prompt", str(directory), ""]) == 2
+    assert "expected a text that describes the task" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""Tasks with several texts, and the phrasings that are shipped."""
+
+from __future__ import annotations
+
+import pytest
+
+from cotasp.errors import RecipeError
+from cotasp.prompting.texts import normal_form
+from cotasp.recipe import dump, loads
+from cotasp.tasks.streams import CW10, Gymnasium, MetaWorld, Point
+from cotasp.tasks.texts import GOALS, TEXTS, phrasings
+
+
+def test_every_task_and_goal_has_six_phrasings_and_no_two_are_alike():
+    texts = [*TEXTS.values(), *(text for *_, text in GOALS.values())]
+    for name in (*TEXTS, *GOALS):
+        taught, held_out = phrasings(name), phrasings(name, "held_out")
+        assert len(taught) == len(held_out) == 3
+        texts += taught + held_out
+    forms = list(map(normal_form, texts))
+    assert len(set(forms)) == len(forms) == 59 * 7
+    assert all(text[0].isupper() and text.endswith(".") for text in texts)
+
+
+def test_of_several_texts_the_first_is_the_tasks_own():
+    tasks = MetaWorld(
+        ("reach-v3", {"env": "push-v3", "text": ["Push it.", "Shove it."]}), phrasings=True
+    ).make_tasks()
+    assert tasks[0].texts == ("Reach a goal.", *phrasings("reach-v3"))
+    assert tasks[1].text == "Push it."
+    assert tasks[1].phrasings == ("Shove it.",)
+    gym = Gymnasium(({"env": "Pendulum-v1", "text": ["Swing up.", "Stand up."]},)).make_tasks()
+    assert gym[0].texts == ("Swing up.", "Stand up.")
+
+
+@pytest.mark.parametrize("stream", [CW10, Point])
+def test_streams_teach_the_shipped_phrasings_where_asked(stream):
+    for plain, phrased in zip(stream().make_tasks(), stream(phrasings=True).make_tasks()):
+        assert plain.texts == (phrased.text,) == phrased.texts[:1]
+        assert phrased.phrasings == phrasings(phrased.env)
+
+
+def test_phrasings_are_part_of_the_protocol():
+    def stamp(text):
+        return MetaWorld(({"env": "push-v3", "text": text},)).protocol()["texts"]
+
+    assert stamp("Push it.") == stamp(["Push it."]) != stamp(["Push it.", "Shove it."])
+
+
+def test_a_recipe_keeps_the_phrasings():
+    recipe = loads(
+        "stream: {name: metaworld, tasks: [{env: push-v3, text: [Push it., Shove it.]}]}"
+    )
+    assert loads(dump(recipe)) == recipe
+    assert recipe.stream.make_tasks()[0].texts == ("Push it.", "Shove it.")
+
+
+@pytest.mark.parametrize("text", [[], ["Push it.", " "]])
+def test_a_list_of_texts_must_say_something(text):
+    with pytest.raises(RecipeError, match=r"MetaWorld.tasks\[0\].text: expected words"):
+        MetaWorld(({"env": "push-v3", "text": text},))
