@@ -7,27 +7,25 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cotasp.commands._common import add_verb
+
 if TYPE_CHECKING:
     from cotasp.continual.opened import PromptFacts
 
 NEAREST = 5  # tasks that are shown
+EXAMPLES = """examples:
+  cotasp prompt runs/smoke-seed0 "Move the car to the right."
+  cotasp prompt runs/smoke-seed0 "Go left" --recall exact --json
+"""
 
 
 def add_arguments(subparsers: Any) -> None:
     """Adds the verb and its arguments to the command line's verbs."""
-    sub = subparsers.add_parser(
-        "prompt",
-        help="Say what a run makes of a sentence.",
-        description="Say what a run makes of a sentence: nearest tasks, neurons, policy.",
-    )
-    sub.set_defaults(action=main)
+    sub = add_verb(subparsers, "prompt", "Say what a run makes of a sentence.", EXAMPLES)
     sub.add_argument("dir", metavar="DIR", help="run directory")
     sub.add_argument("text", metavar="SENTENCE", help='as "Close the window."')
     sub.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
     sub.add_argument("--json", action="store_true", help="print all facts as JSON")
-    sub.add_argument(
-        "--debug", action="store_true", help="show tracebacks", default=argparse.SUPPRESS
-    )
 
 
 def main(arguments: argparse.Namespace) -> None:

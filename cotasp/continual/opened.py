@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tensordict.nn import TensorDictModule
     from torch import Tensor
 
-    from cotasp.agents.sac_learner import SACLearner
+    from cotasp.agents.off_policy import OffPolicyLearner
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class OpenedRun:
         self.path = Path(path)
         self.recall = Margin() if recall is None else recall
         self.recipe, self.tasks, learner = load_run(path)
-        self._learner = cast("SACLearner", learner)
+        self._learner = cast("OffPolicyLearner", learner)
         texts = [task.text for task in self.tasks]
         phrasings = [text for task in self.tasks for text in task.phrasings]
         with calling("encoder", self.recipe.encoder):

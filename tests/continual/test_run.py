@@ -122,7 +122,7 @@ def test_same_seed_same_run_other_seed_other_run(tmp_path):
         run(replace(tiny(), seed=seed), tmp_path / name, progress=False)
         _, _, learner = load_run(tmp_path / name)
         summaries.append(
-            torch.cat([p.detach().flatten() for p in learner.meta_policy.parameters()])
+            torch.cat([p.detach().flatten() for p in learner.actor.meta_policy.parameters()])
         )
     assert torch.equal(summaries[0], summaries[1])
     assert not torch.equal(summaries[0], summaries[2])
