@@ -78,6 +78,7 @@ class OffPolicy:
     """
 
     losses: ClassVar[tuple[str, ...]]  # names of what an update returns
+    captures: ClassVar[bool] = True  # whether equal tensors make equal updates, for CUDA graphs
     compiles: ClassVar[bool] = False  # whether its losses are compiled, in widths of 64
 
     critic: Critic = MLPCritic()

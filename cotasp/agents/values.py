@@ -70,6 +70,11 @@ class Values:
         other.target_weights = targets
         return other
 
+    @property
+    def steps(self) -> int:
+        """Steps that the critics have taken since `new_optimisers`."""
+        return self.critic_optimiser.taken
+
     def number(self, name: str) -> Tensor:
         """One of the numbers, [*], without gradient."""
         adam = self.number_optimiser

@@ -208,7 +208,7 @@ class ContinualActor:
             return
         weights = self.sub.weights()
         if not self._asked:
-            gradients = torch.autograd.grad(loss, list(weights.values()))
+            gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
             self.sub.step(dict(zip(weights, gradients)))
             return
         seen = [
@@ -217,7 +217,7 @@ class ContinualActor:
         ]
         loss = add_penalties(loss, self.protections, seen)
         changed: Mapping[str, Tensor] = dict(
-            zip(weights, torch.autograd.grad(loss, list(weights.values())))
+            zip(weights, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
         )
         for each, now in zip(self.protections, seen):
             if isinstance(each.component, Transforms):

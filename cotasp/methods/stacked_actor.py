@@ -89,7 +89,8 @@ class StackedActor:
             pairs = zip(actor.protections, actor.sub.states)
             seen = [Now(own, state, _none, None, each.generator) for each, state in pairs]
             loss = add_penalties(loss, actor.protections, seen)
-        self._step(torch.autograd.grad(loss, self.optimiser.parameters))
+        weights = self.optimiser.parameters
+        self._step(torch.autograd.grad(loss, weights, materialize_grads=True))
 
     def _step(self, gradients: Sequence[Tensor]) -> None:
         adam = self.optimiser

@@ -26,6 +26,11 @@ class StackedAdam:
         self.step = self.adam.step
         self.load(optimisers)
 
+    @property
+    def taken(self) -> int:
+        """Steps taken."""
+        return self.adam.steps
+
     def is_current(self, optimisers: Sequence[Adam]) -> bool:
         """Whether these are the ones that were loaded, after the steps that were made here."""
         steps = self.adam.steps

@@ -172,7 +172,9 @@ class SubPolicy:
         for i, (name, weight) in enumerate(self._weights.items()):
             if name not in values:
                 continue
-            changed = values[name] != weight
+            inside = torch.zeros_like(weight, dtype=torch.bool)  # and not what pads
+            unpadded(inside, self._own_shape(name, weight.shape)).fill_(True)
+            changed = (values[name] != weight) & inside
             if name in self.fixed:
                 changed &= ~self.fixed[name]
             weight.copy_(torch.where(changed, values[name], weight))

@@ -9,6 +9,7 @@ from tensordict import TensorDict
 
 from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.sac import SAC
+from cotasp.agents.settings import OffPolicy
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
@@ -22,7 +23,11 @@ TEXTS = [f"task {i}" for i in range(6)]
 
 
 def learner(
-    seed: int = 0, texts: list[str] | None = None, action_repeat: int = 1, **changes: Any
+    seed: int = 0,
+    texts: list[str] | None = None,
+    action_repeat: int = 1,
+    agent_class: type[OffPolicy] = SAC,
+    **changes: Any,
 ) -> OffPolicyLearner:
     """A learner of six made-up tasks; keyword arguments change the method or the agent."""
     torch.manual_seed(seed)
@@ -51,15 +56,19 @@ def learner(
         "distillation_updates": 5,
     }
     for name, value in changes.items():
+        if name == "renewals":
+            method[name] = value
+            continue
         if name == "protection":
             name, value = "protections", (value,)
         target = method if name in method else agent
-        assert name in method or hasattr(SAC(), name), name
+        assert name in method or hasattr(agent_class(), name), name
         target[name] = value
+    agent = {k: v for k, v in agent.items() if hasattr(agent_class(), k)}
     problem = Problem(
         texts or TEXTS, OBS, ACT, steps_per_task=100, action_repeat=action_repeat, seed=seed
     )
-    return OffPolicyLearner(SAC(**agent), problem, Method(**method))
+    return OffPolicyLearner(agent_class(**agent), problem, Method(**method))
 
 
 def transitions(n: int, seed: int) -> TensorDict:

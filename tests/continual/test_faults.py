@@ -68,7 +68,9 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
         self.A.fill_(math.inf)
 
     monkeypatch.setattr(Dictionary, "record", spoils)
-    with pytest.raises(RunError, match=r"after task 1 of 2: learner/prompter/.*A is not finite"):
+    with pytest.raises(
+        RunError, match=r"after task 1 of 2: learner/actor/prompter/.*A is not finite"
+    ):
         run(tiny("dictionary.update=frozen"), tmp_path / "run", progress=False)
     assert Checkpoints(tmp_path / "run").paths()[-1].name == "task_01_step_000000080"
 

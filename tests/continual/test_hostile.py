@@ -201,11 +201,11 @@ def changed_tensors(out: Path, change) -> None:
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("/learner/meta_policy/body.layers.0.weight", torch.zeros(3, 3)),
-        ("/learner/codes", torch.zeros(2, 7)),
-        ("/learner/embeddings", torch.zeros(1, 1)),
-        ("/learner/training/code", torch.zeros(5)),
-        ("/learner/values/critic_optimiser/exp_avg/0", torch.zeros(0)),
+        ("/learner/actor/meta_policy/body.layers.0.weight", torch.zeros(3, 3)),
+        ("/learner/actor/codes", torch.zeros(2, 7)),
+        ("/learner/actor/embeddings", torch.zeros(1, 1)),
+        ("/learner/actor/training/code", torch.zeros(5)),
+        ("/learner/values/optimisers/0/exp_avg/0", torch.zeros(0)),
         ("/collection/now/observation", torch.zeros(9, 9)),
         ("/random/torch_cpu", torch.zeros(3, dtype=torch.uint8)),
     ],
@@ -223,7 +223,7 @@ def test_tensors_of_wrong_shapes_are_refused(place, value, out, capsys):
 
 
 def test_a_state_without_its_tensors_is_damaged(out):
-    changed_tensors(out, lambda tensors: tensors.pop("/learner/codes"))
+    changed_tensors(out, lambda tensors: tensors.pop("/learner/actor/codes"))
     with pytest.warns(UserWarning, match="do not belong together"):
         resume(out, progress=False)
 

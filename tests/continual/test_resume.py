@@ -164,7 +164,7 @@ def test_the_last_two_checkpoints_and_all_boundaries_are_kept(tmp_path):
 def test_a_run_in_the_middle_of_a_task_can_be_evaluated(tmp_path):
     out = stopped(tmp_path / "run", 155)
     _, _, learner = load_run(out)
-    assert learner.in_training
+    assert learner.actor.in_training
     assert set(evaluate_run(out)) == {"right", "left"}
 
 

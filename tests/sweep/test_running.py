@@ -242,7 +242,8 @@ def test_slurm_jobs_give_the_same_results(plan, undisturbed, tmp_path):
 def learned(out: Path, name: str) -> dict[str, torch.Tensor]:
     """What a trial has learned: weights and codes."""
     state = Checkpoints(out / name).newest().state()["learner"]
-    return {**state["meta_policy"], "codes": state["codes"]}
+    actor = state["actor"]
+    return {**actor["meta_policy"], "codes": actor["codes"]}
 
 
 def test_stacked_seeds_learn_what_each_learns_alone(plan, undisturbed, tmp_path):
