@@ -267,6 +267,7 @@ KINDS: dict[str, Registry] = {
                 "sigmoid": f"{_MASKS}:Sigmoid",
                 "random": f"{_MASKS}:RandomMask",
                 "dense": f"{_MASKS}:Dense",
+                "packnet": f"{_METHODS}.packnet:PackNet",
             },
         ),
         Registry(
@@ -276,9 +277,11 @@ KINDS: dict[str, Registry] = {
                 "freeze": f"{_METHODS}.freeze:Freeze",
                 "none": f"{_METHODS}.freeze:Unprotected",
                 "ewc": f"{_METHODS}.ewc:EWC",
+                "l2": f"{_METHODS}.l2:L2",
+                "agem": f"{_METHODS}.agem:AGEM",
             },
         ),
-        Registry("renewal", f"{_METHODS}.renewal:Renewal", {}),
+        Registry("renewal", f"{_METHODS}.renewal:Renewal", {"redo": f"{_METHODS}.redo:ReDo"}),
         Registry(
             "stream",
             f"{_STREAMS}:Stream",
@@ -299,7 +302,11 @@ KINDS: dict[str, Registry] = {
                 "categorical": f"{_SPECS}:CategoricalCritic",
             },
         ),
-        Registry("agent", "cotasp.agents.agent:Agent", {"sac": "cotasp.agents.sac:SAC"}),
+        Registry(
+            "agent",
+            "cotasp.agents.agent:Agent",
+            {"sac": "cotasp.agents.sac:SAC", "td3": "cotasp.agents.td3:TD3"},
+        ),
         Registry(
             "launcher",
             f"{_LAUNCHERS}:Launcher",

@@ -13,8 +13,12 @@ import torch
 from tensordict import TensorDict
 
 from cotasp.agents.off_policy import OffPolicyLearner
+from cotasp.agents.td3 import TD3
 from cotasp.errors import RunError
 from cotasp.methods.ewc import EWC
+from cotasp.methods.freeze import Freeze
+from cotasp.methods.packnet import PackNet
+from cotasp.methods.redo import ReDo
 from cotasp.modules.masks import Sigmoid, Step, TopK
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import KINDS
@@ -48,6 +52,9 @@ OTHERS = [
     {"n_step": 1},
     {"actor_average": 0.9, "final_learning_rate": 0.1},
     {"warmup_hold": 1.0, "noise_correlation": 0.8},
+    {"renewals": (ReDo(every=3, threshold=0.9),)},
+    {"agent_class": TD3},
+    {"mask": PackNet(), "protection": Freeze(by="tasks")},
     {"encoder": "onehot"},
     {"encoder": "tfidf"},
 ]

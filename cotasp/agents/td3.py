@@ -1,0 +1,91 @@
+"""Twin delayed deep deterministic policy gradient on sub-networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cotasp.agents.settings import Heads, OffPolicy
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cotasp.agents.agent import Learner, Method
+    from cotasp.agents.values import Values
+    from cotasp.methods.actor import TrainedActor
+    from cotasp.methods.batch import Batch
+    from cotasp.methods.problem import Problem
+
+
+@dataclass(frozen=True)
+class TD3(OffPolicy):
+    """Twin delayed deterministic policy gradient (TD3, arXiv 1802.09477).
+
+    y = r + discount min_i Q'_i(s', clip(pi(s') + clip(eps))); the actor ascends Q(s, pi(s)).  There
+    is no second, slower actor: targets use the one in training.  The other fields are those of
+    `cotasp.agents.settings.OffPolicy`.
+
+    Args:
+        exploration_noise: deviation of an action's noise before its squashing.
+        target_noise: deviation of the noise on the next action, in [-1, 1]'s units.
+        noise_clip: largest size of that.
+        policy_delay: updates of the critics for one of the actor.
+    """
+
+    losses: ClassVar = ("critic_loss", "actor_loss")
+    captures: ClassVar = False  # what an update does depends on how many there were
+
+    exploration_noise: float = 0.3
+    target_noise: float = 0.2
+    noise_clip: float = 0.5
+    policy_delay: int = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.policy_delay < 1:
+            raise RecipeError(f"policy_delay: expected at least 1, got {self.policy_delay}")
+        for name in ("exploration_noise", "target_noise", "noise_clip"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")
+
+    def update(
+        self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor
+    ) -> dict[str, Tensor]:
+        import torch
+
+        with torch.no_grad():
+            eps = (noise[0] * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
+            following = (actor.policy(batch.next_observation)[0].tanh() + eps).clamp(-1.0, 1.0)
+            both = values.targets.values(batch.next_observation, following)
+            least = both.amin(-2) if self.ensemble == "min" else both.mean(-2)
+            target = batch.reward + batch.discount * least
+            critic, gradients = values.critics.fit(batch.observation, batch.action, target)
+        values.step_critics(gradients)
+
+        def objective(policy: Any, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+            action = policy(observation)[0].tanh()
+            with torch.no_grad():
+                both, pullback = values.critics.action_vjp(observation, action)
+                rise = pullback(torch.full_like(both, 1.0 / both.shape[-2] / both.shape[-1]))
+            return -both.mean((-2, -1)), -(rise * action).sum()
+
+        loss, surrogate = objective(actor.policy_in_training(), batch.observation, noise[1])
+        if values.steps % self.policy_delay == 0:
+            actor.step(surrogate, lambda *given: objective(*given)[1])
+        values.move_targets(self.tau)
+        return dict(zip(self.losses, (critic, loss)))
+
+    def explores(self, heads: Heads) -> Heads:
+        return partial(_with_noise, heads, self.exploration_noise)
+
+    def learner(self, problem: Problem, method: Method) -> Learner:
+        from cotasp.agents.off_policy import OffPolicyLearner
+
+        return OffPolicyLearner(self, problem, method)
+
+
+def _with_noise(heads: Heads, deviation: float, observation: Tensor) -> tuple[Tensor, Tensor]:
+    loc, scale = heads(observation)
+    return loc, scale.new_full(scale.shape, deviation)

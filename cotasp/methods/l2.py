@@ -1,0 +1,49 @@
+"""A pull back to the weights that the last task ended with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cotasp.methods.protection import Ending, Now
+
+
+@dataclass(frozen=True)
+class L2:
+    """Pulls weights back to where the last task left them, the more tasks use them the harder.
+
+    penalty = weight * sum_i n_i (theta_i - theta*_i)^2, with theta* the weights at the end of the
+    last task and n_i the number of finished tasks that use weight i (the L2 of EWC's comparison,
+    arXiv 1612.00796, with the importances added up as in Continual World, arXiv 2105.10919).
+
+    Args:
+        weight: strength of the pull, at least 0.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self):
+        if self.weight < 0:
+            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
+
+    def penalty(self, now: Now) -> Tensor | None:
+        if not now.state or not self.weight:
+            return None
+        tasks, anchor = now.state["tasks"], now.state["anchor"]
+        pulls = [(tasks[k] * (w - anchor[k]).square()).sum() for k, w in now.weights.items()]
+        return self.weight * sum(pulls[1:], pulls[0])
+
+    def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
+        from cotasp.modules.subnetwork import membership
+
+        anchor = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
+        used = membership(ending.policy, ending.mask > 0)
+        tasks = {k: used[k].to(w.dtype) for k, w in anchor.items()}
+        for name, before in ending.state.get("tasks", {}).items():
+            tasks[name] += before
+        return {"tasks": tasks, "anchor": anchor}

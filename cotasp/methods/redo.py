@@ -1,0 +1,56 @@
+"""Dormant units renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cotasp.methods.renewal import Network
+
+
+@dataclass(frozen=True)
+class ReDo:
+    """Recycles dormant units: incoming weights drawn anew, outgoing ones 0 (ReDo).
+
+    A unit is dormant when its mean size on a batch, over the mean of its layer, is at most
+    `threshold` (arXiv 2302.12902).  A unit with a guarded weight is left alone, since half of it
+    could not be renewed.
+
+    Args:
+        every: updates of the weights between two looks.
+        threshold: in [0, 1).
+    """
+
+    every: int = 1000
+    threshold: float = 0.025
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise RecipeError(f"every: expected at least 1, got {self.every}")
+        if not 0 <= self.threshold < 1:
+            raise RecipeError(f"threshold: expected in [0, 1), got {self.threshold}")
+
+    def renew(self, network: Network) -> Mapping[str, Tensor]:
+        new = {name: weight.clone() for name, weight in network.weights.items()}
+        outputs = network.activations(network.observations)
+        for output, (rows, columns) in zip(outputs, network.units):
+            size = output.abs().mean(0)
+            dormant = size <= self.threshold * size.mean()
+            for name in rows:
+                if name in network.fixed:
+                    fixed = network.fixed[name]
+                    dormant &= ~(fixed if fixed.ndim == 1 else fixed.any(1))
+            for name in columns:
+                if name in network.fixed:
+                    dormant &= ~network.fixed[name].any(0)
+            for name in rows:
+                new[name][dormant] = network.fresh(name)[dormant]
+            for name in columns:
+                new[name][:, dormant] = 0.0
+        return new
