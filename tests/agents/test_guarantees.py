@@ -9,6 +9,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from cotasp.agents import off_policy
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze, Unprotected
+from cotasp.methods.packnet import PackNet
 from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
 from cotasp.modules.subnetwork import membership, unpadded
 from cotasp.registry import KINDS
@@ -25,6 +26,7 @@ MASKS = {
     "sigmoid": Sigmoid(threshold=1e-3, start=1e-2, stop=1e-3),
     "random": RandomMask(0.3),
     "dense": Dense(),
+    "packnet": PackNet(retrain=0.2),
 }
 STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
 
@@ -39,7 +41,10 @@ def behaviour(made, task: int) -> dict[str, torch.Tensor]:
     mask = made.actor.ownership.masks[task].float()
     policy = made.policy(task)
     with torch.no_grad():
-        loc, scale = made.actor.meta_policy(STATES, mask)
+        if task in made.actor.ownership.scales:  # the meta-policy alone knows no multipliers
+            loc, scale = made.sub_network(task)(STATES)
+        else:
+            loc, scale = made.actor.meta_policy(STATES, mask)
         with set_exploration_type(ExplorationType.DETERMINISTIC):
             mean = policy.module(STATES)
         with set_exploration_type(ExplorationType.RANDOM):
@@ -48,15 +53,19 @@ def behaviour(made, task: int) -> dict[str, torch.Tensor]:
     return {"loc": loc, "scale": scale, "mean": mean, "sampled": sampled}
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("by", "average"), [("owners", 0.0), ("owners", 0.9), ("tasks", 0.0), ("tasks", 0.9)]
+)
 @pytest.mark.parametrize("execution", ["compact", "dense"])
 @pytest.mark.parametrize("mask", MASKS)
-def test_finished_policies_stay_bit_for_bit(mask, execution, average):
-    made = learner(mask=MASKS[mask], execution=execution, actor_average=average)
+def test_finished_policies_stay_bit_for_bit(mask, execution, by, average):
+    made = learner(
+        mask=MASKS[mask], execution=execution, actor_average=average, protection=Freeze(by=by)
+    )
     kept: dict[int, dict[str, torch.Tensor]] = {}
     for task in range(5):
         before = [p.detach().clone() for p in made.actor.meta_policy.parameters()]
-        guard = made.actor.ownership.guard(made.actor.meta_policy)
+        guard = made.actor.ownership.guard(made.actor.meta_policy, by=by)
         train(made, task)
         moved = any(
             not torch.equal(a, b) for a, b in zip(before, made.actor.meta_policy.parameters())
@@ -259,3 +268,19 @@ def test_a_gradient_that_is_not_finite_leaves_owned_weights_alone():
     made.actor.sub.write_back()
     after = behaviour(made, 0)
     assert torch.equal(after["mean"], before["mean"])  # cut out: the full network is NaN times 0
+
+
+def test_by_tasks_freezes_what_some_one_task_uses_and_no_more():
+    made = learner(mask=MASKS["random"], protection=Freeze(by="tasks"))
+    for task in range(3):
+        train(made, task)
+    policy, ownership = made.actor.meta_policy, made.actor.ownership
+    by_owners, by_tasks = ownership.guard(policy), ownership.guard(policy, by="tasks")
+    fewer = 0
+    for name, weight in policy.named_parameters():
+        each = [membership(policy, ownership.masks[task])[name] for task in range(3)]
+        assert torch.equal(by_tasks[name], ~torch.stack(each).any(0)), name
+        assert bool((by_tasks[name] | ~by_owners[name]).all()), name
+        fewer += int((by_tasks[name] & ~by_owners[name]).sum())
+        assert weight.shape == by_tasks[name].shape
+    assert fewer > 0
