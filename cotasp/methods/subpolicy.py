@@ -108,12 +108,18 @@ class SubPolicy:
             self.network.load_state_dict(self._gather(self._full_weights()))
             self.mask = None if binary else self.select(mask)
         self._weights = dict(self.network.named_parameters())
-        self.fixed = self._gather_fixed(units)
+        members = membership(self.policy, units)
+        self.fixed = self._gather_fixed(members)
+        # what has left the sub-network no longer moves: its average is what it is
+        weights = self._full_weights()
+        self._full_average = {
+            k: torch.where(members[k], mean, weights[k]) for k, mean in self._full_average.items()
+        }
         self.average = list(self._gather(self._full_average).values())
         self.states = [{k: self._cut(v) for k, v in state.items()} for state in self._full_states]
         self.optimiser = Adam(self._weights.values(), self.learning_rate)
         self.optimiser.count_from(self._steps)
-        self._restore_moments(units)
+        self._restore_moments(members)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters of the network in training, by name."""
@@ -270,16 +276,15 @@ class SubPolicy:
             values[name] = unpadded(tensor, self._own_shape(name, tensor.shape))
         scatter_(into, values, self.axes, self._active)
 
-    def _gather_fixed(self, units: Tensor) -> dict[str, Tensor]:
+    def _gather_fixed(self, members: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Per parameter in training, true where it may not step; free ones are left out."""
-        allowed = membership(self.policy, units)
+        allowed = members
         if self._guard is not None:
             allowed = {name: mine & self._guard[name] for name, mine in allowed.items()}
         allowed = gather(allowed, self.axes, self._active)
         return self._padded({name: ~mine for name, mine in allowed.items() if not mine.all()})
 
-    def _restore_moments(self, units: Tensor) -> None:
-        members = membership(self.policy, units)
+    def _restore_moments(self, members: Mapping[str, Tensor]) -> None:
         for key, full in self._moments.items():
             inside = {name: moment * members[name] for name, moment in full.items()}
             mine = self._gather(inside)
