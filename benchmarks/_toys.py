@@ -43,7 +43,7 @@ def learner(device: str, seed: int = 0, **changes: Any) -> OffPolicyLearner:
         encoder=RandomEncoder(dim=16),
         dictionary=SparseCoding(lmbda=0.05),
         mask=Step(),
-        protection=changes.pop("protection", Freeze()),
+        protections=(changes.pop("protection", Freeze()),),
         actor=ActorSpec(hidden=HIDDEN, log_std_range=(-5.0, 1.0), head_scale=0.1),
     )
     agent = {

@@ -129,7 +129,7 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
             encoder=SBERT().prepare(texts),
             dictionary=SparseCoding(lmbda=lmbda, solver="lars"),
             mask=Step(),
-            protection=Freeze(),
+            protections=(Freeze(),),
             actor=ActorSpec(hidden=(sizes.width,) * 4),
         )
         problem = Problem(texts, OBS, ACT, steps_per_task=20_000, seed=seed, device=device)

@@ -141,7 +141,7 @@ def growth(embeddings: torch.Tensor, remembered: int, lmbda: float) -> dict[str,
         code = code * (torch.rand(code.shape, generator=generator) > 0.1)
         update = partial(Anchored(), dictionary, embedding, code, lmbda=lmbda)
         spent.append(timed(update)[0] / 1e3)
-    recall = jaccard(codes(dictionary.actor.embeddings) > 0, dictionary.actor.codes > 0)
+    recall = jaccard(codes(dictionary.embeddings) > 0, dictionary.codes > 0)
     row = {"lmbda": lmbda, "remembered": remembered, "median_s": median(spent)}
     return row | {"slowest_s": max(spent), "recall": float(recall.mean())}
 

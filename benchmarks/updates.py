@@ -94,7 +94,7 @@ def learner(
         encoder=SBERT().prepare(texts),
         dictionary=SparseCoding(lmbda=lmbda),
         mask=Step() if top is None else TopK(top),
-        protection=Freeze(),
+        protections=(Freeze(),),
         actor=ActorSpec(hidden=(width,) * 4),
     )
     settings = SAC(
@@ -183,11 +183,11 @@ def measure(
 def acting(made: OffPolicyLearner) -> Callable[[], object]:
     """One action for one observation, as the collector asks for it."""
     observation = torch.randn(OBS)
-    module = made.behaviour().module
+    module, goes_on = made.behaviour().module, torch.zeros(1, dtype=torch.bool)
 
     def act() -> None:
         with set_exploration_type(ExplorationType.RANDOM):
-            module(observation)
+            module(observation, goes_on)
 
     return act
 
