@@ -5,7 +5,8 @@
 Every recall policy is asked for the phrasings of cotasp/tasks/phrasings.json: `tuned` are the
 taught ones, each left out in turn; `held out` those never taught.  Margin and weight of words were
 chosen on the first, of all fifty tasks; the form of the score with both at hand, so the held-out
-figures are a little flattered.  Tasks: the opposites (14), Continual World's ten, all fifty.
+figures confirm nothing: that takes phrasings that nobody has seen.
+Tasks: the opposites (14), Continual World's ten, all fifty.
 
 answered   share of sentences called a paraphrase
 right      share of those that were given their own task

@@ -28,7 +28,6 @@ from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.subnetwork import extract
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
 ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
@@ -129,10 +128,7 @@ class OffPolicyLearner:
         if self.settings.warmup == "uniform" or not finished:
             self.acting.act_uniformly()
             return
-        cut = (
-            extract(actor.meta_policy, owned.masks[i].float(), owned.scales.get(i))
-            for i in finished
-        )
+        cut = (owned.cut(actor.meta_policy, task) for task in finished)
         self.acting.act_by(*(explores(on_cpu(network)) for network in cut))
 
     # -- learning ---------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cotasp.agents.compiled import LossFunctions, loss_functions
+from cotasp.agents.compiled import LossFunctions
 from cotasp.agents.graphs import CapturedGraph
-from cotasp.agents.updates import Draws, Losses, Updated, names_of_losses, update
+from cotasp.agents.updates import Draws, Losses, Updated, losses_of, names_of_losses, update
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch
 from cotasp.methods.stacked_actor import StackedActor
@@ -50,8 +50,7 @@ class UpdatesTogether:
         results: list[Losses] = [{} for _ in learners]
         for alike in places.values():
             first = learners[alike[0]]
-            compiled = first.settings.compiles and first.phase == "theta"
-            with loss_functions(first.settings.precision, compiled) as compute:
+            with losses_of(first.settings, first.phase) as compute:
                 stack = self._stack([learners[i] for i in alike], compute)
                 made = stack.update([draws[i] for i in alike])
                 for i, of_one in zip(alike, made):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from cotasp.agents.compiled import loss_functions
+from cotasp.agents.compiled import LossFunctions, loss_functions
 from cotasp.agents.losses import distillation_loss
 from cotasp.agents.settings import OffPolicy
 from cotasp.agents.values import Values
@@ -77,6 +78,11 @@ def update(
     return settings.update(values, actor, batch, noise)
 
 
+def losses_of(settings: OffPolicy, phase: str) -> AbstractContextManager[LossFunctions]:
+    """What computes an agent's losses in a phase; see `loss_functions`."""
+    return loss_functions(settings.precision, settings.compiles and phase == "theta")
+
+
 def names_of_losses(settings: OffPolicy, phase: str) -> tuple[str, ...]:
     """What an update returns."""
     return ("distillation_loss",) if phase == "distillation" else settings.losses
@@ -86,7 +92,7 @@ def update_alone(learner: Updated, draws: Draws) -> Losses:
     """One update after the other, and the renewals that they make due."""
     settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
     made = []
-    with loss_functions(settings.precision, settings.compiles and phase == "theta") as compute:
+    with losses_of(settings, phase) as compute:
         values.compute = compute
         for batch, noise in draws.each():
             made.append(update(settings, values, actor, phase, batch, noise))

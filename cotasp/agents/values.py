@@ -73,7 +73,7 @@ class Values:
     @property
     def steps(self) -> int:
         """Steps that the critics have taken since `new_optimisers`."""
-        return self.critic_optimiser.taken
+        return self.critic_optimiser.steps
 
     def number(self, name: str) -> Tensor:
         """One of the numbers, [*], without gradient."""

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cotasp.commands._common import add_verb
+from cotasp.commands._common import add_verb, set_threads
 
 if TYPE_CHECKING:
     from cotasp.continual.opened import PromptFacts
@@ -35,6 +35,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     checked_texts("prompt", [arguments.text])  # what is wrong is told before torch is imported
     RunDirectory.open(arguments.dir)
+    set_threads()
     from cotasp.continual.opened import open_run
 
     facts = open_run(arguments.dir, arguments.recall).prompt(arguments.text)

@@ -149,8 +149,10 @@ class OpenedRun:
             if task not in names:
                 raise RecipeError(f"policy: unknown task {task!r}. {suggest(task, names)}")
             return cast("TensorDictModule", self._learner.policy(names.index(task)))
-        mask = self._read(cast(str, text))[2]
-        heads = on_cpu(extract(self._learner.actor.meta_policy, mask))
+        recall, lasso, _ = self._read(cast(str, text))
+        if recall.task is not None:
+            return cast("TensorDictModule", self._learner.policy(self.finished[recall.task]))
+        heads = on_cpu(extract(self._learner.actor.meta_policy, lasso))
         return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
 
     def _read(self, text: str) -> tuple[Recall, Tensor, Tensor]:

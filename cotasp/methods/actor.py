@@ -112,7 +112,8 @@ class ContinualActor:
         self.trains = ""  # "weights" or "code"; of no task yet
         self.progress = 0.0  # of the task in training
         self._scale: dict[str, Tensor] = {}  # of the task that ends
-        self._asked = any(isinstance(p, (Penalises, Transforms)) for p in method.protections)
+        # whether a protection looks at updates
+        self.asked = any(isinstance(p, (Penalises, Transforms)) for p in method.protections)
         masks = self.prompt_mask(self.embeddings)
         check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
@@ -207,7 +208,7 @@ class ContinualActor:
                 self.step_code(*torch.autograd.grad(loss, [self.code]))
             return
         weights = self.sub.weights()
-        if not self._asked:
+        if not self.asked:
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
             self.sub.step(dict(zip(weights, gradients)))
             return
@@ -227,14 +228,18 @@ class ContinualActor:
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""
-        for each in self.renewals if self.trains == "weights" else ():
+        for each in self.renewals:
             if self.sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
                     seen = network_seen(self.sub, batch.observation, each.generator)
                     self.sub.renew(each.component.renew(seen))
 
+    def _policy_of(self, task: int) -> Policy:
+        owned = self.ownership
+        return self.sub.of_share(owned.masks[task].float(), owned.scales.get(task, {}))
+
     def _old_policy(self, observation: Tensor, task: int) -> tuple[Tensor, Tensor]:
-        return self.sub.of_units(self.ownership.masks[task].float())(observation)
+        return self._policy_of(task)(observation)
 
     def _objective(
         self, objective: Objective | None, each: Component
@@ -245,8 +250,7 @@ class ContinualActor:
         def of_rows(observation: Tensor, task: int) -> Tensor:
             shape = len(observation), self.problem.action_dim
             noise = torch.randn(shape, generator=each.generator).to(observation)
-            policy = self.sub.of_units(self.ownership.masks[task].float())
-            return objective(policy, observation, noise)
+            return objective(self._policy_of(task), observation, noise)
 
         return of_rows
 
@@ -293,9 +297,7 @@ class ContinualActor:
         mask = self.masks.policy
         if not isinstance(mask, Keeps):
             return 0
-        used = {k: torch.zeros_like(p, dtype=torch.bool) for k, p in self._full_weights().items()}
-        for task in self.ownership.finished.nonzero().flatten().tolist():
-            used = {k: used[k] | v for k, v in self.ownership.used(self.meta_policy, task).items()}
+        used = self.ownership.used(self.meta_policy)
         with calling("mask", mask):
             self._scale, further = mask.keep(
                 self._full_weights(), used, len(self.problem.texts) - self.task, updates
@@ -343,15 +345,13 @@ class ContinualActor:
         """
         if self.in_training:
             self.sub.write_back()  # without protection, other tasks' policies train along
-        if self.ownership.finished[task]:
-            mask = self.ownership.masks[task].float()
-        elif task == self.task:
-            mask = self.final_mask()
-        else:
-            mask = self.prompt_mask(self.embeddings[task])
         # the task in training is judged by what it would keep
         whole = self.sub.averaged() if self.in_training else self.meta_policy
-        return extract(whole, mask, self.ownership.scales.get(task))
+        if self.ownership.finished[task]:
+            return self.ownership.cut(whole, task)
+        if task == self.task:
+            return extract(whole, self.final_mask())
+        return extract(whole, self.prompt_mask(self.embeddings[task]))
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
@@ -361,7 +361,6 @@ class ContinualActor:
         """Everything; tensors, numbers and None."""
         if self.in_training:
             self.sub.write_back()
-        components = *self.protections, *self.renewals
         return {
             "task": self.task,
             "meta_policy": self.meta_policy.state_dict(),
@@ -371,11 +370,18 @@ class ContinualActor:
             "codes": self.codes,
             "embeddings": self.embeddings,
             "components": {
-                str(i): {"state": each.state, "generator": each.generator.get_state()}
-                for i, each in enumerate(components)
+                name: {"state": each.state, "generator": each.generator.get_state()}
+                for name, each in self._components()
             },
             "training": self._training() if self.in_training else None,
         }
+
+    def _components(self) -> Iterator[tuple[str, Component]]:
+        """By names that a run which goes on with other components does not mistake."""
+        for each in self.protections:
+            yield type(each.component).__name__, each
+        for i, each in enumerate(self.renewals):
+            yield f"{type(each.component).__name__}_{i}", each
 
     def _training(self) -> dict[str, Any]:
         return {
@@ -398,8 +404,8 @@ class ContinualActor:
         load_tasks(state, self.task + 1, self.embeddings, self.codes, self.ownership)
         self.meta_policy.load_state_dict(state["meta_policy"])
         self.prompter.load_state_dict(state["prompter"])
-        for i, each in enumerate((*self.protections, *self.renewals)):
-            saved = state["components"].get(str(i))
+        for name, each in self._components():
+            saved = state["components"].get(name)
             if saved is not None:
                 each.state = on_device(saved["state"], self.device)
                 each.generator.set_state(saved["generator"])

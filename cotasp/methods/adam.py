@@ -19,7 +19,7 @@ class Steps(Protocol):
     parameters: list[Tensor]
 
     @property
-    def taken(self) -> int:
+    def steps(self) -> int:
         """Steps taken."""
 
     def step(self, gradients: Sequence[Tensor]) -> None:
@@ -58,11 +58,6 @@ class Adam:
         self._learning_rate = rate
         if self._rate is not None:
             self._rate.fill_(rate)
-
-    @property
-    def taken(self) -> int:
-        """Steps taken."""
-        return self.steps
 
     def count_from(self, steps: int) -> None:
         """Sets the number of steps taken."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.errors import RecipeError
+from cotasp.methods.protection import squared_distance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,9 +39,8 @@ class EWC:
     def penalty(self, now: Now) -> Tensor | None:
         if not now.state or not self.weight:
             return None
-        fisher, anchor = now.state["fisher"], now.state["anchor"]
-        pulls = [(fisher[k] * (w - anchor[k]).square()).sum() for k, w in now.weights.items()]
-        return 0.5 * self.weight * sum(pulls[1:], pulls[0])
+        pull = squared_distance(now.weights, now.state["anchor"], now.state["fisher"])
+        return 0.5 * self.weight * pull
 
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
         from cotasp.methods.fisher import fisher_information

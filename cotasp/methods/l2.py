@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.errors import RecipeError
+from cotasp.methods.protection import squared_distance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +35,7 @@ class L2:
     def penalty(self, now: Now) -> Tensor | None:
         if not now.state or not self.weight:
             return None
-        tasks, anchor = now.state["tasks"], now.state["anchor"]
-        pulls = [(tasks[k] * (w - anchor[k]).square()).sum() for k, w in now.weights.items()]
-        return self.weight * sum(pulls[1:], pulls[0])
+        return self.weight * squared_distance(now.weights, now.state["anchor"], now.state["tasks"])
 
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
         from cotasp.modules.subnetwork import membership

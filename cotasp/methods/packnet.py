@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from cotasp.errors import RecipeError
+from cotasp.modules.masks import Dense
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +35,7 @@ class PackNet:
             raise RecipeError(f"retrain: expected in [0, 10], got {self.retrain}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
-        import torch
-
-        return torch.ones_like(code.detach())
+        return Dense()(code, progress)
 
     def keep(
         self,

@@ -90,7 +90,9 @@ class Penalises(Protocol):
     """Adds to the actor's loss."""
 
     def penalty(self, now: Now) -> Tensor | None:
-        """A scalar; None: nothing."""
+        """A scalar; None: nothing.  One that calls `now.policy` has the class attribute
+        `asks_policy = True`: stacked learners, who cannot give it, refuse it.
+        """
 
 
 @runtime_checkable
@@ -107,6 +109,16 @@ class Remembers(Protocol):
 
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
         """The state from now on, in place of the one so far."""
+
+
+def squared_distance(
+    weights: Mapping[str, Tensor],
+    anchor: Mapping[str, Tensor],
+    importance: Mapping[str, Tensor],
+) -> Tensor:
+    """sum_i importance_i (weights_i - anchor_i)^2, over all parameters; a scalar."""
+    parts = [(importance[k] * (w - anchor[k]).square()).sum() for k, w in weights.items()]
+    return sum(parts[1:], parts[0])
 
 
 CAPABILITIES = {

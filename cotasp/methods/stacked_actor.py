@@ -83,7 +83,7 @@ class StackedActor:
                 for actor, gradient in zip(self.actors, gradients):
                     actor.step_code(gradient)
             return
-        for i, actor in enumerate(self.actors):
+        for i, actor in enumerate(self.actors if self.actors[0].asked else ()):
             # views made here and forgotten here: a graph that is captured must meet no older ones
             own = {k: unpadded(self.weights[k][i], p.shape) for k, p in actor.sub.weights().items()}
             pairs = zip(actor.protections, actor.sub.states)

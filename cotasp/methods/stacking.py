@@ -27,7 +27,7 @@ class StackedAdam:
         self.load(optimisers)
 
     @property
-    def taken(self) -> int:
+    def steps(self) -> int:
         """Steps taken."""
         return self.adam.steps
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -142,18 +141,20 @@ class SubPolicy:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
         return self.network(observation, self.mask if mask is None else mask)
 
-    def of_units(self, mask: Tensor) -> Policy:
+    def of_share(self, mask: Tensor, scale: Mapping[str, Tensor]) -> Policy:
         """The policy of other units with today's weights, differentiable by those in training.
 
         Args:
             mask: [sum(hidden)], binary.
+            scale: multipliers of weights in their full shapes; missing: 1.
         """
-        if self.network is self.policy:
-            return partial(self.network, mask=mask)
-        full = {name: p.detach().clone() for name, p in self.policy.named_parameters()}
-        for name, weight in self._weights.items():
-            own = unpadded(weight, self._own_shape(name, weight.shape))
-            full[name][index_of(self.axes[name], self._active, weight.ndim)] = own
+        full: dict[str, Tensor] = dict(self._weights)
+        if self.network is not self.policy:
+            full = {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+            for name, weight in self._weights.items():
+                own = unpadded(weight, self._own_shape(name, weight.shape))
+                full[name][index_of(self.axes[name], self._active, weight.ndim)] = own
+        full |= {name: full[name] * factor for name, factor in scale.items()}
         return lambda observation: functional_call(self.policy, full, (observation, mask))
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cotasp.errors import RunError
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.subnetwork import membership
+from cotasp.modules.subnetwork import extract, membership
 
 
 class Ownership(nn.Module):
@@ -54,11 +54,18 @@ class Ownership(nn.Module):
         if scale:
             self.scales[task] = dict(scale)
 
-    def used(self, policy: MetaPolicy, task: int) -> dict[str, Tensor]:
-        """The weights that a finished task's policy reads, bool by parameter's name."""
-        inside = membership(policy, self.masks[task])
-        scale = self.scales.get(task, {})
-        return {k: v & scale[k] if k in scale else v for k, v in inside.items()}
+    def cut(self, policy: MetaPolicy, task: int) -> MetaPolicy:
+        """A finished task's network, cut out of the meta-policy; see `extract`."""
+        return extract(policy, self.masks[task].float(), self.scales.get(task))
+
+    def used(self, policy: MetaPolicy) -> dict[str, Tensor]:
+        """The weights that some finished task's policy reads, bool by parameter's name."""
+        used = {k: torch.zeros_like(p, dtype=torch.bool) for k, p in policy.named_parameters()}
+        for task in self.finished.nonzero().flatten().tolist():
+            scale = self.scales.get(task, {})
+            for name, inside in membership(policy, self.masks[task]).items():
+                used[name] |= inside & scale[name] if name in scale else inside
+        return used
 
     def guard(
         self,
@@ -87,10 +94,7 @@ class Ownership(nn.Module):
             frozen = membership(policy, self.owned)
             guard = {name: ~(both & any_finished) for name, both in frozen.items()}
         else:
-            guard = {k: torch.ones_like(p, dtype=torch.bool) for k, p in policy.named_parameters()}
-            for task in self.finished.nonzero().flatten().tolist():
-                for name, used in self.used(policy, task).items():
-                    guard[name] &= ~used
+            guard = {name: ~used for name, used in self.used(policy).items()}
         if not log_std:
             guard |= {k: torch.ones_like(v) for k, v in guard.items() if k.startswith("log_std")}
         return guard
