@@ -130,7 +130,11 @@ CAPABILITIES = {
 
 
 def check_protections(protections: Sequence[Protection]) -> None:
-    """Raises RecipeError for a protection that can do nothing, or two of the same kind."""
+    """Raises RecipeError for no protection, one that can do nothing, or two of the same kind."""
+    if not protections:
+        raise RecipeError(
+            "protection: expected at least one, got an empty list; `none` keeps nothing"
+        )
     for i, protection in enumerate(protections):
         name = type(protection).__name__
         if not any(isinstance(protection, can) for can in CAPABILITIES.values()):

@@ -90,6 +90,8 @@ def test_a_protection_without_capability_and_one_given_twice_are_refused():
 
     with pytest.raises(RecipeError, match=r"Idle has no method guard, penalty, transform, remem"):
         check_protections([Idle()])
+    with pytest.raises(RecipeError, match=r"protection: expected at least one, got an empty list"):
+        check_protections([])
     with pytest.raises(RecipeError, match=r"protection: EWC is there twice"):
         check_protections([EWC(), EWC(weight=1.0)])
 
