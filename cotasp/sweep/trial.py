@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,7 +130,7 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
             pass_fds=[log.fileno() for log in logs],  # which hands the locks on
             env=environment,
             start_new_session=True,  # the terminal's Ctrl-C is the sweep's, which passes on one
-            preexec_fn=None if _LIBC is None else _die_with_parent,
+            preexec_fn=None if _LIBC is None else partial(_die_with_parent, os.getpid()),
         )
 
 
@@ -153,9 +154,11 @@ def lock(log: IO[bytes], job: Job) -> None:
             ) from error
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """A worker that is killed takes its trial along; else two would write to one directory."""
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it was killed before this: no signal will come any more
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def execute(job: Job) -> int:
