@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from cotasp._yaml import LONGEST, parse, write
 from cotasp.agents.agent import Agent
-from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns
+from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns, warmup_steps
 from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Freeze
@@ -35,7 +35,8 @@ class Evaluation:
     """When and how success is measured.
 
     Args:
-        every: environment steps of a task between evaluations.
+        every: environment steps of a task between evaluations; None: a tenth of the task, at most
+            20,000, and a multiple of `frames_per_batch`.
         episodes: episodes per task and evaluation.
         schedule: `"full"`: every task each time; `"metrics_only"`: the task in training each
             time and all tasks at the stream's last `average` evaluations, which is all that P,
@@ -46,7 +47,7 @@ class Evaluation:
         threshold: success rate that counts as learned in steps-to-threshold (G), in (0, 1].
     """
 
-    every: int = 20_000
+    every: int | None = None
     episodes: int = 10
     schedule: Literal["full", "metrics_only"] = "metrics_only"
     mode: Literal["deterministic", "stochastic"] = "deterministic"
@@ -58,8 +59,9 @@ class Evaluation:
         if not 0 < self.threshold <= 1:
             raise RecipeError(f"threshold: expected in (0, 1], got {self.threshold}")
         for name in ("every", "episodes", "average"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RecipeError(f"{name}: expected at least 1, got {value}")
         if self.episodes > 10_000:  # they run side by side
             raise RecipeError(f"episodes: expected at most 10000, got {self.episodes}")
 
@@ -137,7 +139,8 @@ class Recipe:
                 f"steps_per_task: expected a multiple of frames_per_batch "
                 f"({self.frames_per_batch}), got {self.steps_per_task}"
             )
-        every = self.evaluation.every
+        every = self.evaluate_every
+        object.__setattr__(self, "evaluation", replace(self.evaluation, every=every))
         if every < self.steps_per_task and every % self.frames_per_batch:
             raise RecipeError(
                 f"evaluation.every: expected a multiple of frames_per_batch "
@@ -158,13 +161,24 @@ class Recipe:
             )
         if isinstance(self.agent, WarmsUp):
             budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None))
+            if self.agent.warmup_steps is None:
+                agent: Any = replace(self.agent, warmup_steps=warmup_steps(self.agent, budget))  # type: ignore[type-var]
+                object.__setattr__(self, "agent", agent)
             check_budget(self.agent, budget, "agent")
             check_returns(self.agent, budget, "agent")
 
     @property
+    def evaluate_every(self) -> int:
+        """Environment steps of a task between evaluations."""
+        if self.evaluation.every is not None:
+            return self.evaluation.every
+        tenth = min(20_000, self.steps_per_task // 10) // self.frames_per_batch
+        return max(1, tenth) * self.frames_per_batch
+
+    @property
     def evaluations_per_task(self) -> int:
         """How often the task in training is evaluated, the one at its end included."""
-        return -(-self.steps_per_task // self.evaluation.every)
+        return -(-self.steps_per_task // self.evaluate_every)
 
     @property
     def averaged_evaluations(self) -> int:

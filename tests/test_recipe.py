@@ -266,3 +266,18 @@ def test_evaluation_takes_its_range():
     assert Evaluation(threshold=1.0).threshold == 1.0
     with pytest.raises(RecipeError, match="threshold: expected in"):
         Evaluation(threshold=1.1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "every"),
+    [(40, 4, 40), (3_000, 300, 280), (20_000, 2_000, 2_000), (10**6, 2_000, 20_000)],
+)
+def test_what_is_left_out_fits_the_budget(steps, warmup, every):
+    recipe = loads(f"steps_per_task: {steps}\nagent: {{n_step: 3}}")
+    assert recipe.agent.warmup_steps == warmup
+    assert recipe.evaluation.every == recipe.evaluate_every == every
+    assert loads(dump(recipe)) == recipe
+    given = loads(
+        f"steps_per_task: {steps}\nagent: {{warmup_steps: 0}}\nevaluation: {{every: 400}}"
+    )
+    assert (given.agent.warmup_steps, given.evaluate_every) == (0, 400)

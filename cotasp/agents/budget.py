@@ -16,8 +16,8 @@ class WarmsUp(Protocol):
     """Settings of an agent that collects before it learns, from returns of several steps."""
 
     @property
-    def warmup_steps(self) -> int:
-        """Environment steps of each task that only collect data."""
+    def warmup_steps(self) -> int | None:
+        """Environment steps of each task that only collect data; None: see `warmup_steps`."""
         ...
 
     @property
@@ -41,10 +41,19 @@ class Budget:
     horizon: int | None = None
 
 
+LONGEST_WARMUP = 2_000  # environment steps, where a recipe leaves it open
+
+
+def warmup_steps(settings: WarmsUp, budget: Budget | Problem) -> int:
+    """The settings' warm-up in environment steps; left open: a tenth of a task, at most 2,000."""
+    given = settings.warmup_steps
+    return min(LONGEST_WARMUP, budget.steps_per_task // 10) if given is None else given
+
+
 def first_update_after(settings: WarmsUp, budget: Budget | Problem) -> int:
     """Transitions of a task after which there is one update more for each."""
     # no row is complete before its n transitions are there
-    return max(settings.warmup_steps // budget.action_repeat, settings.n_step - 1)
+    return max(warmup_steps(settings, budget) // budget.action_repeat, settings.n_step - 1)
 
 
 def check_budget(settings: WarmsUp, budget: Budget | Problem, where: str = "recipe.agent") -> None:
@@ -55,13 +64,17 @@ def check_budget(settings: WarmsUp, budget: Budget | Problem, where: str = "reci
         budget: of the stream.
         where: the agent's place, for the message.
     """
-    steps, repeat = budget.steps_per_task, budget.action_repeat
+    steps, repeat, warmup = (
+        budget.steps_per_task,
+        budget.action_repeat,
+        warmup_steps(settings, budget),
+    )
     if first_update_after(settings, budget) < steps // repeat:
         return
-    if settings.warmup_steps // repeat >= settings.n_step - 1:
+    if warmup // repeat >= settings.n_step - 1:
         raise RecipeError(
             f"{where}.warmup_steps: expected fewer than the {steps} steps_per_task, "
-            f"got {settings.warmup_steps}: nothing would be learned; warm up less or train longer"
+            f"got {warmup}: nothing would be learned; warm up less or train longer"
         )
     raise RecipeError(
         f"{where}.n_step: expected at most the {steps // repeat} actions of a task "

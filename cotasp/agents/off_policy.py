@@ -11,7 +11,7 @@ from tensordict.nn import TensorDictModule
 from torch import Generator, Tensor
 
 from cotasp.agents.acting import ActingPolicy, Behaviour, on_cpu
-from cotasp.agents.budget import check_budget, first_update_after
+from cotasp.agents.budget import check_budget, first_update_after, warmup_steps
 from cotasp.agents.checks import check_episode, check_losses, check_parameters
 from cotasp.agents.compiled import width_multiple
 from cotasp.agents.precision import check_precision
@@ -49,6 +49,7 @@ class OffPolicyLearner:
         check_memory(settings.sampling(problem), problem)
         check_precision(settings.precision, problem.device)
         self.settings = settings
+        self.warmup_steps = warmup_steps(settings, problem)
         self.problem = problem
         self.device = torch.device(problem.device)
         rates = ActorRates(
@@ -120,7 +121,7 @@ class OffPolicyLearner:
         prompts, then the policy.
         """
         actor, explores = self.actor, self.settings.explores
-        if self.steps >= self.settings.warmup_steps:
+        if self.steps >= self.warmup_steps:
             self.acting.act_by(explores(on_cpu(actor.sub.network, actor.sub.mask)))
             return
         owned = actor.ownership
@@ -139,7 +140,7 @@ class OffPolicyLearner:
         self.replay.extend(data)  # type: ignore[union-attr]  # a task has begun
         self.steps += len(data) * self.problem.action_repeat
         losses = self.update(self._updates_due() - before)
-        if self.steps >= self.settings.warmup_steps:
+        if self.steps >= self.warmup_steps:
             self.begin_acting()
         if self.updates // CHECK_EVERY > updates // CHECK_EVERY:
             check_parameters(self._parameters(), self.updates)

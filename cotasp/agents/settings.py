@@ -59,7 +59,8 @@ class OffPolicy:
         final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
             linearly over the task's second half.
         theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
-        warmup_steps: steps of each task that only collect data.
+        warmup_steps: environment steps of each task that only collect data; None: a tenth of the
+            task, at most 2,000.
         warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from
             the second task on by the policy of a random finished task, drawn for every episode.
         warmup_hold: environment steps that a random action is held for, on average (after
@@ -97,7 +98,7 @@ class OffPolicy:
     final_learning_rate: float = 0.1
     theta_updates: int = 990
     code_updates: int = 10
-    warmup_steps: int = 2_000
+    warmup_steps: int | None = None
     warmup: Literal["earlier_prompts", "uniform"] = "uniform"
     warmup_hold: float = 8.0
     noise_correlation: float = 0.0
@@ -109,7 +110,7 @@ class OffPolicy:
     def __post_init__(self):
         for names, ok, expected in (
             (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
-            (_AT_LEAST_ZERO, lambda v: v >= 0, "at least 0"),
+            (_AT_LEAST_ZERO, lambda v: v is None or v >= 0, "at least 0"),
             (_POSITIVE, lambda v: v > 0, "above 0"),
             (("batch_size",), lambda v: v <= 10**5, "at most 1e5"),
             (("buffer_size",), lambda v: v <= 10**9, "at most 1e9"),

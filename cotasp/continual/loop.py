@@ -250,7 +250,7 @@ def _train(course: Course, stop: StopRequest) -> None:
         course.logs.step(steps, data, losses)
         if steps == recipe.steps_per_task:
             return
-        if steps % recipe.evaluation.every == 0:
+        if steps % recipe.evaluate_every == 0:
             _evaluate(course, course.finished, steps)
         if steps % recipe.checkpoint_every < recipe.frames_per_batch:
             course.save()
@@ -294,7 +294,7 @@ def _evaluate(course: Course, index: int, steps: int) -> None:
     """Evaluates the tasks that the schedule asks for."""
     recipe, history = course.recipe, course.history
     per_task = recipe.evaluations_per_task
-    remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluation.every)
+    remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluate_every)
     everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else [index]
     with course.processor.evaluation():

@@ -48,7 +48,7 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
     stamp: dict[str, Any] = {
         **recipe.stream.protocol(),
         "steps_per_task": recipe.steps_per_task,
-        "evaluate_every": evaluation.every,
+        "evaluate_every": recipe.evaluate_every,
         "episodes": evaluation.episodes,
         "evaluation_episodes": "the same initial states and goals at every evaluation",
         "evaluation_mode": evaluation.mode,

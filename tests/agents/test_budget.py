@@ -38,7 +38,7 @@ def test_an_episode_needs_as_many_actions_as_a_return_has():
 
 
 def test_a_recipe_that_could_not_learn_is_not_made():
-    recipe = Recipe(steps_per_task=2040)
+    recipe = Recipe(steps_per_task=2040, agent=SAC(warmup_steps=2000))
     for changes in ({"steps_per_task": 2000}, {"agent": SAC(n_step=31)}):
         with pytest.raises(RecipeError, match=r"^agent\."):
             replace(recipe, **changes)
