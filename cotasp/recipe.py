@@ -27,7 +27,8 @@ from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import nearest
 from cotasp.schema import build, plain
-from cotasp.tasks.streams import Point, Stream
+from cotasp.tasks.point_streams import Point
+from cotasp.tasks.streams import Stream
 
 
 @dataclass(frozen=True)

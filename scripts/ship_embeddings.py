@@ -13,7 +13,7 @@ import numpy as np
 
 from cotasp.prompting import _sbert
 from cotasp.prompting.texts import normal_form
-from cotasp.tasks.streams import Point
+from cotasp.tasks.point_streams import Point
 from cotasp.tasks.texts import GOALS, TEXTS, phrasings
 
 

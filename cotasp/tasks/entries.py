@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,3 +106,30 @@ def task_facts(tasks: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, str]:
         "tasks": ", ".join(env for env, _ in tasks),
         "texts": hashlib.sha256(written.encode()).hexdigest()[:16],
     }
+
+
+def one_or_all(values: Iterable[Any]) -> str:
+    """What all tasks share, written once, so that a run of one task can be its baseline."""
+    written = [str(value) for value in values]
+    return written[0] if len(set(written)) == 1 else ", ".join(written)
+
+
+def check_horizon(stream: Any) -> None:
+    if stream.horizon is not None and stream.horizon < 1:
+        raise RecipeError(
+            f"{type(stream).__name__}.horizon: expected at least 1 step, got {stream.horizon}"
+        )
+    check_repeat(stream, stream.horizon)
+
+
+def check_repeat(stream: Any, horizon: int | None) -> None:
+    """Raises RecipeError unless actions that are held that long fill an episode."""
+    name, repeat = type(stream).__name__, stream.action_repeat
+    if repeat < 1:
+        raise RecipeError(f"{name}.action_repeat: expected at least 1, got {repeat}")
+    if horizon is not None and horizon % repeat:
+        fitting = max(n for n in range(1, repeat) if horizon % n == 0)
+        raise RecipeError(
+            f"{name}.action_repeat: expected a divisor of the {horizon} steps of an episode, got "
+            f"{repeat}; use {fitting}, or another horizon"
+        )

@@ -13,15 +13,20 @@ from cotasp.errors import RecipeError
 from cotasp.tasks.simulator import SimulatorEnv
 
 
-def make(env: str, horizon: int | None = None) -> gymnasium.Env:
+def make(env: str, horizon: int | None = None, **settings: Any) -> gymnasium.Env:
     """The Gymnasium environment, its spaces checked and its episodes limited in time.
+
+    Args:
+        env: Gymnasium's id.
+        horizon: steps until an episode is truncated; None: the environment's own limit.
+        settings: of its constructor.
 
     Raises:
         RecipeError: it is unknown or cannot be built, it has no time limit, its observations are
             no Box, or its actions no bounded, flat Box.
     """
     try:
-        made = gymnasium.make(env, max_episode_steps=horizon, disable_env_checker=True)
+        made = gymnasium.make(env, max_episode_steps=horizon, disable_env_checker=True, **settings)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise RecipeError(f"Gymnasium environment {env!r}: {error}") from error
     observation, action = made.observation_space, made.action_space
@@ -71,10 +76,14 @@ class GymnasiumSimulator:
 
     Success is `info["success"]` where the environment reports it; otherwise it holds from the step
     at which the episode's return reaches `success_return` (never, if that is None).
+
+    Args:
+        env: what `make` made, perhaps wrapped.
+        success_return: see above.
     """
 
-    def __init__(self, env: str, horizon: int | None, success_return: float | None):
-        self._env = make(env, horizon)
+    def __init__(self, env: gymnasium.Env, success_return: float | None = None):
+        self._env = env
         observation, space = _boxes(self._env)
         self.n_obs = int(np.prod(observation.shape))
         self.n_act = space.shape[0]
@@ -149,7 +158,7 @@ class GymnasiumEnv(SimulatorEnv):
     ):
         super().__init__(
             [
-                GymnasiumSimulator(env, horizon, success_return)
+                GymnasiumSimulator(make(env, horizon), success_return)
                 for _ in range(1 if num_envs is None else num_envs)
             ],
             batched=num_envs is not None,

@@ -107,6 +107,12 @@ def phrasings(env: str, part: Literal["taught", "held_out"] = "taught") -> tuple
     return tuple(_shipped_phrasings()[env][part])
 
 
+def shipped_texts(name: str, taught: bool) -> tuple[str, ...]:
+    """The text of a Meta-World task or of a goal, and its taught phrasings if asked for."""
+    text = TEXTS[name] if name in TEXTS else GOALS[name][2]
+    return (text, *(phrasings(name) if taught else ()))
+
+
 @lru_cache(maxsize=1)
 def _shipped_phrasings() -> dict[str, dict[str, list[str]]]:
     path = Path(__file__).with_name("phrasings.json")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cotasp.tasks.point import PointEnv
-from cotasp.tasks.streams import Point
+from cotasp.tasks.point_streams import Point
 from cotasp.tasks.task import Task
 
 AT = 13  # step of training at which they do

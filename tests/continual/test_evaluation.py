@@ -10,7 +10,7 @@ from torch import nn
 
 from cotasp.continual.evaluation import Evaluator
 from cotasp.recipe import Evaluation
-from cotasp.tasks.streams import Point
+from cotasp.tasks.point_streams import Point
 
 
 def episodes(successes: int, of: int, passing: int = 0) -> TensorDict:

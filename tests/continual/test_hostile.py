@@ -18,7 +18,7 @@ from cotasp.continual.loop import resume
 from cotasp.errors import RunError
 from cotasp.storage import snapshot
 from cotasp.storage.checkpoint import Checkpoint, seal
-from cotasp.tasks.streams import Point
+from cotasp.tasks.point_streams import Point
 from tests.continual.runs import contents, stopped
 
 NEWEST = "task_02_step_000000060"

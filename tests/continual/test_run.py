@@ -21,7 +21,7 @@ from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, dump, load, loads
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.tasks.point import PointEnv
-from cotasp.tasks.streams import Point
+from cotasp.tasks.point_streams import Point
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = """

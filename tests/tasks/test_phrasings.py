@@ -7,7 +7,7 @@ import pytest
 from cotasp.errors import RecipeError
 from cotasp.prompting.texts import normal_form
 from cotasp.recipe import dump, loads
-from cotasp.tasks.streams import CW10, Gymnasium, MetaWorld, Point
+from cotasp.tasks import CW10, Gymnasium, MetaWorld, Point
 from cotasp.tasks.texts import GOALS, TEXTS, phrasings
 
 

@@ -1,0 +1,106 @@
+"""The stream of any Gymnasium environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from cotasp.errors import RecipeError
+from cotasp.tasks.entries import (
+    GymEntry,
+    check_horizon,
+    check_repeat,
+    checked_entries,
+    named_tasks,
+    one_or_all,
+    phrased,
+    task_facts,
+)
+from cotasp.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torchrl.envs import EnvBase
+
+
+@dataclass(frozen=True)
+class Gymnasium:
+    """Any list of Gymnasium environments with Box spaces, each with a text.
+
+    They share one network, so observations and actions must have the same lengths in all.
+
+    Args:
+        tasks: `{env, text, success_return}`.
+        horizon: steps per episode, at least 1; None keeps each environment's own limit.
+        action_repeat: environment steps that every action is held for; it divides the horizon.
+            Where an episode terminates within them, they count as whole ones.
+    """
+
+    tasks: tuple[GymEntry, ...]
+    horizon: int | None = None
+    action_repeat: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
+        solved: dict[str, float | None] = {}
+        for i, entry in enumerate(self.tasks):
+            if solved.setdefault(entry.env, entry.success_return) != entry.success_return:
+                raise RecipeError(
+                    f"Gymnasium.tasks[{i}].success_return: expected {solved[entry.env]} as in "
+                    f"the first visit of {entry.env}, got {entry.success_return}"
+                )
+        check_horizon(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """The tasks listed; each environment is built once, to see that they fit together."""
+        first = self._facts(0)[:2]
+        for i, entry in enumerate(self.tasks):
+            *sizes, horizon = self._facts(i)
+            check_repeat(self, horizon)
+            if sizes != [*first]:
+                raise RecipeError(
+                    f"Gymnasium.tasks[{i}].env: expected {first[0]} observations and {first[1]} "
+                    f"actions as in {self.tasks[0].env}, got {sizes[0]} and {sizes[1]} in "
+                    f"{entry.env}; list environments of equal shapes"
+                )
+        builds = [
+            partial(_gymnasium, entry.env, self.horizon, entry.success_return, self.action_repeat)
+            for entry in self.tasks
+        ]
+        horizons = [self._facts(i)[2] for i in range(len(self.tasks))]
+        tasks = [(e.env, phrased(e.text)) for e in self.tasks]
+        return named_tasks(tasks, builds, horizons, self.action_repeat)
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Gymnasium's version, horizons, what counts as success, and tasks."""
+        return {
+            "stream": "gymnasium",
+            "environment": f"gymnasium {version('gymnasium')}",
+            "horizon": one_or_all(self._facts(i)[2] for i in range(len(self.tasks))),
+            "action_repeat": self.action_repeat,
+            "success_return": one_or_all(entry.success_return for entry in self.tasks),
+            **task_facts([(entry.env, phrased(entry.text)) for entry in self.tasks]),
+        }
+
+    def _facts(self, index: int) -> tuple[int, int, int]:
+        from cotasp.tasks.gym import facts
+
+        try:
+            return facts(self.tasks[index].env, self.horizon)
+        except RecipeError as error:
+            raise RecipeError(f"Gymnasium.tasks[{index}].env: {error}") from error
+
+
+# by name, so that tasks can be pickled
+def _gymnasium(
+    env: str,
+    horizon: int | None,
+    success_return: float | None,
+    repeat: int,
+    num_envs: int | None,
+    seed: int,
+) -> EnvBase:
+    from cotasp.tasks.gym import GymnasiumEnv
+
+    return GymnasiumEnv(env, horizon, success_return, num_envs, seed, repeat)

@@ -1,0 +1,139 @@
+"""Streams of goals for a point in the plane, learnt in seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cotasp.errors import RecipeError
+from cotasp.registry import suggest
+from cotasp.tasks import texts
+from cotasp.tasks.entries import check_horizon, named_tasks, task_facts
+from cotasp.tasks.orders import Order, angles, check_arc, check_family
+from cotasp.tasks.task import Task
+from cotasp.tasks.texts import shipped_texts
+
+if TYPE_CHECKING:
+    from torchrl.envs import EnvBase
+
+POINT = "cotasp point 1"  # count up when PointEnv changes
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point to be moved in the plane to a goal that only the text tells; learnt in seconds.
+
+    Args:
+        goals: one task each: right, left, top, bottom, upper-right, lower-left, upper-left,
+            lower-right, centre.
+        horizon: steps per episode, at least 1; the longest way takes about 12.
+        action_repeat: environment steps that every action is held for; it divides the horizon.
+        phrasings: as for `cw10`.
+    """
+
+    goals: tuple[str, ...] = ("right", "left", "top", "bottom")
+    horizon: int = 30
+    action_repeat: int = 1
+    phrasings: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "goals", tuple(self.goals))
+        if not self.goals:
+            raise RecipeError("Point.goals: expected at least one goal, got none; name a goal")
+        for i, goal in enumerate(self.goals):
+            if goal not in texts.GOALS:
+                raise RecipeError(
+                    f"Point.goals[{i}]: expected a goal, got {goal!r}. {suggest(goal, texts.GOALS)}"
+                )
+        check_horizon(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """One task per goal."""
+        builds = [
+            partial(_point, texts.GOALS[goal][:2], self.horizon, self.action_repeat)
+            for goal in self.goals
+        ]
+        return named_tasks(self._texts(), builds, [self.horizon] * len(builds), self.action_repeat)
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Horizon and tasks."""
+        return {
+            "stream": "point",
+            "environment": POINT,
+            "horizon": self.horizon,
+            "action_repeat": self.action_repeat,
+            **task_facts(self._texts()),
+        }
+
+    def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(goal, shipped_texts(goal, self.phrasings)) for goal in self.goals]
+
+
+@dataclass(frozen=True)
+class PointGoals:
+    """A point to be moved in the plane to goals on a circle; see `point`.
+
+    Args:
+        count: tasks, one goal each.
+        radius: of the circle, in (0, 1].
+        arc: degrees of the circle on which goals lie; 90: tasks are alike, 360: some are opposite.
+        order: `"random"`: goals are drawn independently of each other; `"sweep"`: they go round,
+            so that the next lies beyond all that were seen.
+        seed: of the goals.
+        horizon: steps per episode, at least 1; the longest way takes about 12.
+        action_repeat: environment steps that every action is held for; it divides the horizon.
+    """
+
+    count: int = 8
+    radius: float = 0.8
+    arc: float = 360.0
+    order: Order = "random"
+    seed: int = 0
+    horizon: int = 30
+    action_repeat: int = 1
+
+    def __post_init__(self) -> None:
+        check_family(self, self.count, self.seed)
+        check_arc(self, self.arc)
+        if not 0 < self.radius <= 1:
+            raise RecipeError(f"PointGoals.radius: expected in (0, 1], got {self.radius:g}")
+        check_horizon(self)
+
+    def make_tasks(self) -> tuple[Task, ...]:
+        """One task per goal."""
+        builds = []
+        for angle in self._angles():
+            radians = math.radians(angle)
+            goal = self.radius * math.cos(radians), self.radius * math.sin(radians)
+            builds.append(partial(_point, goal, self.horizon, self.action_repeat))
+        return named_tasks(self._texts(), builds, [self.horizon] * self.count, self.action_repeat)
+
+    def protocol(self) -> dict[str, str | int | float]:
+        """Horizon and tasks."""
+        return {
+            "stream": "point_goals",
+            "environment": POINT,
+            "radius": self.radius,
+            "order": self.order,
+            "horizon": self.horizon,
+            "action_repeat": self.action_repeat,
+            **task_facts(self._texts()),
+        }
+
+    def _angles(self) -> list[float]:
+        return angles(self.count, self.arc, self.order, self.seed)
+
+    def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
+        names = [f"{angle:g}" for angle in self._angles()]
+        return [(f"goal-{name}", (f"Go to the goal at {name} degrees.",)) for name in names]
+
+
+# by name, so that tasks can be pickled
+def _point(
+    goal: tuple[float, float], horizon: int, repeat: int, num_envs: int | None, seed: int
+) -> EnvBase:
+    from cotasp.tasks.point import PointEnv
+
+    return PointEnv(goal, horizon, num_envs, seed, repeat)
