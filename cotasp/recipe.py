@@ -18,6 +18,8 @@ from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns, w
 from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Freeze
+from cotasp.methods.memories.task import TaskOnly
+from cotasp.methods.memory import Memory, check_memory_serves
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_protections
 from cotasp.methods.renewal import Renewal
@@ -71,8 +73,8 @@ class Evaluation:
 class Recipe:
     """Everything that defines a run but its seed's randomness.
 
-    A method is *allocation* (encoder, dictionary, mask) times *protection*; the agent learns
-    each task of the stream within what these two leave it.
+    A method is *allocation* (encoder, dictionary, mask, renewals) times *protection* (and the
+    memory that it reads); the agent learns each task of the stream within what these leave it.
 
     Args:
         question: what the run is for, one line; kept for the reader.
@@ -84,6 +86,7 @@ class Recipe:
         dictionary: embedding to codes, and what a task's end does to the atoms.
         mask: code to sub-network.
         protection: what keeps finished tasks' policies, one or a list.
+        memory: what is kept of finished tasks' transitions.
         renewals: what gives weights new values while a task trains.
         actor: shape of the meta-policy.
         agent: how a task is learned.
@@ -104,6 +107,7 @@ class Recipe:
     dictionary: SparseCoding = SparseCoding()
     mask: MaskPolicy = Step()
     protection: Protection | tuple[Protection, ...] = Freeze()
+    memory: Memory = TaskOnly()
     renewals: tuple[Renewal, ...] = ()
     actor: ActorSpec = ActorSpec()
     agent: Agent = SAC()
@@ -154,6 +158,7 @@ class Recipe:
                 + (f". Did you mean {cuda!r}?" if cuda != self.device else "")
             )
         check_protections(self.protections)
+        check_memory_serves(self.memory, self.protections, self.mask)
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:
             raise RecipeError(
@@ -196,7 +201,13 @@ class Recipe:
     def method(self) -> Method:
         """Allocation and protection, what an agent needs besides its own settings."""
         return Method(
-            self.encoder, self.dictionary, self.mask, self.protections, self.actor, self.renewals
+            self.encoder,
+            self.dictionary,
+            self.mask,
+            self.protections,
+            self.actor,
+            self.renewals,
+            self.memory,
         )
 
 

@@ -281,6 +281,16 @@ KINDS: dict[str, Registry] = {
                 "agem": f"{_METHODS}.agem:AGEM",
             },
         ),
+        Registry(
+            "memory",
+            f"{_METHODS}.memory:Memory",
+            {
+                "task": f"{_METHODS}.memories.task:TaskOnly",
+                "shelf": f"{_METHODS}.memories.shelf:Shelf",
+                "reservoir": f"{_METHODS}.memories.reservoir:Reservoir",
+                "mixed": f"{_METHODS}.memories.mixed:Mixed",
+            },
+        ),
         Registry("renewal", f"{_METHODS}.renewal:Renewal", {"redo": f"{_METHODS}.redo:ReDo"}),
         Registry(
             "stream",

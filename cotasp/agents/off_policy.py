@@ -24,6 +24,7 @@ from cotasp.methods.actor import ActorRates, ContinualActor
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch
 from cotasp.methods.capacity import check_memory
+from cotasp.methods.kept import KeptRows
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay
@@ -46,7 +47,7 @@ class OffPolicyLearner:
     def __init__(self, settings: OffPolicy, problem: Problem, method: Method) -> None:
         check_budget(settings, problem)
         check_episode(settings, problem)
-        check_memory(settings.sampling(problem), problem)
+        check_memory(settings.sampling(problem), problem, method.memory)
         check_precision(settings.precision, problem.device)
         self.settings = settings
         self.warmup_steps = warmup_steps(settings, problem)
@@ -59,7 +60,8 @@ class OffPolicyLearner:
             width_multiple(settings.compiles, settings.precision, self.device),
             settings.actor_average,
         )
-        self.actor = ContinualActor(problem, method, rates)
+        self.kept = KeptRows(method.memory, problem)
+        self.actor = ContinualActor(problem, method, rates, self.kept.draw)
         self.acting = Behaviour(
             problem.action_dim,
             max(1.0, settings.warmup_hold / problem.action_repeat),
@@ -198,7 +200,8 @@ class OffPolicyLearner:
             optimiser.learning_rate = rate
 
     def _draws(self, count: int) -> Draws:
-        batches = self.replay.batches(count)  # type: ignore[union-attr]  # a task has begun
+        replay: Replay = self.replay  # type: ignore[assignment]  # a task has begun
+        batches = self.kept.mix(replay.batches(count), len(replay))
         shape = count, 2, *batches.action.shape[1:]
         return Draws(batches, torch.randn(shape, device=self.device))
 
@@ -214,6 +217,8 @@ class OffPolicyLearner:
         if further:
             self._train_on(further)
         facts = self.actor.end_task(self._rows)
+        replay: Replay = self.replay  # type: ignore[assignment]  # as above
+        self.kept.keep(self.actor.task, replay, self.actor.finished_policy)
         return facts | {"updates": float(self.updates)}
 
     def _train_on(self, updates: int) -> None:
@@ -266,7 +271,7 @@ class OffPolicyLearner:
             "values": self.values.state_dict(),
             "replay": replay,
             "training": training,
-        }
+        } | ({"kept": self.kept.state_dict()} if len(self.kept) else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.actor.load_state_dict(state["actor"])
@@ -276,6 +281,8 @@ class OffPolicyLearner:
             task = int(state["replay"]["task"])
             self.replay = Replay(self.settings.sampling(self.problem), self.problem, task)
             self.replay.load_state_dict(state["replay"])
+        if "kept" in state:
+            self.kept.load_state_dict(state["kept"])
         training = state["training"]
         if training is None:
             return

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
-from cotasp.methods.batch import Batch
+from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.checks import check_first_masks, check_sub_network, load_tasks
+from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.protection import Ending, Guards, Now, Penalises, Remembers, Transforms
@@ -28,6 +29,7 @@ from cotasp.prompting.prompter import Prompter
 from cotasp.storage.tensors import check_shapes
 
 Objective = Callable[[Policy, Tensor, Tensor], Tensor]  # policy, observations, noise -> scalar
+Draw = Callable[[int, torch.Generator], "Rehearsal | None"]  # number of rows -> as many old ones
 
 
 class TrainedActor(Protocol):
@@ -82,11 +84,15 @@ class ContinualActor:
         problem: the stream.
         method: allocation and protection.
         rates: how it is trained.
+        rehearsal: gives rows of finished tasks; None: there never are any.
     """
 
-    def __init__(self, problem: Problem, method: Method, rates: ActorRates) -> None:
+    def __init__(
+        self, problem: Problem, method: Method, rates: ActorRates, rehearsal: Draw | None = None
+    ) -> None:
         self.problem = problem
         self.rates = rates
+        self.rehearsal = rehearsal
         self.device = torch.device(problem.device)
         with calling("encoder", method.encoder):
             self.embeddings = method.encoder(problem.texts)
@@ -160,7 +166,7 @@ class ContinualActor:
             return type(each.component).__name__
         for each in self.protections:
             asks = getattr(each.component, "asks_policy", False)
-            if asks or isinstance(each.component, Transforms):
+            if asks or isinstance(each.component, (Transforms, Rehearses)):
                 return type(each.component).__name__
         return None
 
@@ -213,7 +219,14 @@ class ContinualActor:
             self.sub.step(dict(zip(weights, gradients)))
             return
         seen = [
-            Now(weights, state, self._old_policy, self._objective(objective, each), each.generator)
+            Now(
+                weights,
+                state,
+                self._old_policy,
+                self._objective(objective, each),
+                each.generator,
+                self._rehearsed(each),
+            )
             for each, state in zip(self.protections, self.sub.states)
         ]
         loss = add_penalties(loss, self.protections, seen)
@@ -238,19 +251,32 @@ class ContinualActor:
         owned = self.ownership
         return self.sub.of_share(owned.masks[task].float(), owned.scales.get(task, {}))
 
-    def _old_policy(self, observation: Tensor, task: int) -> tuple[Tensor, Tensor]:
-        return self._policy_of(task)(observation)
+    def _rehearsed(self, each: Component) -> Rehearsal | None:
+        if self.rehearsal is None or not isinstance(each.component, Rehearses):
+            return None
+        return self.rehearsal(each.component.rehearsal, each.generator)
+
+    def _old_policy(self, observation: Tensor, task: int | Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(task, int):
+            return self._policy_of(task)(observation)
+        places = self.ownership.alike(task)  # one pass for all tasks of equal shares
+        if len(places) == 1:
+            return self._policy_of(int(task[0]))(observation)
+        outputs = [self._policy_of(int(task[i[0]]))(observation[i]) for i in places]
+        back = torch.cat(places).argsort()
+        loc, scale = map(torch.cat, zip(*outputs))
+        return loc[back], scale[back]
 
     def _objective(
         self, objective: Objective | None, each: Component
-    ) -> Callable[[Tensor, int], Tensor] | None:
+    ) -> Callable[[Tensor, int | Tensor], Tensor] | None:
         if objective is None:
             return None
 
-        def of_rows(observation: Tensor, task: int) -> Tensor:
+        def of_rows(observation: Tensor, task: int | Tensor) -> Tensor:
             shape = len(observation), self.problem.action_dim
             noise = torch.randn(shape, generator=each.generator).to(observation)
-            return objective(self._policy_of(task), observation, noise)
+            return objective(lambda x: self._old_policy(x, task), observation, noise)
 
         return of_rows
 
@@ -338,6 +364,10 @@ class ContinualActor:
         }
 
     # -- what a task's policy is ----------------------------------------------------------------
+
+    def finished_policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """loc, scale [n, action_dim] of the task that has just ended."""
+        return self.ownership.cut(self.meta_policy, self.task)(observation)
 
     def sub_network(self, task: int) -> MetaPolicy:
         """A task's network, cut out: of a finished task its own, of the one in training what it

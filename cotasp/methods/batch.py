@@ -24,3 +24,18 @@ class Batch(NamedTuple):
     reward: Tensor
     next_observation: Tensor
     discount: Tensor
+
+
+class Rehearsal(NamedTuple):
+    """Rows of finished tasks, and what their policies did there when the tasks ended.
+
+    Args:
+        batch: the rows, columns [n, *].
+        task: number of each row's task, [n], int64.
+        loc, scale: of its action before the squashing, [n, action_dim].
+    """
+
+    batch: Batch
+    task: Tensor
+    loc: Tensor
+    scale: Tensor

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from cotasp.errors import RecipeError
+from cotasp.methods.kept import kept_bytes
+from cotasp.methods.memory import Memory
 from cotasp.methods.problem import Problem, Sampling
 from cotasp.methods.replay import Replay
 
@@ -20,16 +22,22 @@ _GROUPS = {
 }
 
 
-def check_memory(sampling: Sampling, problem: Problem) -> None:
-    """Makes sure that the replay buffers of a process's learners will fit in memory.
+def check_memory(sampling: Sampling, problem: Problem, memory: Memory | None = None) -> None:
+    """Makes sure that the transitions that a process's learners keep will fit in memory.
 
     Systems hand out memory as it is filled: without this the run would be killed hours later.
+
+    Args:
+        sampling: of the replay buffers.
+        problem: the stream.
+        memory: what is kept of finished tasks; None: nothing.
 
     Raises:
         RecipeError: they will not fit; never where it is unknown how much memory is available.
     """
     replay, available = Replay(sampling, problem, task=0), available_memory(problem.device)
     needed = problem.learners * replay.bytes
+    old = 0 if memory is None else kept_bytes(memory, problem, replay.capacity)
     if available is not None and needed > available:
         each = f"{problem.learners} learners x {_size(replay.bytes)} = "
         raise RecipeError(
@@ -39,6 +47,14 @@ def check_memory(sampling: Sampling, problem: Problem) -> None:
             f"{each if problem.learners > 1 else ''}{_size(needed)}; choose a smaller buffer_size, "
             f"{'fewer seeds in one process, ' if problem.learners > 1 else ''}"
             f"or a machine with more memory"
+        )
+    if available is not None and old and needed + problem.learners * old > available:
+        raise RecipeError(
+            f"recipe.memory: expected rows of finished tasks that fit in the "
+            f"{_size(available)} of memory available on {problem.device}, beside replay buffers of "
+            f"{_size(needed)}, got {type(memory).__name__}, which keeps {_size(old)} of "
+            f"{len(problem.texts)} tasks for each of {problem.learners} learner(s); "
+            f"choose a smaller memory.size, or a machine with more memory"
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cotasp.methods.memories.task import TaskOnly
+from cotasp.methods.memory import Memory
 from cotasp.methods.protection import Protection
 from cotasp.methods.renewal import Renewal
 from cotasp.modules.masks import MaskPolicy
@@ -14,7 +16,7 @@ from cotasp.prompting.sparse_coding import SparseCoding
 
 @dataclass(frozen=True)
 class Method:
-    """Allocation (encoder, dictionary, mask, renewals) times protection.
+    """Allocation (encoder, dictionary, mask, renewals) times protection and its memory.
 
     The encoder is prepared for the problem's texts.
     """
@@ -25,3 +27,4 @@ class Method:
     protections: tuple[Protection, ...]
     actor: ActorSpec
     renewals: tuple[Renewal, ...] = ()
+    memory: Memory = TaskOnly()

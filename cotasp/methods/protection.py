@@ -7,6 +7,9 @@ A protection is a component with one capability or more, each a method:
 - `transform`: the actor's gradients changed, between the gradient and the step;
 - `remember`: tensors kept at a task's end, which the learner holds, saves and hands back.
 
+Penalties and transforms may ask for rows of finished tasks, by the attribute `rehearsal`; see
+`cotasp.methods.memory`.
+
 A recipe takes a list of them.  Guards are joined by "and", penalties summed, transforms called in
 the list's order; the guard comes last, so that no transform moves what is guarded.
 """
@@ -22,7 +25,7 @@ from cotasp.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from cotasp.methods.batch import Batch
+    from cotasp.methods.batch import Batch, Rehearsal
     from cotasp.modules.ownership import Ownership
     from cotasp.modules.policy import MetaPolicy
 
@@ -38,18 +41,22 @@ class Now:
             and columns, here and in `state`: units that are not there.
         state: what `remember` returned; tensors with a parameter's name and shape come in the
             shape that it has in `weights`.
-        policy: (observations [n, m], number of a finished task) to loc, scale [n, action_dim]: its
-            policy with the weights of now, differentiable by `weights`.
+        policy: (observations [n, m], number of a finished task, or of each row's, [n]) to loc,
+            scale [n, action_dim]: their policies with the weights of now, differentiable by
+            `weights`.
         objective: (observations, task) to what the agent minimises there, a scalar, with fresh
             actions drawn by `generator`; None: the agent has none.
         generator: random numbers of this protection alone.
+        rehearsal: rows of finished tasks, as many as the protection's `rehearsal` says, drawn by
+            `generator`; None: it asks for none, or nothing is kept yet.
     """
 
     weights: Mapping[str, Tensor]
     state: State
-    policy: Callable[[Tensor, int], tuple[Tensor, Tensor]]
-    objective: Callable[[Tensor, int], Tensor] | None
+    policy: Callable[[Tensor, int | Tensor], tuple[Tensor, Tensor]]
+    objective: Callable[[Tensor, int | Tensor], Tensor] | None
     generator: Generator
+    rehearsal: Rehearsal | None = None
 
 
 @dataclass(frozen=True)

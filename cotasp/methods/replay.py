@@ -21,6 +21,12 @@ from cotasp.storage.tensors import check_shapes
 _PIECE = 65_536  # transitions read at once
 
 
+def row_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
+    """Shapes of a row's columns, by the fields of `Batch`."""
+    observation, action = (problem.observation_dim,), (problem.action_dim,)
+    return dict(zip(Batch._fields, (observation, action, (), observation, ())))
+
+
 class Replay:
     """TorchRL's replay buffer, holding what the losses need and no more.
 
@@ -34,8 +40,7 @@ class Replay:
         self.task = task
         transitions = problem.steps_per_task // problem.action_repeat
         self.capacity = min(sampling.buffer_size, transitions)
-        observation, action = (problem.observation_dim,), (problem.action_dim,)
-        self.row = dict(zip(Batch._fields, (observation, action, (), observation, ())))  # shapes
+        self.row = row_shapes(problem)
         self.added = 0  # rows, those since overwritten included
         self.batch_size = sampling.batch_size
         self.reward_scale = sampling.reward_scale / problem.action_repeat
@@ -85,7 +90,10 @@ class Replay:
         """
         # not the buffer's own way: that draws where the rows are, so that devices would differ
         shape = (size or self.batch_size,)
-        places = torch.randint(len(self), shape, generator=generator or self.generator)
+        return self.rows(torch.randint(len(self), shape, generator=generator or self.generator))
+
+    def rows(self, places: Tensor) -> Batch:
+        """The rows at some places of the buffer, [n], each below its length."""
         rows = self.buffer.storage[places.to(self.buffer.storage.device)]
         return Batch(*(rows[key] for key in Batch._fields))
 

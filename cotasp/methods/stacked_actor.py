@@ -121,5 +121,5 @@ class StackedActor:
         ]
 
 
-def _none(observation: Tensor, task: int) -> tuple[Tensor, Tensor]:
+def _none(observation: Tensor, task: int | Tensor) -> tuple[Tensor, Tensor]:
     raise RuntimeError("a protection that asks for policies sets `asks_policy = True`")

@@ -58,6 +58,26 @@ class Ownership(nn.Module):
         """A finished task's network, cut out of the meta-policy; see `extract`."""
         return extract(policy, self.masks[task].float(), self.scales.get(task))
 
+    def alike(self, tasks: Tensor) -> list[Tensor]:
+        """The places of rows whose tasks have equal shares, together; [n] to a list of [*].
+
+        Args:
+            tasks: number of a finished task for each row, [n], int64.
+        """
+        firsts: list[int] = []
+        first = torch.zeros(len(self.finished), dtype=torch.int64)
+        for task in tasks.unique().tolist():
+            same = (
+                t
+                for t in firsts
+                if not (t in self.scales or task in self.scales)
+                and torch.equal(self.masks[t], self.masks[task])
+            )
+            first[task] = next(same, task)
+            firsts += [task] * (int(first[task]) == task)
+        of_rows = first.to(tasks.device)[tasks]
+        return [(of_rows == task).nonzero().squeeze(-1) for task in firsts]
+
     def used(self, policy: MetaPolicy) -> dict[str, Tensor]:
         """The weights that some finished task's policy reads, bool by parameter's name."""
         used = {k: torch.zeros_like(p, dtype=torch.bool) for k, p in policy.named_parameters()}

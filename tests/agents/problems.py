@@ -56,7 +56,7 @@ def learner(
         "distillation_updates": 5,
     }
     for name, value in changes.items():
-        if name == "renewals":
+        if name in ("renewals", "memory"):
             method[name] = value
             continue
         if name == "protection":

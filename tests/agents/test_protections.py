@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from cotasp.errors import RecipeError
-from cotasp.methods.batch import Batch
+from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.ewc import EWC
 from cotasp.methods.fisher import fisher_information
+from cotasp.methods.memory import Rehearses
 from cotasp.methods.protection import (
     Ending,
     Guards,
@@ -40,11 +41,10 @@ def test_contract(name):
     shapes = {k: p.shape for k, p in net.named_parameters()}
     check_protections([protection])
 
-    def now(state):
+    def now(state, rehearsal=None):
         weights = dict(net.named_parameters())
-        return Now(
-            weights, state, lambda x, task: net(x, mask()), None, torch.Generator().manual_seed(0)
-        )
+        generator = torch.Generator().manual_seed(0)
+        return Now(weights, state, lambda x, task: net(x, mask()), None, generator, rehearsal)
 
     if isinstance(protection, Guards):
         assert protection.guard(net, ownership) is None
@@ -69,11 +69,16 @@ def test_contract(name):
         untouched = protection.transform(gradients, now({}))
         assert all(torch.equal(untouched[k], g) for k, g in gradients.items())
     if isinstance(protection, Penalises):
-        penalty = protection.penalty(now(state))
+        old = None
+        if isinstance(protection, Rehearses):
+            kept, ended = rows(protection.rehearsal), torch.zeros(protection.rehearsal).long()
+            with torch.no_grad():
+                old = Rehearsal(kept, ended, *net(kept.observation, mask()))
+        penalty = protection.penalty(now(state, old))
         assert float(penalty.detach()) == pytest.approx(0.0, abs=1e-6)  # nothing has moved yet
         with torch.no_grad():
             net.mean.weight += 0.1
-        moved = protection.penalty(now(state))
+        moved = protection.penalty(now(state, old))
         assert float(moved.detach()) > 0
         assert moved.requires_grad
 

@@ -15,11 +15,13 @@ from tensordict import TensorDict
 from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.td3 import TD3
 from cotasp.errors import RunError
+from cotasp.methods.agem import AGEM
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze
+from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
 from cotasp.methods.redo import ReDo
-from cotasp.modules.masks import Sigmoid, Step, TopK
+from cotasp.modules.masks import Dense, Sigmoid, Step, TopK
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import KINDS
 from cotasp.storage.rows import Rows
@@ -35,13 +37,23 @@ PROTECTIONS = [
     {
         "protection": EWC(weight=10.0, samples=8)
         if name == "ewc"
-        else KINDS["protection"].get(name)()
+        else KINDS["protection"].get(name)(),
+        "memory": Shelf(size=40),
     }
     for name in KINDS["protection"].names()
 ]
 UPDATES = [
     {"dictionary": SparseCoding(lmbda=0.05, update=KINDS["update"].get(name)())}
     for name in KINDS["update"].names()
+]
+MEMORIES = [
+    {
+        "memory": KINDS["memory"].get(name)(**({} if name == "task" else {"size": 30})),
+        "mask": Dense(),
+        "protection": Freeze() if name == "task" else AGEM(rehearsal=8),
+        "code_updates": 2,
+    }
+    for name in KINDS["memory"].names()
 ]
 OTHERS = [
     {"warmup": "uniform"},
@@ -63,7 +75,7 @@ CASES += [({"warmup": "uniform"}, "warming up"), ({"warmup_steps": 0}, "code")]
 CASES += [({"warmup": "uniform", "warmup_hold": 1.0}, "warming up")]
 for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}, *MASKS):
     CASES += [(settings, "theta"), (settings, "code")]
-CASES += [(settings, "code") for settings in (*PROTECTIONS, *UPDATES, *OTHERS)]
+CASES += [(settings, "code") for settings in (*PROTECTIONS, *UPDATES, *MEMORIES, *OTHERS)]
 
 
 def made(settings: dict[str, Any]) -> OffPolicyLearner:

@@ -1,0 +1,1 @@
+"""Memories, one file each; the protocol is in `cotasp.methods.memory`."""

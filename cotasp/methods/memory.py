@@ -1,0 +1,70 @@
+"""Memories: what is kept of finished tasks' transitions, and what training draws of it.
+
+The task in training always has its replay buffer.  A memory says how many rows of every finished
+task are kept beside it, and how many of them a training batch holds.  Protections may ask to see
+kept rows at every update (`Rehearses`), each with what its task's policy did when the task ended.
+Random numbers of training batches are the same whatever the memory keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from cotasp.errors import RecipeError
+from cotasp.methods.protection import Protection
+from cotasp.modules.masks import MaskPolicy
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """How many rows of finished tasks are kept and trained on."""
+
+    def rows_kept(self, finished: int) -> int:
+        """Rows kept of each finished task, at most, once `finished` have ended; 0: none.
+
+        Never more than with fewer tasks: rows that are gone do not come back.
+        """
+
+    def old_rows(self, batch_size: int, old: int, current: int) -> int:
+        """Rows of finished tasks in a training batch.
+
+        Args:
+            batch_size: rows in all.
+            old: rows that are kept of all finished tasks together.
+            current: rows in the buffer of the task in training.
+        """
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A protection that sees rows of finished tasks at every update, as `Now.rehearsal`."""
+
+    @property
+    def rehearsal(self) -> int:
+        """Rows per update, at least 1, drawn over all finished tasks."""
+
+
+def check_memory_serves(
+    memory: Memory, protections: Sequence[Protection], mask: MaskPolicy
+) -> None:
+    """Sees that a memory has what protections ask for, and that training can use what it gives.
+
+    Raises:
+        RecipeError: a protection rehearses where nothing is kept, or training batches hold rows
+            whose tasks have other sub-networks.
+    """
+    kind = type(memory).__name__
+    for each in protections:
+        if isinstance(each, Rehearses) and memory.rows_kept(1) < 1:
+            raise RecipeError(
+                f"memory: expected one that keeps rows of finished tasks, for "
+                f"{type(each).__name__} rehearses them, got {kind}, which keeps none; "
+                f"use shelf"
+            )
+    if memory.old_rows(100, 100, 100) > 0 and not getattr(mask, "all_units", False):
+        raise RecipeError(
+            f"memory: expected one whose training batches are of the task in training, for its "
+            f"sub-network ({type(mask).__name__}) is not that of other tasks' rows, got "
+            f"{kind}; use shelf, or mask=dense"
+        )
