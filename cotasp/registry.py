@@ -279,6 +279,7 @@ KINDS: dict[str, Registry] = {
                 "ewc": f"{_METHODS}.ewc:EWC",
                 "l2": f"{_METHODS}.l2:L2",
                 "agem": f"{_METHODS}.agem:AGEM",
+                "cloning": f"{_METHODS}.cloning:Cloning",
             },
         ),
         Registry(

@@ -235,7 +235,11 @@ def test_a_reader_that_stops_early_gets_no_complaint():
             )
             for verb, before in (("show", ""), ("run", ""), ("sweep", "sweep: all: "))
             for field, more, told in (
-                ("warmup_steps", ["agent.warmup_steps=2000"], "fewer than the 2000 steps_per_task, got 2000: nothing"),
+                (
+                    "warmup_steps",
+                    ["agent.warmup_steps=2000"],
+                    "fewer than the 2000 steps_per_task, got 2000: nothing",
+                ),
                 ("n_step", ["agent={warmup_steps: 0, n_step: 31}"], "at most the 30 actions of an"),
             )
         ),

@@ -145,6 +145,7 @@ def test_a_folder_is_no_recipe(tmp_path):
             "recipe.frames_per_batch: expected a multiple of stream.action_repeat (8), got 50",
         ),
         ("agent: {n_step: 0}", "recipe.agent.n_step: expected at least 1, got 0"),
+        ("agent: {clip: 0}", "recipe.agent.clip: expected above 0, got 0.0"),
         ("agent: {actor_average: 1}", "recipe.agent.actor_average: expected in [0, 1), got 1.0"),
         ("agent: {warmup_hold: 0.5}", "recipe.agent.warmup_hold: expected at least 1, got 0.5"),
         ("agent: {final_learning_rate: 2}", "recipe.agent.final_learning_rate: expected at most 1"),

@@ -36,8 +36,8 @@ def protocol_of(kind: str) -> type:
 
 def test_the_kinds():
     assert list(KINDS) == [
-        "encoder", "recall", "solver", "update", "mask", "protection", "memory", "renewal", "stream",
-        "critic", "agent", "launcher",
+        "encoder", "recall", "solver", "update", "mask", "protection", "memory", "renewal",
+        "stream", "critic", "agent", "launcher",
     ]  # fmt: skip
     for kind, registry in KINDS.items():
         assert registry.kind == kind

@@ -59,6 +59,7 @@ class OffPolicyLearner:
             settings.execution == "compact",
             width_multiple(settings.compiles, settings.precision, self.device),
             settings.actor_average,
+            settings.clip,
         )
         self.kept = KeptRows(method.memory, problem)
         self.actor = ContinualActor(problem, method, rates, self.kept.draw)

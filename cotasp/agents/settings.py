@@ -56,6 +56,9 @@ class OffPolicy:
         actor_average: decay per update of a running average of the actor's weights, which is what
             is evaluated and what a finished task keeps (Polyak & Juditsky 1992); 0: the weights
             themselves.
+        clip: largest norm of the gradient of the actor's weights, after the guard: a larger one is
+            scaled down to it (PackNet's and behaviour cloning's in Continual World, arXiv
+            2105.10919); None: no limit.
         final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
             linearly over the task's second half.
         theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
@@ -95,6 +98,7 @@ class OffPolicy:
     tau: float = 0.02
     reward_scale: float = 0.1
     actor_average: float = 0.995
+    clip: float | None = None
     final_learning_rate: float = 0.1
     theta_updates: int = 990
     code_updates: int = 10
@@ -118,6 +122,7 @@ class OffPolicy:
             (("final_learning_rate",), lambda v: v <= 1, "at most 1"),
             (("actor_average", "noise_correlation"), lambda v: 0 <= v < 1, "in [0, 1)"),
             (("warmup_hold",), lambda v: v >= 1, "at least 1"),
+            (("clip",), lambda v: v is None or v > 0, "above 0"),
         ):
             for name in names:
                 if not ok(getattr(self, name)):

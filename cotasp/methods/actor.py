@@ -59,6 +59,7 @@ class ActorRates:
         compact: whether only active units are computed.
         multiple: of which widths are then; see `SubPolicy`.
         average: decay of the weights' running average; 0: there is none.
+        clip: largest norm of the weights' gradient; None: any.
     """
 
     learning_rate: float
@@ -66,6 +67,7 @@ class ActorRates:
     compact: bool = True
     multiple: int = 1
     average: float = 0.0
+    clip: float | None = None
 
 
 @dataclass
@@ -112,7 +114,12 @@ class ContinualActor:
         for i, each in enumerate((*self.protections, *self.renewals)):
             each.generator.manual_seed(problem.seed * 10_007 + 7919 * (i + 1))
         self.sub = SubPolicy(
-            self.meta_policy, rates.learning_rate, rates.compact, rates.multiple, rates.average
+            self.meta_policy,
+            rates.learning_rate,
+            rates.compact,
+            rates.multiple,
+            rates.average,
+            rates.clip,
         )
         self.task = -1
         self.trains = ""  # "weights" or "code"; of no task yet

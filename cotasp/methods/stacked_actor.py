@@ -12,7 +12,7 @@ from torch.func import functional_call
 from cotasp.methods.actor import ContinualActor, Objective, add_penalties
 from cotasp.methods.protection import Now
 from cotasp.methods.stacking import StackedAdam, stack, write_back
-from cotasp.methods.subpolicy import Policy, average_
+from cotasp.methods.subpolicy import Policy, average_, clipped
 from cotasp.modules.subnetwork import pad_layers, unpadded
 
 
@@ -94,7 +94,8 @@ class StackedActor:
 
     def _step(self, gradients: Sequence[Tensor]) -> None:
         adam = self.optimiser
-        adam.step([g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)])
+        guarded = [g.masked_fill(fixed, 0.0) for g, fixed in zip(gradients, self.fixed)]
+        adam.step(clipped(guarded, self.actors[0].rates.clip, stacked=True))
         if self.averages:
             # from the tensor that counts the steps, so that a graph counts along
             steps = adam.adam.count.to(self.averages[0].dtype)

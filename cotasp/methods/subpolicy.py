@@ -44,6 +44,7 @@ class SubPolicy:
             by units whose weights are and stay zero.  Every new shape of a product has its price:
             oneDNN keeps code for it, a compiler takes time.
         average: decay per step of the weights' running average, in [0, 1); 0: there is none.
+        clip: largest norm of a step's gradient, all parameters together; None: any.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class SubPolicy:
         compact: bool,
         multiple: int = 1,
         average: float = 0.0,
+        clip: float | None = None,
     ) -> None:
         self.policy = policy
         self.learning_rate = learning_rate
         self.compact = compact
         self.multiple = multiple
         self.decay = average
+        self.clip = clip
         self.axes = unit_axes(policy)
         self.network = policy
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
@@ -165,7 +168,7 @@ class SubPolicy:
             else gradients[name]
             for name in self._weights
         )
-        self.optimiser.step(list(guarded))
+        self.optimiser.step(clipped(list(guarded), self.clip))
         weight = averaging_weight(self.decay, self.optimiser.steps)
         average_(self.average, self.optimiser.parameters, weight)
 
@@ -291,6 +294,28 @@ class SubPolicy:
             mine = self._gather(inside)
             for name, moment in zip(self._weights, self.optimiser.moments[key]):
                 moment.copy_(mine[name])
+
+
+def clipped(gradients: list[Tensor], largest: float | None, stacked: bool = False) -> list[Tensor]:
+    """Gradients scaled down to a norm, all together, where theirs is larger (PyTorch's
+    `clip_grad_norm_`).
+
+    Args:
+        gradients: of all parameters.
+        largest: norm; None: any.
+        stacked: whether they are of several networks, [n, *], each of which has its own norm.
+    """
+    if largest is None:
+        return gradients
+    if stacked:
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+    else:
+        norms = torch.stack(torch._foreach_norm(gradients)).norm()
+    # what is not finite must not make more so: frozen weights have gradient 0
+    factors = (largest / (norms + 1e-6)).clamp(max=1.0).nan_to_num(nan=1.0)
+    return [
+        g * factors.view(-1, *[1] * (g.ndim - 1)) if stacked else g * factors for g in gradients
+    ]
 
 
 def averaging_weight(decay: float, steps: int) -> float:

@@ -83,7 +83,7 @@ def assert_as_alone(alone, others):
         {"mask": Sigmoid(), "protection": Unprotected()},
         {"mask": TopK(8), "protection": EWC(weight=10.0, samples=8)},
         {"critic": MLPCritic((16, 16), norm="first"), "ensemble": "mean"},
-        {"actor_average": 0.9, "final_learning_rate": 0.1, "n_step": 1},
+        {"actor_average": 0.9, "final_learning_rate": 0.1, "n_step": 1, "clip": 0.1},
         {"critic": ResidualCritic(16)},
         {"critic": CategoricalCritic((16,), bins=11)},
         {"precision": "bfloat16"},  # whose widths are padded; products in float64 stay as they are

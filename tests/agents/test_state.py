@@ -62,7 +62,7 @@ OTHERS = [
     {"precision": "bfloat16"},
     {"buffer_size": 50},
     {"n_step": 1},
-    {"actor_average": 0.9, "final_learning_rate": 0.1},
+    {"actor_average": 0.9, "final_learning_rate": 0.1, "clip": 0.1},
     {"warmup_hold": 1.0, "noise_correlation": 0.8},
     {"renewals": (ReDo(every=3, threshold=0.9),)},
     {"agent_class": TD3},

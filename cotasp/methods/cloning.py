@@ -1,0 +1,57 @@
+"""Imitation of what finished tasks' policies did as they ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from cotasp.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cotasp.methods.protection import Now
+
+
+@dataclass(frozen=True)
+class Cloning:
+    """Holds every finished task's policy to what it was on kept states (behaviour cloning).
+
+    penalty = weight * mean over rows and action dimensions of KL, between the Gaussians N(loc,
+    scale^2) before the squashing, which does not change it, of the policy as its task ended and of
+    the same task's policy with the weights of now (ClonEx-SAC, arXiv 2209.13900).  What the
+    policies did is kept when they end and never computed anew.
+
+    Args:
+        weight: strength, at least 0.
+        kl: `"forward"`: KL(as it ended || now), as CLEAR (arXiv 1811.11682) and COOM have it;
+            `"reverse"`: KL(now || as it ended).
+        rehearsal: rows of finished tasks per update, at least 1.
+    """
+
+    asks_policy: ClassVar[bool] = True
+
+    weight: float = 1.0
+    kl: Literal["forward", "reverse"] = "forward"
+    rehearsal: int = 128
+
+    def __post_init__(self):
+        if self.weight < 0:
+            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
+        if not 1 <= self.rehearsal <= 10**5:
+            raise RecipeError(f"rehearsal: expected in [1, 1e5], got {self.rehearsal}")
+
+    def penalty(self, now: Now) -> Tensor | None:
+        rows = now.rehearsal
+        if rows is None or not self.weight:
+            return None
+        ended = rows.loc, rows.scale
+        today = now.policy(rows.batch.observation, rows.task)
+        pair = (*ended, *today) if self.kl == "forward" else (*today, *ended)
+        return self.weight * gaussian_kl(*pair).mean()
+
+
+def gaussian_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:
+    """KL(N(loc, scale^2) || N(other_loc, other_scale^2)), elementwise."""
+    ratio, distance = scale / other_scale, (loc - other_loc) / other_scale
+    return 0.5 * (ratio.square() + distance.square() - 1.0) - ratio.log()
