@@ -278,6 +278,7 @@ KINDS: dict[str, Registry] = {
                 "none": f"{_METHODS}.freeze:Unprotected",
                 "ewc": f"{_METHODS}.ewc:EWC",
                 "l2": f"{_METHODS}.l2:L2",
+                "l2_init": f"{_METHODS}.l2_init:L2Init",
                 "agem": f"{_METHODS}.agem:AGEM",
                 "cloning": f"{_METHODS}.cloning:Cloning",
             },
@@ -292,7 +293,15 @@ KINDS: dict[str, Registry] = {
                 "mixed": f"{_METHODS}.memories.mixed:Mixed",
             },
         ),
-        Registry("renewal", f"{_METHODS}.renewal:Renewal", {"redo": f"{_METHODS}.redo:ReDo"}),
+        Registry(
+            "renewal",
+            f"{_METHODS}.renewal:Renewal",
+            {
+                "redo": f"{_METHODS}.redo:ReDo",
+                "continual_backprop": f"{_METHODS}.continual_backprop:ContinualBackprop",
+                "shrink_perturb": f"{_METHODS}.shrink_perturb:ShrinkPerturb",
+            },
+        ),
         Registry(
             "stream",
             f"{_STREAMS}:Stream",

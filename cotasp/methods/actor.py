@@ -17,7 +17,7 @@ from cotasp.methods.checks import check_first_masks, check_sub_network, load_tas
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
-from cotasp.methods.protection import Ending, Guards, Now, Penalises, Remembers, Transforms
+from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
 from cotasp.methods.renewing import network_seen
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.modules.masks import Keeps
@@ -75,7 +75,7 @@ class Component:
     """A protection or renewal, what it remembers, and its random numbers."""
 
     component: Any
-    state: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     generator: torch.Generator = field(default_factory=torch.Generator)
 
 
@@ -110,6 +110,10 @@ class ContinualActor:
         self.ownership = Ownership(len(problem.texts), sum(hidden)).to(self.device)
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
         self.protections = [Component(p) for p in method.protections]
+        for each in self.protections:
+            if isinstance(each.component, Begins):
+                with calling("protection", each.component):
+                    each.state = each.component.begin(self.meta_policy)
         self.renewals = [Component(r) for r in method.renewals]
         for i, each in enumerate((*self.protections, *self.renewals)):
             each.generator.manual_seed(problem.seed * 10_007 + 7919 * (i + 1))
@@ -251,7 +255,7 @@ class ContinualActor:
         for each in self.renewals:
             if self.sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
-                    seen = network_seen(self.sub, batch.observation, each.generator)
+                    seen = network_seen(self.sub, batch.observation, each.generator, each.state)
                     self.sub.renew(each.component.renew(seen))
 
     def _policy_of(self, task: int) -> Policy:

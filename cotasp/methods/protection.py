@@ -5,7 +5,8 @@ A protection is a component with one capability or more, each a method:
 - `guard`: which weights may move;
 - `penalty`: a scalar added to the actor's loss;
 - `transform`: the actor's gradients changed, between the gradient and the step;
-- `remember`: tensors kept at a task's end, which the learner holds, saves and hands back.
+- `remember`: tensors kept at a task's end, which the learner holds, saves and hands back;
+- `begin`: those before the first task.
 
 Penalties and transforms may ask for rows of finished tasks, by the attribute `rehearsal`; see
 `cotasp.methods.memory`.
@@ -118,6 +119,14 @@ class Remembers(Protocol):
         """The state from now on, in place of the one so far."""
 
 
+@runtime_checkable
+class Begins(Protocol):
+    """Keeps tensors of the network before the first task."""
+
+    def begin(self, policy: MetaPolicy) -> dict[str, dict[str, Tensor]]:
+        """The state to begin with."""
+
+
 def squared_distance(
     weights: Mapping[str, Tensor],
     anchor: Mapping[str, Tensor],
@@ -133,6 +142,7 @@ CAPABILITIES = {
     "penalty": Penalises,
     "transform": Transforms,
     "remember": Remembers,
+    "begin": Begins,
 }
 
 

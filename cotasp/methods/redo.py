@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.errors import RecipeError
+from cotasp.methods.renewal import free_units, renew_units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,18 +40,8 @@ class ReDo:
     def renew(self, network: Network) -> Mapping[str, Tensor]:
         new = {name: weight.clone() for name, weight in network.weights.items()}
         outputs = network.activations(network.observations)
-        for output, (rows, columns) in zip(outputs, network.units):
+        for layer, (output, active) in enumerate(zip(outputs, network.active)):
             size = output.abs().mean(0)
-            dormant = size <= self.threshold * size.mean()
-            for name in rows:
-                if name in network.fixed:
-                    fixed = network.fixed[name]
-                    dormant &= ~(fixed if fixed.ndim == 1 else fixed.any(1))
-            for name in columns:
-                if name in network.fixed:
-                    dormant &= ~network.fixed[name].any(0)
-            for name in rows:
-                new[name][dormant] = network.fresh(name)[dormant]
-            for name in columns:
-                new[name][:, dormant] = 0.0
+            dormant = size <= self.threshold * size[: len(active)].mean()
+            renew_units(network, new, layer, dormant & free_units(network, layer))
         return new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -20,18 +20,25 @@ class Network:
         units: of each hidden layer, the names of the parameters whose rows its units own, and
             those whose columns they own.
         activations: observations [n, m] to the hidden layers' outputs, [n, K_l] each.
+        active: of each hidden layer, the numbers that its units have in the whole network, in
+            order; further units pad it and are not there.
+        widths: of the whole network's hidden layers.
         observations: [B, m], of the update's batch.
         fresh: a parameter's name to newly drawn weights of its shape, by `generator`.
         generator: random numbers of this renewal alone.
+        state: what this renewal has put here, and may put; saved with the learner.
     """
 
     weights: Mapping[str, Tensor]
     fixed: Mapping[str, Tensor]
     units: Sequence[tuple[Sequence[str], Sequence[str]]]
+    active: Sequence[Tensor]
+    widths: Sequence[int]
     activations: Callable[[Tensor], list[Tensor]]
     observations: Tensor
     fresh: Callable[[str], Tensor]
     generator: Generator
+    state: MutableMapping[str, dict[str, Tensor]]
 
 
 @runtime_checkable
@@ -46,3 +53,37 @@ class Renewal(Protocol):
         """New values of some parameters, by name; taken only where the guard lets weights move,
         and where they differ the optimiser's moments are forgotten.
         """
+
+
+def free_units(network: Network, layer: int) -> Tensor:
+    """The units of a hidden layer of which no weight is fixed, bool [K]; one that has some could be
+    renewed by half only.
+    """
+    rows, columns = network.units[layer]
+    width = len(network.weights[rows[0]])
+    free = network.weights[rows[0]].new_ones(width).bool()
+    free[len(network.active[layer]) :] = False
+    for name in rows:
+        if name in network.fixed:
+            fixed = network.fixed[name]
+            free &= ~(fixed if fixed.ndim == 1 else fixed.any(1))
+    for name in columns:
+        if name in network.fixed:
+            free &= ~network.fixed[name].any(0)
+    return free
+
+
+def renew_units(network: Network, new: dict[str, Tensor], layer: int, chosen: Tensor) -> None:
+    """Draws the incoming weights of chosen units, bool [K], anew and sets the outgoing ones to 0.
+
+    Args:
+        network: as it is.
+        new: all its weights, changed in place.
+        layer: of the units.
+        chosen: which of them.
+    """
+    rows, columns = network.units[layer]
+    for name in rows:
+        new[name][chosen] = network.fresh(name)[chosen]
+    for name in columns:
+        new[name][:, chosen] = 0.0

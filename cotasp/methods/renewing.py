@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from torch import Generator, Tensor
 
 from cotasp.methods.renewal import Network
 from cotasp.methods.subpolicy import SubPolicy
 
 
-def network_seen(sub: SubPolicy, observations: Tensor, generator: Generator) -> Network:
+def network_seen(
+    sub: SubPolicy,
+    observations: Tensor,
+    generator: Generator,
+    state: MutableMapping[str, dict[str, Tensor]],
+) -> Network:
     """The network in training, for a renewal.
 
     Args:
         sub: the sub-network, cut.
         observations: [B, m].
         generator: of fresh weights, on the CPU.
+        state: of the renewal.
     """
     weights = {name: weight.detach() for name, weight in sub.weights().items()}
     layers = range(len(sub.network.hidden))
@@ -29,5 +37,14 @@ def network_seen(sub: SubPolicy, observations: Tensor, generator: Generator) -> 
         return drawn.to(weights[name])
 
     return Network(
-        weights, sub.fixed, list(zip(rows, columns)), activations, observations, fresh, generator
+        weights,
+        sub.fixed,
+        list(zip(rows, columns)),
+        sub.active,
+        sub.policy.hidden,
+        activations,
+        observations,
+        fresh,
+        generator,
+        state,
     )

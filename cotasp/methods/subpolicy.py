@@ -123,6 +123,11 @@ class SubPolicy:
         self.optimiser.count_from(self._steps)
         self._restore_moments(members)
 
+    @property
+    def active(self) -> list[Tensor]:
+        """Of each hidden layer, the meta-policy's numbers of the units in training."""
+        return self._active
+
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters of the network in training, by name."""
         return self._weights

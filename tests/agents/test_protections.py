@@ -11,6 +11,7 @@ from cotasp.methods.ewc import EWC
 from cotasp.methods.fisher import fisher_information
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.protection import (
+    Begins,
     Ending,
     Guards,
     Now,
@@ -46,6 +47,7 @@ def test_contract(name):
         generator = torch.Generator().manual_seed(0)
         return Now(weights, state, lambda x, task: net(x, mask()), None, generator, rehearsal)
 
+    state = protection.begin(net) if isinstance(protection, Begins) else {}
     if isinstance(protection, Guards):
         assert protection.guard(net, ownership) is None
     if isinstance(protection, Penalises):
@@ -56,7 +58,6 @@ def test_contract(name):
         if guard is not None:
             assert {k: g.shape for k, g in guard.items()} == shapes
             assert all(g.dtype == torch.bool for g in guard.values())
-    state = {}
     if isinstance(protection, Remembers):
         state = protection.remember(
             Ending(0, net, mask(), rows, {}, torch.Generator().manual_seed(0))

@@ -16,11 +16,13 @@ from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.td3 import TD3
 from cotasp.errors import RunError
 from cotasp.methods.agem import AGEM
+from cotasp.methods.continual_backprop import ContinualBackprop
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
 from cotasp.methods.redo import ReDo
+from cotasp.methods.shrink_perturb import ShrinkPerturb
 from cotasp.modules.masks import Dense, Sigmoid, Step, TopK
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import KINDS
@@ -65,6 +67,8 @@ OTHERS = [
     {"actor_average": 0.9, "final_learning_rate": 0.1, "clip": 0.1},
     {"warmup_hold": 1.0, "noise_correlation": 0.8},
     {"renewals": (ReDo(every=3, threshold=0.9),)},
+    {"renewals": (ContinualBackprop(every=2, rate=0.01, maturity=4),)},
+    {"renewals": (ShrinkPerturb(every=5),)},
     {"agent_class": TD3},
     {"mask": PackNet(), "protection": Freeze(by="tasks")},
     {"encoder": "onehot"},

@@ -1,0 +1,124 @@
+"""Renewals: the contract over every registered name, and each rule by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cotasp.errors import RecipeError
+from cotasp.methods.continual_backprop import ContinualBackprop
+from cotasp.methods.freeze import Freeze
+from cotasp.methods.redo import ReDo
+from cotasp.methods.renewal import Network, Renewal
+from cotasp.methods.renewing import network_seen
+from cotasp.methods.shrink_perturb import ShrinkPerturb
+from cotasp.modules.masks import Dense, RandomMask
+from cotasp.registry import KINDS
+from tests.agents.problems import OBS, learner, train, transitions
+
+STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(9))
+EAGER = {
+    "redo": ReDo(every=2, threshold=0.9),
+    "continual_backprop": ContinualBackprop(every=2, rate=0.1, maturity=0),
+    "shrink_perturb": ShrinkPerturb(every=2, shrink=0.5, perturb=0.5),
+}
+
+
+def test_every_renewal_is_covered():
+    assert set(EAGER) == set(KINDS["renewal"].names())
+
+
+@pytest.mark.parametrize("execution", ["compact", "dense"])
+@pytest.mark.parametrize("name", EAGER)
+def test_nothing_that_is_guarded_moves(name, execution):
+    """Bit for bit; and without a guard it does."""
+    policies = []
+    for protection in (Freeze(), KINDS["protection"].get("none")()):
+        made = learner(
+            mask=RandomMask(0.6),
+            protection=protection,
+            execution=execution,
+            renewals=(EAGER[name],),
+            code_updates=0,
+        )
+        train(made, 0, steps=40)
+        before = made.sub_network(0)(STATES)
+        train(made, 1, steps=40)
+        policies.append(all(map(torch.equal, before, made.sub_network(0)(STATES))))
+    assert policies == [True, False]
+
+
+def seen(renewal: Renewal, steps: int = 0) -> tuple[Network, dict]:
+    made = learner(mask=Dense(), code_updates=0)
+    made.start_task(0)
+    made.learn(transitions(20 + steps, seed=0))
+    state: dict = {}
+    generator = torch.Generator().manual_seed(0)
+    return network_seen(made.actor.sub, STATES, generator, state), state
+
+
+def renewed(new: dict, network: Network, layer: int) -> torch.Tensor:
+    """Units of a layer that give nothing any more, bool [K]."""
+    return torch.stack([(new[name] == 0).all(0) for name in network.units[layer][1]]).all(0)
+
+
+def test_redo_renews_the_units_below_its_threshold_and_no_others():
+    network, _ = seen(ReDo())
+    size = network.activations(STATES)[-1].abs().mean(0)
+    new = ReDo(threshold=0.6).renew(network)
+    dormant = size <= 0.6 * size.mean()
+    assert 0 < int(dormant.sum()) < len(dormant)
+    assert torch.equal(renewed(new, network, 1), dormant)
+    incoming = "body.layers.1.weight"
+    assert (new[incoming] != network.weights[incoming]).any(1)[dormant].all()
+
+
+def test_continual_backprop_renews_the_least_useful_at_its_rate():
+    """In the last hidden layer, of 40 units, at a twentieth of them per update: two every time."""
+    renewal = ContinualBackprop(every=1, rate=0.05, maturity=0, decay=0.0)
+    network, state = seen(renewal)
+    output = network.activations(STATES)[-1]
+    given = network.weights["mean.weight"].abs().sum(0) + network.weights[
+        "log_std.weight"
+    ].abs().sum(0)
+    useful = output.abs().mean(0) * given
+    new = renewal.renew(network)
+    changed = renewed(new, network, 1)
+    assert torch.equal(changed.nonzero().flatten(), useful.argsort()[:2].sort().values)
+    ages = state["layer2"]["age"]
+    assert ages[changed].tolist() == [0.0, 0.0]
+    assert set(ages[~changed].tolist()) == {1.0}
+
+
+def test_young_units_are_left_alone_and_fractions_add_up():
+    renewal = ContinualBackprop(every=1, rate=0.01, maturity=2, decay=0.9)
+    network, _ = seen(renewal)
+    counts = []
+    for _ in range(8):  # 0.4 units are due at each look from the third on
+        new = renewal.renew(network)
+        counts.append(int(renewed(new, network, 1).sum()))
+    assert counts == [0, 0, 0, 0, 1, 0, 0, 1]
+
+
+def test_shrink_and_perturb_is_its_formula():
+    network, _ = seen(ShrinkPerturb())
+    new = ShrinkPerturb(shrink=0.7, perturb=0.3).renew(network)
+    network.generator.manual_seed(0)
+    for name, weight in network.weights.items():
+        torch.testing.assert_close(new[name], 0.7 * weight + 0.3 * network.fresh(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("redo", {"every": 0}),
+        ("continual_backprop", {"rate": 2.0}),
+        ("continual_backprop", {"decay": 1.0}),
+        ("shrink_perturb", {"shrink": -0.1}),
+    ],
+)
+def test_values_out_of_range_are_refused(name, field):
+    with pytest.raises(RecipeError, match="expected"):
+        replace(EAGER[name], **field)
