@@ -277,6 +277,7 @@ KINDS: dict[str, Registry] = {
                 "freeze": f"{_METHODS}.freeze:Freeze",
                 "none": f"{_METHODS}.freeze:Unprotected",
                 "ewc": f"{_METHODS}.ewc:EWC",
+                "mas": f"{_METHODS}.mas:MAS",
                 "l2": f"{_METHODS}.l2:L2",
                 "l2_init": f"{_METHODS}.l2_init:L2Init",
                 "agem": f"{_METHODS}.agem:AGEM",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
@@ -20,21 +20,37 @@ class EWC:
 
     penalty = weight / 2 * sum_i F_i (theta_i - theta*_i)^2 (arXiv 1612.00796, Eq. 3), with
     theta* the weights at the end of the last task and F the sum over finished tasks of
-    F_i = E_s E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_i)^2].
+    F_i = E_s E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_i)^2].  Continual World (arXiv 2105.10919)
+    has no 1/2: its `weight` is half of one here.
 
     Args:
         weight: strength of the pull, at least 0.
-        samples: states (and one action each) the Fisher information is estimated from.
+        samples: states that the Fisher information is estimated from.
+        fisher: `"sampled"`: by one action per state; `"gaussian"`: the expectation over actions in
+            closed form, at the price of 2 action_dim gradients per state; `"continual_world"`:
+            theirs, that form with the squashed mean, which is the Fisher information of no density.
+        floor: least information of a weight that the task uses (theirs: 1e-5), at least 0.
+        decay: of the sum, with every task that ends: F <- decay F + F_task, in [0, 1]; online EWC
+            (arXiv 1805.06370).
+        normalise: whether each task's information is divided by its norm over all weights, so that
+            tasks count alike whatever the sizes of their actions.
     """
 
     weight: float = 1e4
     samples: int = 256
+    fisher: Literal["sampled", "gaussian", "continual_world"] = "sampled"
+    floor: float = 0.0
+    decay: float = 1.0
+    normalise: bool = False
 
     def __post_init__(self):
-        if self.weight < 0:
-            raise RecipeError(f"EWC.weight: expected at least 0, got {self.weight}")
+        for name in ("weight", "floor"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")
         if not 1 <= self.samples <= 100_000:
-            raise RecipeError(f"EWC.samples: expected in [1, 100000], got {self.samples}")
+            raise RecipeError(f"samples: expected in [1, 100000], got {self.samples}")
+        if not 0 <= self.decay <= 1:
+            raise RecipeError(f"decay: expected in [0, 1], got {self.decay}")
 
     def penalty(self, now: Now) -> Tensor | None:
         if not now.state or not self.weight:
@@ -43,11 +59,29 @@ class EWC:
         return 0.5 * self.weight * pull
 
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
-        from cotasp.methods.fisher import fisher_information
-
-        states = ending.rows(self.samples).observation
-        fisher = fisher_information(ending.policy, ending.mask, states, ending.generator)
-        for name, old in ending.state.get("fisher", {}).items():
-            fisher[name] += old
+        fisher = self._information(ending)
+        for name, before in ending.state.get("fisher", {}).items():
+            fisher[name] += self.decay * before
         weights = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
         return {"fisher": fisher, "anchor": weights}
+
+    def _information(self, ending: Ending) -> dict[str, Tensor]:
+        import torch
+
+        from cotasp.methods.fisher import fisher_information
+        from cotasp.methods.importance import gaussian_fisher
+        from cotasp.modules.subnetwork import membership
+
+        states = ending.rows(self.samples).observation
+        of_task = ending.policy, ending.mask, states
+        if self.fisher == "sampled":
+            fisher = fisher_information(*of_task, ending.generator)
+        else:
+            fisher = gaussian_fisher(*of_task, squashed=self.fisher == "continual_world")
+        if self.normalise:
+            norm = torch.stack([f.norm() for f in fisher.values()]).norm()
+            fisher = {name: f / norm for name, f in fisher.items()}
+        if self.floor:
+            used = membership(ending.policy, ending.mask > 0)
+            fisher = {name: f.clamp(min=self.floor) * used[name] for name, f in fisher.items()}
+        return fisher

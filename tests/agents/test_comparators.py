@@ -14,6 +14,7 @@ from cotasp.methods.cloning import Cloning
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.l2 import L2
+from cotasp.methods.mas import MAS
 from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
 from cotasp.methods.protection import Now
@@ -27,6 +28,7 @@ SHELF = {"memory": Shelf(40)}
 METHODS: dict[str, dict[str, Any]] = {
     "l2": {"protection": L2()},
     "ewc": {"protection": EWC(samples=8)},
+    "mas": {"protection": MAS(samples=8)},
     "agem": {"protection": AGEM(rehearsal=8), **SHELF},
     "cloning": {"protection": Cloning(rehearsal=8), **SHELF},
     "packnet": {"mask": PackNet(), "protection": Freeze(by="tasks")},
@@ -68,11 +70,12 @@ def test_until_the_first_task_ends_all_are_fine_tuning(name):
     [
         {"protection": EWC(weight=0.0, samples=8)},
         {"protection": L2(weight=0.0)},
+        {"protection": MAS(weight=0.0, samples=8)},
         {"protection": Cloning(weight=0.0, rehearsal=8), **SHELF},
         {"protection": AGEM(rehearsal=8)},  # with nothing to rehearse
         SHELF,
     ],
-    ids=["ewc", "l2", "cloning", "agem", "shelf"],
+    ids=["ewc", "l2", "mas", "cloning", "agem", "shelf"],
 )
 def test_a_method_without_strength_is_fine_tuning_for_the_whole_stream(changes):
     runs = []

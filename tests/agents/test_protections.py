@@ -9,6 +9,7 @@ from cotasp.errors import RecipeError
 from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.ewc import EWC
 from cotasp.methods.fisher import fisher_information
+from cotasp.methods.importance import gaussian_fisher, output_sensitivity
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.protection import (
     Begins,
@@ -22,6 +23,7 @@ from cotasp.methods.protection import (
 )
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.subnetwork import membership
 from cotasp.registry import KINDS
 
 HIDDEN, OBS, ACT = (7, 6), 4, 2
@@ -102,28 +104,75 @@ def test_a_protection_without_capability_and_one_given_twice_are_refused():
         check_protections([EWC(), EWC(weight=1.0)])
 
 
-def test_fisher_information_is_the_expected_outer_product_of_the_score():
-    """Against the closed form for a Gaussian: F = J' S^-1 J + 2 J_log' J_log."""
-    net, states = policy().double(), torch.randn(4, OBS, dtype=torch.float64)
-    phi = mask().double()
+def rows_one_by_one(net, states, numbers, size) -> dict[str, torch.Tensor]:
+    """Mean over rows of a size of gradients, by plain autograd."""
     expected = {k: torch.zeros_like(p) for k, p in net.named_parameters()}
     for state in states:
-        loc, scale = net(state, phi)
-        for a in range(ACT):
-            for value, weight in ((loc[a], 1 / scale[a] ** 2), (scale[a].log(), 2.0)):
-                grads = torch.autograd.grad(
-                    value, list(net.parameters()), retain_graph=True, allow_unused=True
-                )
-                for name, grad in zip(expected, grads):
-                    if grad is not None:
-                        expected[name] += (
-                            float(torch.as_tensor(weight).detach()) * grad.square() / len(states)
-                        )
-    repeated = states.repeat(3000, 1)  # one action per state: average over many
-    got = fisher_information(net, phi, repeated, chunk=2000)
-    total = sum(float(e.sum()) for e in expected.values())
+        for number in numbers(*net(state, mask().double())):
+            grads = torch.autograd.grad(
+                number, list(net.parameters()), retain_graph=True, materialize_grads=True
+            )
+            for name, grad in zip(expected, grads):
+                expected[name] += size(grad) / len(states)
+    return expected
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "continual_world", "mas"])
+def test_importances_are_autograds_row_by_row(kind):
+    """In float64, to rounding."""
+    net, states = policy().double(), torch.randn(5, OBS, dtype=torch.float64)
+    of_task = net, mask().double(), states
+
+    def by_deviation(loc, scale):
+        squashed = kind == "continual_world"
+        deviation = (scale.detach().square() + 1e-6 * squashed).sqrt()
+        mean = loc.tanh() if squashed else loc
+        return [*(mean / deviation), *(2**0.5 * scale / deviation)]
+
+    if kind == "mas":
+        got = output_sensitivity(*of_task)
+        expected = rows_one_by_one(
+            net,
+            states,
+            lambda loc, scale: [loc.tanh().square().sum() + scale.log().square().sum()],
+            torch.abs,
+        )
+    else:
+        got = gaussian_fisher(*of_task, squashed=kind == "continual_world")
+        expected = rows_one_by_one(net, states, by_deviation, torch.square)
     for name, value in got.items():
-        torch.testing.assert_close(value, expected[name], rtol=0.15, atol=1e-3 * total)
+        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12)
+
+
+def test_the_sampled_fisher_information_tends_to_the_gaussian_one():
+    net, states = policy().double(), torch.randn(4, OBS, dtype=torch.float64)
+    exact = gaussian_fisher(net, mask().double(), states)
+    sampled = fisher_information(net, mask().double(), states.repeat(3000, 1), chunk=2000)
+    total = sum(float(e.sum()) for e in exact.values())
+    for name, value in sampled.items():
+        torch.testing.assert_close(value, exact[name], rtol=0.15, atol=1e-3 * total)
+
+
+def test_ewcs_options_are_their_formulas():
+    net, generator = policy(), torch.Generator().manual_seed(0)
+    states = torch.randn(6, OBS)
+
+    def fixed(count):
+        return Batch(states, torch.zeros(6, ACT), torch.zeros(6), states, torch.zeros(6))
+
+    def information(before=None, **options):
+        ewc = EWC(fisher="gaussian", **options)
+        return ewc.remember(Ending(0, net, mask(), fixed, before or {}, generator))["fisher"]
+
+    plain = information()
+    twice = information({"fisher": plain, "anchor": {}}, decay=0.25)
+    norm = torch.cat([f.flatten() for f in plain.values()]).norm()
+    alike, least = information(normalise=True), information(floor=1e-3)
+    for name, value in plain.items():
+        torch.testing.assert_close(twice[name], 1.25 * value)
+        torch.testing.assert_close(alike[name], value / norm)
+        used = membership(net, mask() > 0)[name]
+        assert torch.equal(least[name], torch.where(used, value.clamp(min=1e-3), 0.0))
 
 
 def test_ewc_sums_over_tasks_and_pulls_to_the_last_weights():
@@ -141,7 +190,7 @@ def test_ewc_sums_over_tasks_and_pulls_to_the_last_weights():
     assert float(ewc.penalty(now).detach()) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("field", [{"weight": -1.0}, {"samples": 0}])
+@pytest.mark.parametrize("field", [{"weight": -1.0}, {"samples": 0}, {"decay": 2.0}, {"floor": -1}])
 def test_values_out_of_range_are_refused(field):
     with pytest.raises(RecipeError, match="expected"):
         EWC(**field)
