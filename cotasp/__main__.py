@@ -21,6 +21,7 @@ EPILOG = """examples:
   cotasp list solver
   cotasp evaluate runs/smoke-seed0
   cotasp prompt runs/smoke-seed0 "Move the car to the right."
+  cotasp play runs/smoke-seed0 --all --out smoke.gif
   cotasp export runs/smoke-seed0 --task right --out right.pt2
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored --seeds 5
   cotasp report runs/smoke-sweep

@@ -18,7 +18,7 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "sweep": {"continual", "words"},
     "report": {"continual", "words", "__init__"},
     "__init__": {"_version", "_lazy"},
-    "continual": {"recipe", "_version"},
+    "continual": {"recipe", "_version", "film"},
     "recipe": {"_yaml", "schema", "agents", "tasks"},
     "agents": {"methods"},
     "methods": {"modules", "prompting", "storage"},
@@ -32,6 +32,7 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "_lazy": set(),
     "_version": set(),
     "storage": {"errors", "_version", "_lazy"},
+    "film": {"errors", "_lazy"},
     "words": set(),
     "errors": set(),
 }

@@ -14,6 +14,7 @@ VERBS = (
     "list",
     "evaluate",
     "prompt",
+    "play",
     "export",
     "sweep",
     "report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import RecipeError
@@ -99,3 +100,4 @@ def print_result(out: str, threads: int) -> None:
         f"({threads} thread{'s' if threads > 1 else ''}), "
         f"P {summary['performance']:.3f}, F {summary['forgetting']:.3f}; see {out}/{SUMMARY}"
     )
+    print(f"watch it: cotasp play {shlex.quote(str(out))} --all")

@@ -3,35 +3,92 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 from cotasp.commands._common import add_verb, set_threads
+
+if TYPE_CHECKING:
+    from cotasp.continual.evaluation import Episodes
+
+EXAMPLES = """examples:
+  cotasp evaluate runs/smoke-seed0
+  cotasp evaluate runs/smoke-seed0 --text "Park the car on the right." --episodes 50
+  cotasp evaluate runs/smoke-seed0 --text "Go left." --task left --json
+"""
 
 
 def add_arguments(subparsers: Any) -> None:
     """Adds the verb and its arguments."""
-    help = "Evaluate every task of a run from its checkpoint."
-    parser = add_verb(subparsers, "evaluate", help)
+    help = "Evaluate the tasks of a run, or a sentence, from its last checkpoint."
+    parser = add_verb(subparsers, "evaluate", help, EXAMPLES)
     parser.add_argument("dir", metavar="DIR", help="run directory")
+    parser.add_argument("--task", metavar="NAME", help="this one alone; default all")
+    parser.add_argument(
+        "--text",
+        metavar="SENTENCE",
+        help="the policy of this sentence, in the environment of --task or of the task it means",
+    )
+    parser.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
     parser.add_argument("--episodes", type=int, help="episodes per task")
     parser.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")
+    parser.add_argument("--json", action="store_true", help="print every episode, as JSON")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Prints each task's scores."""
+    """Prints scores with their intervals, or every episode."""
+    from cotasp.prompting.texts import checked_texts
     from cotasp.storage.rundir import RunDirectory
 
+    if arguments.text is not None:
+        checked_texts("evaluate", [arguments.text])
     RunDirectory.open(arguments.dir)  # what is wrong with it is said before torch is imported
     set_threads()
-    from cotasp.continual.saved import evaluate_run
+    from cotasp.continual.opened import open_run
 
-    scores = evaluate_run(arguments.dir, episodes=arguments.episodes, mode=arguments.mode)
-    width = max(map(len, scores))
-    print(f"{'task':<{width}}  success  return  steps")
+    run = open_run(arguments.dir, arguments.recall)
+    options = {"episodes": arguments.episodes, "mode": arguments.mode}
+    text, facts = arguments.text, None
+    names = [arguments.task] if arguments.task else [task.name for task in run.tasks]
+    if text is not None:
+        facts = run.prompt(text)
+        names = [arguments.task or facts.task or facts.nearest[0].name]
+    found = {name: run.evaluate(text, task=name, **options) for name in names}
+    if arguments.json:
+        said = (
+            {} if facts is None else {"text": text, "verdict": facts.verdict, "means": facts.task}
+        )
+        print(json.dumps({**said, "results": [_row(*each) for each in found.items()]}, indent=1))
+        return
+    if facts is not None:
+        print(f"{facts.verdict}: {text!r} means {facts.task or 'no finished task for sure'}")
+    print(_table(found))
+
+
+def _row(name: str, episodes: Episodes) -> dict[str, Any]:
+    score = episodes.score()
+    return {
+        "task": name,
+        "success": score.success,
+        "success_interval": episodes.interval(),
+        "return": score.episode_return,
+        "steps": score.episode_length,
+        "episodes": episodes.rows(),
+    }
+
+
+def _table(found: dict[str, Episodes]) -> str:
+    width = max(map(len, ("task", *found)))
+    lines = [f"{'task':<{width}}  success  95 % interval  return  steps"]
+    scores = {name: episodes.score() for name, episodes in found.items()}
     for name, score in scores.items():
-        print(
-            f"{name:<{width}}  {score.success:7.2f}  {score.episode_return:6.1f}"
-            f"  {score.episode_length:5.0f}"
+        low, high = found[name].interval()
+        lines.append(
+            f"{name:<{width}}  {score.success:7.2f}  {low:.2f} to {high:.2f}   "
+            f"{score.episode_return:6.1f}  {score.episode_length:5.0f}"
         )
     mean = sum(score.success for score in scores.values()) / len(scores)
-    print(f"done: mean success {mean:.3f} over {len(scores)} tasks")
+    episodes = sum(len(each.success) for each in found.values())
+    tasks = f"{len(found)} task{'s' if len(found) > 1 else ''}"
+    lines.append(f"done: mean success {mean:.3f} over {tasks}, {episodes} episodes")
+    return "\n".join(lines)

@@ -8,28 +8,45 @@ from typing import Any
 
 from cotasp.commands._common import add_verb, set_threads
 
+EXAMPLES = """examples:
+  cotasp export runs/smoke-seed0 --task right --out right.pt2
+  cotasp export runs/smoke-seed0 --text "Park the car on the right." --out right.onnx
+"""
+
 
 def add_arguments(subparsers: Any) -> None:
     """Adds the verb and its arguments."""
-    help = "Write a task's policy for use without this package."
-    parser = add_verb(subparsers, "export", help)
+    help = "Write the policy of a task or of a sentence for use without this package."
+    parser = add_verb(subparsers, "export", help, EXAMPLES)
     parser.add_argument("dir", metavar="DIR", help="run directory")
-    parser.add_argument("--task", required=True, metavar="NAME", help="as in the run's table")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--task", metavar="NAME", help="as in the run's table")
+    which.add_argument("--text", metavar="SENTENCE", help='as "Close the window."')
     parser.add_argument("--out", required=True, metavar="FILE", help="NAME.pt2 or NAME.onnx")
+    parser.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes the file."""
+    from cotasp.prompting.texts import checked_texts
     from cotasp.storage.rundir import RunDirectory
 
+    if arguments.text is not None:
+        checked_texts("export", [arguments.text])
     RunDirectory.open(arguments.dir)  # what is wrong with it is said before torch is imported
     set_threads()
-    from cotasp.continual.saved import export_run
+    from cotasp.continual.exporting import export
+    from cotasp.continual.opened import open_run
+    from cotasp.modules.export import check_target
 
-    network, task = export_run(arguments.dir, arguments.task, arguments.out)
+    check_target(arguments.out)
+    run = open_run(arguments.dir, arguments.recall)
+    network, task = export(run, arguments.out, text=arguments.text, task=arguments.task)
     size = Path(arguments.out).stat().st_size / 1e3
-    held = f", each held for {task.action_repeat} steps" if task.action_repeat > 1 else ""
+    repeat = run.recipe.stream.action_repeat
+    held = f", each held for {repeat} steps" if repeat > 1 else ""
+    of = f"policy of {task.name}" if task else "a policy that nobody has trained"
     print(
-        f"done: {arguments.out}, {size:,.0f} kB; hidden layers of {list(network.hidden)}, "
+        f"done: {arguments.out}, {size:,.0f} kB: {of}; hidden layers of {list(network.hidden)}, "
         f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}]{held}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -20,6 +22,49 @@ _NO_LIMIT = 1_000_000  # steps; every environment here truncates its episodes lo
 def _rate(succeeded: torch.Tensor) -> float:
     """The fraction of episodes [n] that succeed: 9 of 10 are 0.9, not a little less."""
     return float(succeeded.double().mean())
+
+
+class Episodes(NamedTuple):
+    """How each episode of an evaluation went.
+
+    Args:
+        success: bool [episodes], by the rule that counts.
+        success_last: bool [episodes], at its last step.
+        success_any: bool [episodes], at any step.
+        episode_return: [episodes], undiscounted.
+        steps: int64 [episodes], of the environment.
+    """
+
+    success: torch.Tensor
+    success_last: torch.Tensor
+    success_any: torch.Tensor
+    episode_return: torch.Tensor
+    steps: torch.Tensor
+
+    def score(self) -> Score:
+        """Their means."""
+        return Score(
+            success=_rate(self.success),
+            success_last=_rate(self.success_last),
+            success_any=_rate(self.success_any),
+            episode_return=float(self.episode_return.mean()),
+            episode_length=float(self.steps.float().mean()),
+        )
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the success rate, by Wilson's score (1927)."""
+        from scipy.stats import binomtest
+
+        test = binomtest(int(self.success.sum()), len(self.success))
+        low, high = test.proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
+
+    def rows(self) -> list[dict[str, bool | float | int]]:
+        """One for each episode, JSON-able."""
+        return [
+            dict(zip(("success", "success_last", "success_any", "return", "steps"), row))
+            for row in zip(*(column.tolist() for column in self))
+        ]
 
 
 class Evaluator:
@@ -46,6 +91,10 @@ class Evaluator:
         Raises:
             RunError: a reward or an observation is not finite.
         """
+        return self.episodes(task, policy).score()
+
+    def episodes(self, task: int, policy: TensorDictModuleBase) -> Episodes:
+        """How each episode of a policy on task number `task` went; raises what a call does."""
         name = self.tasks[task].env
         seed = derive_seed(self.seed, "evaluation", name)
         if name not in self._envs:
@@ -59,9 +108,9 @@ class Evaluator:
             data = env.rollout(
                 _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
             )["next"]
-        return self._score(data, self.tasks[task])
+        return self._read(data, self.tasks[task])
 
-    def _score(self, data: TensorDictBase, task: Task) -> Score:
+    def _read(self, data: TensorDictBase, task: Task) -> Episodes:
         done = data["done"].squeeze(-1)  # [episodes, steps]
         alive = (done.cumsum(-1) - done.long()) == 0  # up to and with an episode's last step
         observed = data.get("observation", None)
@@ -74,15 +123,15 @@ class Evaluator:
         # at any of the steps that an action was held for
         anywhere = data.get("succeeded", data["success"]).squeeze(-1) & alive
         found = {
-            "last": _rate(data["success"].squeeze(-1).gather(-1, last).squeeze(-1)),
-            "any": _rate(anywhere.any(-1)),
+            "last": data["success"].squeeze(-1).gather(-1, last).squeeze(-1),
+            "any": anywhere.any(-1),
         }
-        return Score(
-            success=found[self.settings.success],
-            success_last=found["last"],
-            success_any=found["any"],
-            episode_return=float(reward.sum(-1).mean()),
-            episode_length=float(alive.sum(-1).float().mean()) * task.action_repeat,
+        return Episodes(
+            found[self.settings.success],
+            found["last"],
+            found["any"],
+            reward.sum(-1),
+            alive.sum(-1) * task.action_repeat,
         )
 
     def close(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cotasp.agents.acting import ActingPolicy, on_cpu
+from cotasp.continual.evaluation import Episodes, Evaluator
+from cotasp.continual.facts import LayerFacts, PromptFacts, TaskFacts
 from cotasp.continual.saved import load_run
 from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, calling
@@ -22,57 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cotasp.agents.off_policy import OffPolicyLearner
-
-
-@dataclass(frozen=True)
-class TaskFacts:
-    """How a remembered task compares with a sentence.
-
-    Args:
-        name: of the task.
-        text: its own.
-        similarity: what the recall policy compares, 1 for the same text.
-        overlap: Jaccard index of the task's mask and that of the sentence's lasso.
-    """
-
-    name: str
-    text: str
-    similarity: float
-    overlap: float
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """What the policy that a sentence gets uses of a hidden layer.
-
-    Args:
-        width: neurons of the layer.
-        active: of them, those that the policy uses.
-        owned: of those, the ones that some finished task owns.
-    """
-
-    width: int
-    active: int
-    owned: int
-
-
-@dataclass(frozen=True)
-class PromptFacts:
-    """What a run makes of a sentence.
-
-    Args:
-        text: the sentence.
-        verdict: `"known"`, `"paraphrase"`, `"ambiguous"` or `"new"`, see `cotasp.prompting.recall`.
-        task: the finished task whose policy it gets; None: one from its own lasso.
-        nearest: finished tasks, the most similar first.
-        layers: of the policy it gets.
-    """
-
-    text: str
-    verdict: str
-    task: str | None
-    nearest: tuple[TaskFacts, ...]
-    layers: tuple[LayerFacts, ...]
+    from cotasp.film.episode import Episode
+    from cotasp.modules.policy import MetaPolicy
 
 
 class OpenedRun:
@@ -145,21 +98,109 @@ class OpenedRun:
         if (text is None) == (task is None):
             raise RecipeError("policy: expected a text or task=, one of the two")
         if task is not None:
-            names = [each.name for each in self.tasks]
-            if task not in names:
-                raise RecipeError(f"policy: unknown task {task!r}. {suggest(task, names)}")
-            return cast("TensorDictModule", self._learner.policy(names.index(task)))
-        recall, lasso, _ = self._read(cast(str, text))
-        if recall.task is not None:
-            return cast("TensorDictModule", self._learner.policy(self.finished[recall.task]))
-        heads = on_cpu(extract(self._learner.actor.meta_policy, lasso))
-        return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
+            return cast("TensorDictModule", self._learner.policy(self._place(task)))
+        network, place = self.network(cast(str, text))
+        if place is not None:
+            return cast("TensorDictModule", self._learner.policy(place))
+        return TensorDictModule(ActingPolicy(on_cpu(network)), ["observation"], ["action"])
+
+    def network(self, text: str) -> tuple[MetaPolicy, int | None]:
+        """The sub-network that a sentence gets, and the place in `tasks` of the finished task that
+        it is; None: one that nobody has trained.
+
+        Raises:
+            RecipeError: a text that no encoder takes.
+            RunError: the run has finished no task, or a layer would have no neuron.
+        """
+        recall, lasso, _ = self._read(text)
+        if recall.task is None:
+            return extract(self._learner.actor.meta_policy, lasso), None
+        place = self.finished[recall.task]
+        return self._learner.sub_network(place), place
+
+    def sub_network(self, task: str) -> tuple[int, MetaPolicy]:
+        """The place of a task, and its sub-network; RecipeError if there is none of that name."""
+        place = self._place(task)
+        return place, self._learner.sub_network(place)
+
+    def play(
+        self, text: str | None = None, *, task: str | None = None, **options: Any
+    ) -> list[Episode]:
+        """Episodes of a policy with their frames, for `cotasp.film.save`.
+
+        Args:
+            text: a sentence, played in the environment of the task that it means, or of the most
+                similar one.
+            task: the name of a task: its own policy; or with a text, its environment.
+            options: `episodes`, `seed` and `size` of `cotasp.continual.playing.watch`.
+
+        Raises:
+            RecipeError: no such task, or a text that no encoder takes.
+            RunError: no task is finished, or the environment cannot be drawn here.
+        """
+        from cotasp.continual.playing import watch
+
+        self._check_finished()
+        place, policy = self.choose(text, task)
+        return watch(self.tasks[place], policy, self.recipe.evaluation, text=text, **options)
+
+    def evaluate(
+        self,
+        text: str | None = None,
+        *,
+        task: str | None = None,
+        episodes: int | None = None,
+        mode: str | None = None,
+    ) -> Episodes:
+        """How a policy does, episode by episode, on the episodes that the run's evaluations have.
+
+        Args:
+            text: as for `play`.
+            task: as for `play`; one that is not finished is done from its text alone.
+            episodes: how many; None: as in the run.
+            mode: `"deterministic"` or `"stochastic"`; None: as in the run.
+
+        Raises:
+            RecipeError: no such task, fewer than one episode, or a text that no encoder takes.
+            RunError: no task is finished, or an observation or a reward is not finite.
+        """
+        changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        settings = replace(self.recipe.evaluation, **changes)
+        place, policy = self.choose(text, task)
+        evaluator = Evaluator(self.tasks, settings, self.recipe.seed)
+        try:
+            return evaluator.episodes(place, policy)
+        finally:
+            evaluator.close()
+
+    def choose(self, text: str | None, task: str | None) -> tuple[int, TensorDictModule]:
+        """The place in `tasks` of the environment, and the policy, that a sentence, the name of a
+        task or both ask for: with both, the sentence's policy in the task's environment.
+        """
+        if text is None:
+            policy = self.policy(task=task)
+            return self._place(cast(str, task)), policy
+        wanted = None if task is None else self._place(task)
+        if wanted is None:
+            facts = self.prompt(text)
+            wanted = self._place(facts.task or facts.nearest[0].name)
+        return wanted, self.policy(text)
+
+    def _check_finished(self) -> None:
+        if not self.finished:
+            raise RunError(f"{self.path}: no task is finished yet; wait until one is")
+
+    def _place(self, task: str) -> int:
+        names = [each.name for each in self.tasks]
+        if task not in names:
+            raise RecipeError(f"task: unknown task {task!r}. {suggest(task, names)}")
+        return names.index(task)
 
     def _read(self, text: str) -> tuple[Recall, Tensor, Tensor]:
         """What is recalled, the mask of the lasso and the mask that is taken, [units] each."""
+        self._check_finished()
         learner, finished = self._learner, self.finished
-        if not finished:
-            raise RunError(f"{self.path}: no task is finished yet; wait until one is")
         with calling("encoder", self.recipe.encoder):
             embedding = self.encoder([text])[0]
         lasso = learner.prompt_mask(embedding)

@@ -14,10 +14,7 @@ from cotasp.continual.metrics import METRICS, Kept
 from cotasp.continual.protocol import COMPARABLE
 from cotasp.continual.score import Score
 from cotasp.errors import RecipeError, RunError
-from cotasp.modules.export import check_target, export_policy
-from cotasp.modules.policy import MetaPolicy
 from cotasp.recipe import Recipe, load
-from cotasp.registry import suggest
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import SUMMARY, RunDirectory
 from cotasp.tasks.task import Task
@@ -71,39 +68,6 @@ def evaluate_run(
         return {task.name: evaluator(i, learner.policy(i)) for i, task in enumerate(tasks)}
     finally:
         evaluator.close()
-
-
-def export_run(path: str | Path, task: str, out: str | Path) -> tuple[MetaPolicy, Task]:
-    """Writes the deterministic policy of one task of a run, from its last checkpoint.
-
-    The file knows the task's environment and text, and how long each action is to be held.
-
-    Args:
-        path: run directory.
-        task: its name in the stream.
-        out: see `cotasp.modules.export_policy`.
-
-    Returns:
-        the sub-network that was written, and its task.
-
-    Raises:
-        RecipeError: no such task, or a file of another ending.
-        RunError: see `load_run`; or the file cannot be written.
-    """
-    check_target(out)
-    _, tasks, learner = load_run(path)
-    names = [each.name for each in tasks]
-    if task not in names:
-        raise RecipeError(f"--task: unknown task {task!r}. {suggest(task, names)}")
-    index = names.index(task)
-    network, chosen = learner.sub_network(index), tasks[index]
-    facts: dict[str, str | int] = {
-        "environment": chosen.env,
-        "text": chosen.text,
-        "action_repeat": chosen.action_repeat,
-    }
-    export_policy(network, out, facts)
-    return network, chosen
 
 
 def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str, float]:

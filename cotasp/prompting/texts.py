@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cotasp.errors import RecipeError
 
 LONGEST_TEXT = 1000  # characters; language models read no more than some 256 words
+NORMALISATION = "Unicode NFKC, lower case, single blanks, one full stop at the end"
 _FINAL = ".,;:!?。"  # what NFKC makes of the others, too
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, RunError
+from cotasp.tasks.drawing import choose_gl
 from cotasp.tasks.simulator import SimulatorEnv
 
 
@@ -78,12 +80,13 @@ class GymnasiumSimulator:
     at which the episode's return reaches `success_return` (never, if that is None).
 
     Args:
-        env: what `make` made, perhaps wrapped.
+        build: makes the environment by `make`, perhaps wrapped; takes further settings of `make`.
         success_return: see above.
     """
 
-    def __init__(self, env: gymnasium.Env, success_return: float | None = None):
-        self._env = env
+    def __init__(self, build: Callable[..., gymnasium.Env], success_return: float | None = None):
+        self._build = build
+        self._env = build()
         observation, space = _boxes(self._env)
         self.n_obs = int(np.prod(observation.shape))
         self.n_act = space.shape[0]
@@ -126,6 +129,32 @@ class GymnasiumSimulator:
         if self._seed is None:
             self._env.unwrapped.np_random.bit_generator.state = state
 
+    def begin_drawing(self, size: int) -> None:
+        """Makes the environment anew, so that it draws itself; its random state stays.
+
+        Raises:
+            RunError: it does not draw, or not here.
+        """
+        modes = self._env.metadata.get("render_modes", [])
+        if "rgb_array" not in modes:
+            raise RunError(
+                f"{self._env.unwrapped} cannot be drawn: expected the render mode 'rgb_array', got "
+                f"{list(modes)}"
+            )
+        choose_gl()  # for environments on MuJoCo: Gymnasium's choice fails without a display
+        state = self.rng_state()
+        self._env.close()
+        self._env = self._build(render_mode="rgb_array")
+        self.set_rng_state(state)
+
+    def frame(self) -> np.ndarray:
+        """What the environment draws, [height, width, 3] uint8; RunError if it cannot."""
+        try:
+            picture = self._env.render()
+        except Exception as error:  # each toolkit raises its own
+            raise RunError(f"{self._env.unwrapped} cannot be drawn: {error}") from error
+        return np.asarray(picture, np.uint8)
+
     def close(self) -> None:
         """Closes the environment."""
         self._env.close()
@@ -158,7 +187,7 @@ class GymnasiumEnv(SimulatorEnv):
     ):
         super().__init__(
             [
-                GymnasiumSimulator(make(env, horizon), success_return)
+                GymnasiumSimulator(partial(make, env, horizon), success_return)
                 for _ in range(1 if num_envs is None else num_envs)
             ],
             batched=num_envs is not None,

@@ -7,7 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
+from cotasp.tasks.drawing import mujoco_viewer
 from cotasp.tasks.simulator import SimulatorEnv
+
+_LOOK_AT = (0.0, 0.6, 0.1)  # above the middle of the table, m
+_DISTANCE, _AZIMUTH, _ELEVATION = 1.5, 130.0, -30.0  # of the camera: m, degrees
 
 
 class MetaWorldSimulator:
@@ -32,6 +36,7 @@ class MetaWorldSimulator:
         sim.observation_space = sim.sawyer_observation_space
         sim.max_path_length = horizon
         self.sim, self._horizon, self._v1 = sim, horizon, reward_version == "v1"
+        self._viewer: Any = None
 
     def seed(self, seed: int) -> None:
         """Seeds the draws of goals and objects, the only randomness there is."""
@@ -60,8 +65,21 @@ class MetaWorldSimulator:
         """Takes back what `rng_state` gave."""
         self.sim.np_random.bit_generator.state = state
 
+    def begin_drawing(self, size: int) -> None:
+        """Opens an off-screen view of the table, size x size; raises RunError if it cannot."""
+        self._viewer = mujoco_viewer(self.sim.model, self.sim.data, size, size)
+        camera = self._viewer.cam
+        camera.lookat[:] = _LOOK_AT
+        camera.distance, camera.azimuth, camera.elevation = _DISTANCE, _AZIMUTH, _ELEVATION
+
+    def frame(self) -> np.ndarray:
+        """What the camera sees, [size, size, 3] uint8."""
+        return self._viewer.render("rgb_array")
+
     def close(self) -> None:
-        """Closes renderers."""
+        """Closes the view and renderers."""
+        if self._viewer is not None:
+            self._viewer.free()
         self.sim.close()
 
 

@@ -82,12 +82,14 @@ REWARDS: dict[str, Callable[..., float]] = {
 _ANT = {"include_cfrc_ext_in_observation": False}
 
 
-def _robot(family: str, parameter: Any, horizon: int, gear: float | None) -> gymnasium.Env:
+def _robot(
+    family: str, parameter: Any, horizon: int, gear: float | None, **settings: Any
+) -> gymnasium.Env:
     reward = partial(REWARDS[family], parameter)
     if family.startswith("cheetah"):
-        return Rewarded(make("HalfCheetah-v5", horizon), reward)
+        return Rewarded(make("HalfCheetah-v5", horizon, **settings), reward)
     where = {"exclude_current_positions_from_observation": family != "ant_goal"}
-    ant = make("Ant-v5", horizon, **_ANT, **where)
+    ant = make("Ant-v5", horizon, **_ANT, **where, **settings)
     if gear is not None:
         ant.unwrapped.model.actuator_gear[:, 0] = gear  # type: ignore[attr-defined]
     return Rewarded(ant, reward)
@@ -123,7 +125,7 @@ class FamilyEnv(SimulatorEnv):
     ):
         super().__init__(
             [
-                GymnasiumSimulator(_robot(family, parameter, horizon, gear))
+                GymnasiumSimulator(partial(_robot, family, parameter, horizon, gear))
                 for _ in range(1 if num_envs is None else num_envs)
             ],
             batched=num_envs is not None,

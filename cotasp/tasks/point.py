@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torchrl.data import Binary, Bounded, Composite, Unbounded
@@ -64,6 +66,8 @@ class PointEnv(EnvBase):
         self._velocity = torch.zeros(*shape, 2)
         self._steps = torch.zeros(*shape, 1, dtype=torch.int64)
         self._generator = torch.Generator()
+        self._size = 0  # of a frame, in pixels
+        self._trail: list[tuple[float, ...]] = []  # positions that have been drawn
         self.set_seed(seed)
 
     def _set_seed(self, seed: int | None) -> None:
@@ -81,6 +85,7 @@ class PointEnv(EnvBase):
         self._position = torch.where(chosen, start, self._position)
         self._velocity = torch.where(chosen, 0.0, self._velocity)
         self._steps = torch.where(chosen, 0, self._steps)
+        self._trail = []
         return self._pack(*torch.zeros_like(chosen).expand(3, *chosen.shape))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
@@ -118,6 +123,33 @@ class PointEnv(EnvBase):
 
     def _step_proc_data(self, next_tensordict_out: TensorDictBase) -> TensorDictBase:
         return next_tensordict_out  # complete and of the right shapes already: nothing to add
+
+    def begin_drawing(self, size: int) -> None:
+        """Prepares for frames of size x size."""
+        self._size = size
+
+    def frame(self) -> np.ndarray:
+        """Goal, way so far and position of the first environment, [size, size, 3] uint8."""
+        from PIL import Image, ImageDraw
+
+        fine = 2 * self._size  # drawn twice as large: edges come out smooth
+        image = Image.new("RGB", (fine, fine), "#f4f4f1")
+        draw, unit = ImageDraw.Draw(image), fine / 2.4
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            return fine / 2 + x * unit, fine / 2 - y * unit
+
+        def disc(centre: Sequence[float], radius: float, **look: Any) -> None:
+            (h, v), r = place(*centre), radius * unit
+            draw.ellipse([h - r, v - r, h + r, v + r], **look)
+
+        self._trail.append(tuple(self._position.reshape(-1, 2)[0].tolist()))
+        draw.rectangle([*place(-1, 1), *place(1, -1)], outline="#bbbbb5", width=3)
+        disc(self._goal.tolist(), SUCCESS_RADIUS, fill="#cfe8cf", outline="#3a9a4a", width=4)
+        if len(self._trail) > 1:
+            draw.line([place(*each) for each in self._trail], fill="#8fb3e0", width=5)
+        disc(self._trail[-1], 0.06, fill="#1f5fb4")
+        return np.asarray(image.resize((self._size, self._size), Image.Resampling.BOX))
 
     def get_extra_state(self) -> dict[str, torch.Tensor]:
         """Generator and episode, as tensors."""

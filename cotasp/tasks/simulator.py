@@ -13,6 +13,7 @@ from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from cotasp.errors import RunError
+from cotasp.tasks.drawing import Drawn
 
 
 class Simulator(Protocol):
@@ -85,6 +86,7 @@ class SimulatorEnv(EnvBase):
         # per simulator, once it has been reset: the random state before, and the actions since
         self._begun: list[dict[str, Any] | None] = [None] * len(simulators)
         self._actions: list[list[np.ndarray]] = [[] for _ in simulators]
+        self._drawn: Drawn | None = None
 
         def flag() -> Binary:
             return Binary(shape=self._one_shape, dtype=torch.bool)
@@ -219,6 +221,27 @@ class SimulatorEnv(EnvBase):
                 f"{type(simulator).__name__}: the episode under way could not be repeated: after "
                 f"the same reset and the same {len(actions)} actions, another observation"
             )
+
+    def begin_drawing(self, size: int) -> None:
+        """Prepares the first simulator for frames, see `cotasp.tasks.drawing.Drawn`.
+
+        Raises:
+            RunError: it cannot be drawn.
+        """
+        simulator = self.simulators[0]
+        if not isinstance(simulator, Drawn):
+            raise RunError(
+                f"{type(simulator).__name__} cannot be drawn: it has no begin_drawing and frame, "
+                "see cotasp.tasks.drawing.Drawn"
+            )
+        simulator.begin_drawing(size)
+        self._drawn = simulator
+
+    def frame(self) -> np.ndarray:
+        """The first simulator's state as a picture, [height, width, 3] uint8."""
+        if self._drawn is None:
+            raise RunError(f"{type(self).__name__}.frame: call begin_drawing first")
+        return self._drawn.frame()
 
     def close(self, *, raise_if_closed: bool = True) -> None:
         """Closes every simulator; a second call does nothing."""

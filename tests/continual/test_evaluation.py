@@ -29,7 +29,7 @@ def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
     tasks = Point().make_tasks()
     evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0)
     for n in range(11):
-        score = evaluator._score(episodes(n, 10), tasks[0])
+        score = evaluator._read(episodes(n, 10), tasks[0]).score()
         assert score.success == n / 10
         assert score.episode_length == 2
         assert score.episode_return == 2
@@ -38,7 +38,8 @@ def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
 @pytest.mark.parametrize("rule", ["last", "any"])
 def test_success_by_both_rules_is_kept_whichever_counts(rule):
     tasks = Point().make_tasks()
-    score = Evaluator(tasks, Evaluation(success=rule), seed=0)._score(episodes(3, 10, 4), tasks[0])
+    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0)
+    score = evaluator._read(episodes(3, 10, 4), tasks[0]).score()
     assert (score.success_last, score.success_any) == (0.3, 0.7)
     assert score.success == {"last": 0.3, "any": 0.7}[rule]
 

@@ -10,6 +10,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from cotasp.__main__ import main
 from cotasp.continual.loop import run
+from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.saved import load_run
 from tests.continual.runs import tiny
 
@@ -33,7 +34,7 @@ def test_what_is_written_acts_as_the_run_is_evaluated(undisturbed, tmp_path, tas
     [
         ("right", "x.zip", 2, "x.zip: expected a file ending with .pt2 or .onnx"),
         ("right", "no/x.pt2", 1, "no: no such directory; make it first"),
-        ("rihgt", "x.pt2", 2, "--task: unknown task 'rihgt'. Did you mean 'right'?"),
+        ("rihgt", "x.pt2", 2, "task: unknown task 'rihgt'. Did you mean 'right'?"),
     ],
 )
 def test_refusals_leave_nothing(
@@ -54,8 +55,39 @@ def test_how_long_actions_are_held_leaves_with_the_policy(tmp_path, capsys):
     facts = {"facts.json": ""}
     torch.export.load(out, extra_files=facts)
     text = recipe.stream.make_tasks()[0].text
-    assert json.loads(facts["facts.json"]) == {
+    known = json.loads(facts["facts.json"])
+    assert known.pop("protocol") == protocol_stamp(recipe)["hash"]
+    assert known == {
         "environment": "right",
+        "task": "right",
         "text": text,
+        "normal_form": text.lower(),
+        "normalisation": "Unicode NFKC, lower case, single blanks, one full stop at the end",
+        "verdict": "known",
         "action_repeat": 2,
     }
+
+
+def test_a_sentence_is_exported_as_its_task_is(undisturbed, tmp_path, capsys):
+    text = load_run(undisturbed)[1][1].text
+    files = tmp_path / "task.pt2", tmp_path / "text.pt2", tmp_path / "new.pt2"
+    for out, more in zip(files, (["--task", "left"], ["--text", text.upper()])):
+        assert main(["export", str(undisturbed), *more, "--out", str(out)]) == 0
+        assert "kB: policy of left; " in capsys.readouterr().out
+    asked = ["--text", "Whistle a tune.", "--recall", "exact"]
+    assert main(["export", str(undisturbed), *asked, "--out", str(files[2])]) == 0
+    assert "kB: a policy that nobody has trained; " in capsys.readouterr().out
+    observation, facts = torch.randn(3, 4), {"facts.json": ""}
+    task, sentence, new = (
+        torch.export.load(out, extra_files=facts).module()(observation) for out in files
+    )
+    assert torch.equal(task, sentence)
+    assert not torch.equal(task, new)
+    known = json.loads(facts["facts.json"])
+    assert (known["task"], known["verdict"], known["text"]) == ("", "new", "Whistle a tune.")
+
+
+def test_a_task_or_a_sentence_is_asked_for(undisturbed, tmp_path, capsys):
+    for more in ([], ["--task", "left", "--text", "Go left."]):
+        assert main(["export", str(undisturbed), *more, "--out", str(tmp_path / "x.pt2")]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -191,7 +191,7 @@ def test_success_rules():
     )
     for rule in ("last", "any"):
         settings = replace(recipe.evaluation, success=rule)
-        scores[rule] = Evaluator((), settings, 0)._score(data, recipe.stream.make_tasks()[0])
+        scores[rule] = Evaluator((), settings, 0)._read(data, recipe.stream.make_tasks()[0]).score()
     assert scores["last"].success == 0.5
     assert scores["any"].success == 1.0
     assert scores["last"].episode_return == pytest.approx((4 + 2) / 2)

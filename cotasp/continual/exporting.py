@@ -1,0 +1,60 @@
+"""A policy that leaves its run, by task or by sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cotasp.continual.opened import OpenedRun
+from cotasp.continual.protocol import protocol_stamp
+from cotasp.errors import RecipeError
+from cotasp.modules.export import check_target, export_policy
+from cotasp.modules.policy import MetaPolicy
+from cotasp.prompting.texts import NORMALISATION, normal_form
+from cotasp.tasks.task import Task
+
+
+def export(
+    run: OpenedRun, out: str | Path, *, text: str | None = None, task: str | None = None
+) -> tuple[MetaPolicy, Task | None]:
+    """Writes the deterministic policy of a sentence or of a task of a run.
+
+    The file knows what it is: the sentence and its normal form, the task that it means with its
+    environment, how long each action is to be held, and the hash of the run's protocol.
+
+    Args:
+        run: opened.
+        out: see `cotasp.modules.export_policy`.
+        text: a sentence.
+        task: or the name of a task, whose own text is the sentence.
+
+    Returns:
+        the sub-network that was written, and its task; None: the sentence means none for sure.
+
+    Raises:
+        RecipeError: neither or both, no such task, a text that no encoder takes, or a file of
+            another ending.
+        RunError: no task is finished, or the file cannot be written.
+    """
+    check_target(out)
+    if (text is None) == (task is None):
+        raise RecipeError("export: expected a text or a task, one of the two")
+    if text is None:
+        place, network = run.sub_network(str(task))
+        sentence, verdict = run.tasks[place].text, "known"
+    else:
+        sentence, verdict = text, run.prompt(text).verdict
+        network, found = run.network(text)
+        place = -1 if found is None else found
+    chosen = None if place < 0 else run.tasks[place]
+    facts: dict[str, str | int] = {
+        "environment": "" if chosen is None else chosen.env,
+        "task": "" if chosen is None else chosen.name,
+        "text": sentence,
+        "normal_form": normal_form(sentence),
+        "normalisation": NORMALISATION,
+        "verdict": verdict,
+        "action_repeat": run.recipe.stream.action_repeat,
+        "protocol": protocol_stamp(run.recipe)["hash"],
+    }
+    export_policy(network, out, facts)
+    return network, chosen

@@ -1,0 +1,100 @@
+"""Frames written to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cotasp.errors import RecipeError, RunError
+from cotasp.film.pictures import contact_sheet, side_by_side
+
+ENDINGS = (".gif", ".mp4", ".png")
+RATE = 20  # frames per second
+HOLD = 15  # frames for which the last one of an episode stands
+_COLOURS = 128  # of a GIF
+
+
+def check_target(path: str | Path) -> Path:
+    """Raises what `save` would raise because of its path, before anything is done."""
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise RecipeError(f"{path}: expected a file ending with {', '.join(ENDINGS)}")
+    if path.is_dir():
+        raise RunError(f"{path}: expected a file or nothing there, found a directory")
+    if not path.parent.is_dir():
+        raise RunError(f"{path.parent}: no such directory; make it first")
+    if path.suffix.lower() == ".mp4":
+        _ffmpeg(path)
+    return path
+
+
+def save(films: Sequence[Sequence[np.ndarray]], path: str | Path, together: bool = False) -> Path:
+    """Writes films: a `.gif` or `.mp4` that moves, or a `.png` with a row of stills for each.
+
+    Args:
+        films: of [height, width, 3] uint8; at least one, with at least one frame each.
+        path: replaced if it exists.
+        together: all at the same time, side by side, instead of one after the other.
+
+    Raises:
+        RecipeError: another ending, or ffmpeg is not to be had for an `.mp4`.
+        RunError: the directory is not there, or the file cannot be written.
+    """
+    path = check_target(path)
+    try:
+        if path.suffix.lower() == ".png":
+            _still(contact_sheet(films), path)
+        else:
+            held = [[*film, *[film[-1]] * HOLD] for film in films]
+            frames = side_by_side(held) if together else [f for film in held for f in film]
+            (_gif if path.suffix.lower() == ".gif" else _mp4)(frames, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def _still(picture: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture).save(path)
+
+
+def _gif(frames: Sequence[np.ndarray], path: Path) -> None:
+    """One palette for all frames, so that what stands still costs next to nothing."""
+    from PIL import Image
+
+    sample = np.concatenate([frames[i] for i in np.linspace(0, len(frames) - 1, 8).astype(int)])
+    palette = Image.fromarray(sample).quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
+    first, *rest = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    first.save(path, save_all=True, append_images=rest, duration=1000 // RATE, loop=0)
+
+
+def _mp4(frames: Sequence[np.ndarray], path: Path) -> None:
+    ffmpeg = _ffmpeg(path)
+    # even numbers, as the codec wants them
+    height, width = (2 * (max(frame.shape[axis] for frame in frames) // 2) for axis in (0, 1))
+    size = width, height
+    writer = ffmpeg.write_frames(str(path), size, fps=RATE, macro_block_size=2, quality=7)
+    writer.send(None)
+    for frame in frames:
+        whole = np.full((height, width, 3), 255, np.uint8)
+        part = frame[:height, :width]
+        whole[: part.shape[0], : part.shape[1]] = part
+        writer.send(whole)
+    writer.close()
+
+
+def _ffmpeg(path: Path) -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise RecipeError(
+            f"{path}: an .mp4 needs ffmpeg; pip install 'cotasp[mp4]', or write a .gif"
+        ) from error
+    return imageio_ffmpeg

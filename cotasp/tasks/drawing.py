@@ -1,0 +1,88 @@
+"""Environments that can be drawn, and how MuJoCo draws where there is no display."""
+
+from __future__ import annotations
+
+import os
+import sys
+from ctypes.util import find_library
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from cotasp.errors import RunError
+
+_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
+_REMEDY = (
+    "install the system's packages libegl1 and libegl-mesa0, or libosmesa6; the toy "
+    "(stream: point) can be drawn without"
+)
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """An environment, or a simulator, that can be drawn."""
+
+    def begin_drawing(self, size: int) -> None:
+        """Prepares for frames; called once, before the first reset.
+
+        Args:
+            size: about how many pixels high a frame should be.
+
+        Raises:
+            RunError: nothing can be drawn here; the message names what is missing.
+        """
+        ...
+
+    def frame(self) -> np.ndarray:
+        """The state of now as a picture, [height, width, 3] uint8."""
+        ...
+
+
+def has_display() -> bool:
+    """Whether windows can be opened."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def choose_gl() -> str | None:
+    """What MuJoCo draws by: `MUJOCO_GL`, which is set here unless the user has; None: nothing."""
+    chosen = os.environ.get("MUJOCO_GL")
+    if not chosen:
+        found = [name for name, library in _LIBRARIES.items() if find_library(library)]
+        chosen = "glfw" if has_display() else next(iter(found), None)
+        if chosen is not None:
+            os.environ["MUJOCO_GL"] = chosen
+    return chosen
+
+
+def mujoco_viewer(model: Any, data: Any, width: int, height: int) -> Any:
+    """Gymnasium's off-screen viewer of a MuJoCo simulation, without shadows.
+
+    Shadows and reflections take three quarters of the time where the processor draws.
+
+    Raises:
+        RunError: nothing can be drawn here.
+    """
+    backend = choose_gl()
+    if backend is None:
+        raise RunError(
+            f"MuJoCo cannot draw: there is no display, and neither EGL nor OSMesa; {_REMEDY}"
+        )
+    try:
+        # tried alone: the viewer complains a second time when it goes away half made
+        import_module(f"mujoco.{backend}").GLContext(width, height).free()
+        import mujoco
+        from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+
+        viewer = OffScreenViewer(model, data, width, height)
+    except Exception as error:  # PyOpenGL, ctypes and the drivers raise their own
+        others = [name for name in _LIBRARIES if name != backend]
+        raise RunError(
+            f"MuJoCo cannot draw by MUJOCO_GL={backend} ({type(error).__name__}: {error}); "
+            f"set MUJOCO_GL to {' or '.join(others)}, or {_REMEDY}"
+        ) from error
+    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+        viewer.scn.flags[flag] = 0
+    return viewer
