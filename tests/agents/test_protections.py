@@ -1,4 +1,4 @@
-"""Protections: the contract over every registered name, and EWC's Fisher information."""
+"""What each protection computes, and EWC's Fisher information; contract: `test_contracts.py`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ import pytest
 import torch
 
 from cotasp.errors import RecipeError
-from cotasp.methods.batch import Batch, Rehearsal
+from cotasp.methods.batch import Batch
 from cotasp.methods.ewc import EWC
 from cotasp.methods.fisher import fisher_information
 from cotasp.methods.importance import gaussian_fisher, output_sensitivity
-from cotasp.methods.memory import Rehearses
-from cotasp.methods.protection import (
-    Begins,
-    Ending,
-    Guards,
-    Now,
-    Penalises,
-    Remembers,
-    Transforms,
-    check_protections,
-)
-from cotasp.modules.ownership import Ownership
+from cotasp.methods.l2 import L2
+from cotasp.methods.mas import MAS
+from cotasp.methods.protection import Ending, Now, check_protections
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.subnetwork import membership
-from cotasp.registry import KINDS
 
 HIDDEN, OBS, ACT = (7, 6), 4, 2
 
@@ -37,53 +27,21 @@ def mask() -> torch.Tensor:
     return (torch.arange(sum(HIDDEN)) % 3 != 0).float()
 
 
-@pytest.mark.parametrize("name", KINDS["protection"].names())
-def test_contract(name):
-    """Capabilities asked in the order of a run: nothing is done before a task has ended."""
-    protection, net, ownership = KINDS["protection"].get(name)(), policy(), Ownership(2, 13)
-    shapes = {k: p.shape for k, p in net.named_parameters()}
-    check_protections([protection])
+@pytest.mark.parametrize("protection", [EWC(samples=8), L2(), MAS(samples=8)], ids=str)
+def test_a_pull_is_0_where_nothing_has_moved(protection):
+    net, generator = policy(), torch.Generator().manual_seed(0)
+    state = protection.remember(Ending(0, net, mask(), rows, {}, generator))
 
-    def now(state, rehearsal=None):
+    def penalty():
         weights = dict(net.named_parameters())
-        generator = torch.Generator().manual_seed(0)
-        return Now(weights, state, lambda x, task: net(x, mask()), None, generator, rehearsal)
+        now = Now(weights, state, lambda x, task: net(x, mask()), None, generator)
+        return protection.penalty(now)
 
-    state = protection.begin(net) if isinstance(protection, Begins) else {}
-    if isinstance(protection, Guards):
-        assert protection.guard(net, ownership) is None
-    if isinstance(protection, Penalises):
-        assert protection.penalty(now({})) is None
-    ownership.claim(0, mask())
-    if isinstance(protection, Guards):
-        guard = protection.guard(net, ownership)
-        if guard is not None:
-            assert {k: g.shape for k, g in guard.items()} == shapes
-            assert all(g.dtype == torch.bool for g in guard.values())
-    if isinstance(protection, Remembers):
-        state = protection.remember(
-            Ending(0, net, mask(), rows, {}, torch.Generator().manual_seed(0))
-        )
-        tensors = [t for of in state.values() for t in of.values()]
-        assert tensors
-        assert not any(t.requires_grad for t in tensors)
-    if isinstance(protection, Transforms):
-        gradients = {k: torch.randn(shape) for k, shape in shapes.items()}
-        untouched = protection.transform(gradients, now({}))
-        assert all(torch.equal(untouched[k], g) for k, g in gradients.items())
-    if isinstance(protection, Penalises):
-        old = None
-        if isinstance(protection, Rehearses):
-            kept, ended = rows(protection.rehearsal), torch.zeros(protection.rehearsal).long()
-            with torch.no_grad():
-                old = Rehearsal(kept, ended, *net(kept.observation, mask()))
-        penalty = protection.penalty(now(state, old))
-        assert float(penalty.detach()) == pytest.approx(0.0, abs=1e-6)  # nothing has moved yet
-        with torch.no_grad():
-            net.mean.weight += 0.1
-        moved = protection.penalty(now(state, old))
-        assert float(moved.detach()) > 0
-        assert moved.requires_grad
+    assert float(penalty().detach()) == pytest.approx(0.0, abs=1e-6)
+    with torch.no_grad():
+        net.mean.weight += 0.1
+    assert float(penalty().detach()) > 0
+    assert penalty().requires_grad
 
 
 def rows(count: int) -> Batch:

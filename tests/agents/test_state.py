@@ -1,6 +1,7 @@
 """A learner that loads a state goes on bit for bit as the one that it comes from.
 
-The reference is the learner that was never saved.
+The reference is the learner that was never saved.  Every registered mask, protection, renewal and
+agent resumes, too: `tests/test_contracts.py`.
 """
 
 from __future__ import annotations
@@ -13,37 +14,18 @@ import torch
 from tensordict import TensorDict
 
 from cotasp.agents.off_policy import OffPolicyLearner
-from cotasp.agents.td3 import TD3
 from cotasp.errors import RunError
 from cotasp.methods.agem import AGEM
-from cotasp.methods.continual_backprop import ContinualBackprop
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze
-from cotasp.methods.memories.shelf import Shelf
-from cotasp.methods.packnet import PackNet
-from cotasp.methods.redo import ReDo
-from cotasp.methods.shrink_perturb import ShrinkPerturb
-from cotasp.modules.masks import Dense, Sigmoid, Step, TopK
+from cotasp.modules.masks import Dense, Sigmoid, Step
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import KINDS
-from cotasp.storage.rows import Rows
-from cotasp.storage.snapshot import pack, unpack
+from cotasp.storage.snapshot import pack
+from cotasp.testing._toy import copied
 from tests.agents.problems import OBS, TEXTS, learner, train, transitions
 
 MOMENTS = {"begun": [], "warming up": [10], "theta": [10] * 4 + [7], "code": [10] * 6 + [9]}
-MASKS = [
-    {"mask": TopK(k=9) if name == "topk" else KINDS["mask"].get(name)()}
-    for name in KINDS["mask"].names()
-]
-PROTECTIONS = [
-    {
-        "protection": EWC(weight=10.0, samples=8)
-        if name == "ewc"
-        else KINDS["protection"].get(name)(),
-        "memory": Shelf(size=40),
-    }
-    for name in KINDS["protection"].names()
-]
 UPDATES = [
     {"dictionary": SparseCoding(lmbda=0.05, update=KINDS["update"].get(name)())}
     for name in KINDS["update"].names()
@@ -66,20 +48,15 @@ OTHERS = [
     {"n_step": 1},
     {"actor_average": 0.9, "final_learning_rate": 0.1, "clip": 0.1},
     {"warmup_hold": 1.0, "noise_correlation": 0.8},
-    {"renewals": (ReDo(every=3, threshold=0.9),)},
-    {"renewals": (ContinualBackprop(every=2, rate=0.01, maturity=4),)},
-    {"renewals": (ShrinkPerturb(every=5),)},
-    {"agent_class": TD3},
-    {"mask": PackNet(), "protection": Freeze(by="tasks")},
     {"encoder": "onehot"},
     {"encoder": "tfidf"},
 ]
 CASES: list[tuple[dict[str, Any], str]] = [({}, moment) for moment in MOMENTS]
 CASES += [({"warmup": "uniform"}, "warming up"), ({"warmup_steps": 0}, "code")]
 CASES += [({"warmup": "uniform", "warmup_hold": 1.0}, "warming up")]
-for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}, *MASKS):
+for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}):
     CASES += [(settings, "theta"), (settings, "code")]
-CASES += [(settings, "code") for settings in (*PROTECTIONS, *UPDATES, *MEMORIES, *OTHERS)]
+CASES += [(settings, "code") for settings in (*UPDATES, *MEMORIES, *OTHERS)]
 
 
 def made(settings: dict[str, Any]) -> OffPolicyLearner:
@@ -100,24 +77,6 @@ def loaded(settings: dict[str, Any], source: OffPolicyLearner) -> OffPolicyLearn
             dictionary.atoms.zero_()
     other.load_state_dict(copied(source.state_dict()))
     return other
-
-
-def copied(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as a checkpoint would give it back: nothing is shared with the learner."""
-    tree, tensors, tables = pack(state)
-    tensors = {place: tensor.clone() for place, tensor in tensors.items()}
-    filled = [table for table in tables.values() if table.stop]
-    kept = {t.name: (t.start, t.read(t.start, t.stop)) for t in filled}
-
-    def table(name: str, start: int, stop: int) -> Rows:
-        first, columns = kept.get(name, (0, {}))
-
-        def read(begin: int, end: int) -> dict[str, torch.Tensor]:
-            return {k: c[begin - first : end - first].clone() for k, c in columns.items()}
-
-        return Rows(name, start, stop, read)
-
-    return unpack(tree, tensors, table)
 
 
 def assert_same(one: OffPolicyLearner, other: OffPolicyLearner) -> None:

