@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cotasp._yaml import LONGEST, parse, write
-from cotasp.agents.agent import Agent
+from cotasp.agents.agent import Agent, Parallel
 from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns, warmup_steps
 from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
@@ -136,6 +136,14 @@ class Recipe:
                 f"frames_per_batch: expected a multiple of stream.action_repeat ({repeat}), "
                 f"got {self.frames_per_batch}; choose {repeat * max(1, 40 // repeat)}, and "
                 f"steps_per_task and evaluation.every to fit"
+            )
+        if isinstance(self.agent, Parallel) and self.frames_per_batch % (
+            at_once := repeat * self.agent.num_envs
+        ):
+            raise RecipeError(
+                f"frames_per_batch: expected a multiple of agent.num_envs times "
+                f"stream.action_repeat ({at_once}), got {self.frames_per_batch}; choose "
+                f"{at_once * max(1, self.frames_per_batch // at_once)}"
             )
         if not 0 <= self.seed < 2**31:
             raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")

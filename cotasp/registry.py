@@ -331,7 +331,11 @@ KINDS: dict[str, Registry] = {
         Registry(
             "agent",
             "cotasp.agents.agent:Agent",
-            {"sac": "cotasp.agents.sac:SAC", "td3": "cotasp.agents.td3:TD3"},
+            {
+                "sac": "cotasp.agents.sac:SAC",
+                "td3": "cotasp.agents.td3:TD3",
+                "ppo": "cotasp.agents.ppo:PPO",
+            },
         ),
         Registry(
             "launcher",

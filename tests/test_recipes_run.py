@@ -50,10 +50,12 @@ TRIALS = trials()
 def test_recipe_runs(name, tmp_path):
     path, overrides = TRIALS[name]
     recipe = load(path, overrides)
-    brief = list(BRIEF)
+    fields = vars(recipe.agent)
+    named = [(text, text.partition("=")[0].removeprefix("agent.")) for text in BRIEF]
+    brief = [text for text, key in named if not text.startswith("agent.") or key in fields]
     # what a recipe switches off stays off
-    brief += ["agent.code_updates=2"] * (recipe.agent.code_updates > 0)
-    brief += ["agent.distillation_updates=2"] * (recipe.agent.distillation_updates > 0)
+    for key in ("code_updates", "distillation_updates"):
+        brief += [f"agent.{key}=2"] * (fields.get(key, 0) > 0)
     if getattr(recipe.encoder, "model", "all-MiniLM-L6-v2") != "all-MiniLM-L6-v2":
         brief.append("encoder=random")  # its model is on the hub only
     summary = run(load(path, [*overrides, *brief]), tmp_path / "run", progress=False)

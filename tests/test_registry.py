@@ -8,6 +8,7 @@ from importlib import import_module, invalidate_caches
 
 import pytest
 
+from cotasp.agents.on_policy_settings import OnPolicy
 from cotasp.agents.settings import OffPolicy
 from cotasp.errors import PluginError, UnknownNameError
 from cotasp.methods.protection import CAPABILITIES
@@ -50,7 +51,9 @@ def test_a_built_in_component_is_what_the_house_asks_for(kind, name):
     cls = registry.get(name)
     assert dataclasses.is_dataclass(cls)
     assert cls.__dataclass_params__.frozen
-    bases = {OffPolicy} if kind == "agent" else set()  # which has their common fields, no hook
+    bases = (
+        {OffPolicy, OnPolicy} if kind == "agent" else set()
+    )  # which has their common fields, no hook
     assert set(cls.__mro__[1:-1]) <= bases, "components inherit nothing"
     instance = build(protocol_of(kind), {"name": name, **NEEDED.get(name, {})}, "here")
     assert type(instance) is cls

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "Agent": "agent",
         "Learner": "agent",
+        "PPO": "ppo",
         "OffPolicy": "settings",
         "SAC": "sac",
     },

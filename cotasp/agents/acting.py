@@ -150,3 +150,25 @@ class Behaviour(nn.Module):
             tensors[name].clone() if name in tensors else None
             for name in ("random_action", "noise")
         )
+
+
+class SampledBehaviour(nn.Module):
+    """Actions tanh(u), u drawn from a policy's Gaussian, which are kept with what was drawn.
+
+    It remembers nothing from step to step.
+    """
+
+    heads: Heads
+
+    def act_by(self, heads: Heads) -> None:
+        """Acts by a policy, which is where the environment is, see `on_cpu`."""
+        self.__dict__["heads"] = heads  # no submodule, as of `Behaviour`
+
+    @torch.no_grad()
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions in [-1, 1] and u, [*, action_dim] each, of observations [*, n]."""
+        loc, scale = self.heads(observation)
+        raw = loc
+        if exploration_type() is ExplorationType.RANDOM:
+            raw = loc + scale * torch.randn_like(loc)
+        return torch.tanh(raw), raw

@@ -92,6 +92,16 @@ class Stackable(Protocol):
 
 
 @runtime_checkable
+class Parallel(Protocol):
+    """An agent whose learner takes transitions [num_envs, T] of environments side by side."""
+
+    @property
+    def num_envs(self) -> int:
+        """Environments, at least 1."""
+        ...
+
+
+@runtime_checkable
 class Agent(Protocol):
     """Hyper-parameters of a learning algorithm; makes its learner."""
 

@@ -24,12 +24,13 @@ class Collection:
     middle of an episode.
 
     Args:
-        env: of the task; closed by `close`.
+        env: of the task, of batch size [] or [n]; closed by `close`.
         policy: `observation`, and `is_init` if it asks for it, to `action`.
         task: its name, for messages.
         action_repeat: environment steps of one transition.
         faults: what to do when the environment raises an error or returns a number that is not
-            finite: `"stop"` raises, `"skip"` drops the step and begins a new episode.
+            finite: `"stop"` raises, `"skip"` drops the step and begins a new episode, in every
+            environment of a batch.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class Collection:
         self._now: TensorDictBase | None = None  # what the next action answers to
 
     def collect(self, steps: int) -> TensorDictBase:
-        """The transitions of the next steps, [steps / action_repeat].
+        """The transitions of the next steps, [steps / action_repeat]; of an environment of batch
+        size [n], [n, steps / action_repeat / n].
 
         `is_init` tells which of them begin an episode.
 
@@ -58,14 +60,15 @@ class Collection:
             RunError: a fault of the environment, or too many of them.
         """
         frames: list[TensorDictBase] = []
+        each = self.action_repeat * self.env.batch_size.numel()
         with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
             if self._now is None:
                 self._now = self._begin()
-            while len(frames) * self.action_repeat < steps:
+            while len(frames) * each < steps:
                 frame = self._step(self._now)
                 if frame is not None:
                     frames.append(frame)
-                    self.steps += self.action_repeat
+                    self.steps += each
         return torch.stack(frames, -1)
 
     def _begin(self) -> TensorDictBase:
@@ -104,11 +107,12 @@ class Collection:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the environment stands, the episode under way included."""
+        written = self.policy.out_keys
         return {
             "steps": self.steps,
             "faults": self.faults,
             "env": dict(self.env.state_dict()),
-            "now": None if self._now is None else self._now.exclude("action").to_dict(),
+            "now": None if self._now is None else self._now.exclude(*written).to_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

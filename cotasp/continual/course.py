@@ -7,7 +7,7 @@ import warnings
 from functools import partial
 from typing import Any
 
-from cotasp.agents.agent import Learner
+from cotasp.agents.agent import Learner, Parallel
 from cotasp.continual.collection import Collection
 from cotasp.continual.cost import ProcessorTime, peak_memory
 from cotasp.continual.evaluation import Evaluator
@@ -111,7 +111,9 @@ class Course:
     def _collection(self) -> Collection | RemoteCollection:
         task = self.tasks[self.finished]
         seed = derive_seed(self.recipe.seed, "training", self.finished)
-        make_env = partial(task.make_env, seed=seed)
+        agent = self.recipe.agent
+        side_by_side = agent.num_envs if isinstance(agent, Parallel) else None
+        make_env = partial(task.make_env, num_envs=side_by_side, seed=seed)
         settings = self.learner.behaviour(), task.name, task.action_repeat, self.recipe.faults
         if self.link is None:
             return Collection(make_env(), *settings)
