@@ -9,6 +9,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Learner": "agent",
         "PPO": "ppo",
         "OffPolicy": "settings",
+        "OffPolicyLearner": "off_policy",
         "SAC": "sac",
+        "TD3": "td3",
+        "Values": "values",
     },
 )

@@ -1,0 +1,26 @@
+"""A pull to the weights that the last task ended with (`l2`)."""
+
+from dataclasses import dataclass
+
+from cotasp.methods import squared_distance
+
+
+@dataclass(frozen=True)
+class L2:
+    """weight * sum_i n_i (theta_i - theta*_i)^2; n_i finished tasks use weight i."""
+
+    weight: float = 1.0
+
+    def penalty(self, now):
+        if not now.state or not self.weight:
+            return None
+        return self.weight * squared_distance(now.weights, now.state["anchor"], now.state["tasks"])
+
+    def remember(self, ending):
+        from cotasp.modules import membership
+
+        used = membership(ending.policy, ending.mask > 0)
+        before = ending.state.get("tasks", {})
+        tasks = {name: mine.float() + before.get(name, 0.0) for name, mine in used.items()}
+        weights = {name: p.detach().clone() for name, p in ending.policy.named_parameters()}
+        return {"tasks": tasks, "anchor": weights}

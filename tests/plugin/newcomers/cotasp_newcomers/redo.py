@@ -1,0 +1,22 @@
+"""Dormant units renewed (`redo`)."""
+
+from dataclasses import dataclass
+
+from cotasp.methods import free_units, renew_units
+
+
+@dataclass(frozen=True)
+class ReDo:
+    """Draws the incoming weights of dormant units anew, and sets their outgoing ones to 0."""
+
+    every: int = 1000
+    threshold: float = 0.025
+
+    def renew(self, network):
+        new = {name: weight.clone() for name, weight in network.weights.items()}
+        outputs = network.activations(network.observations)
+        for layer, (output, active) in enumerate(zip(outputs, network.active)):
+            size = output.abs().mean(0)
+            dormant = size <= self.threshold * size[: len(active)].mean()
+            renew_units(network, new, layer, dormant & free_units(network, layer))
+        return new
