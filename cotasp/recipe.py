@@ -298,7 +298,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     node = read_node(path)
-    if "axes" in node:
+    if "axes" in node or "recipes" in node:
         raise RecipeError(f"{path}: a sweep, not a recipe; run it with `cotasp sweep {path}`")
     if "base" in node:
         node = merge(_base(path, node.pop("base")), node)

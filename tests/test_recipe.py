@@ -96,7 +96,8 @@ OVERRIDES = {
     "dictionary.lmbda": positive,
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
     "mask": component("mask"),
-    "protection": component("protection"),
+    "protection": component("protection", "agem", "cloning"),  # which ask for a memory
+    "memory": st.sampled_from(["task", "shelf"]),
     "actor.hidden": st.lists(st.integers(128, 4096), min_size=1, max_size=6),
     "actor.log_std_range": st.tuples(st.floats(-30, 0), st.floats(0.01, 30)),
     "agent.target_entropy": st.none() | st.floats(-100, 100),

@@ -11,7 +11,9 @@ from cotasp.recipe import load
 from cotasp.sweep import load_sweep
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted(
+    path for room in ("", "methods") for path in (ROOT / "recipes" / room).glob("*.yaml")
+)
 SWEEPS = sorted((ROOT / "recipes" / "ablations").glob("*.yaml"))
 BRIEF = [
     "stream={name: point, goals: [right, left], horizon: 10}",
@@ -37,7 +39,7 @@ def trials() -> dict[str, tuple[Path, list[str]]]:
         for name, recipe in plan.recipes().items():
             if recipe not in known:
                 known.append(recipe)
-                found[f"{path.name}-{name}"] = (plan.recipe, variants[name])
+                found[f"{path.name}-{name}"] = (variants[name].recipe, [*variants[name].overrides])
     return found
 
 
@@ -56,6 +58,7 @@ def test_recipe_runs(name, tmp_path):
     # what a recipe switches off stays off
     for key in ("code_updates", "distillation_updates"):
         brief += [f"agent.{key}=2"] * (fields.get(key, 0) > 0)
+    brief += ["protection.samples=64"] * hasattr(recipe.protection, "samples")
     if getattr(recipe.encoder, "model", "all-MiniLM-L6-v2") != "all-MiniLM-L6-v2":
         brief.append("encoder=random")  # its model is on the hub only
     summary = run(load(path, [*overrides, *brief]), tmp_path / "run", progress=False)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored,frozen --seeds 5
   cotasp sweep recipes/ablations/frozen.yaml --seeds 5 --out runs/frozen
+  cotasp sweep recipes/sweeps/methods.yaml --only finetune,ewc,packnet
   cotasp sweep recipes/smoke.yaml --seeds 8 --launcher stacked device=cuda
   cotasp sweep recipes/smoke.yaml --seeds 20 --launcher ray --address auto
 Rerun the same command, and only what is missing runs.
@@ -39,6 +40,7 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument(
         "--seeds", metavar="N", help="how many, or which: 5, or 3,7,8, or `7,` alone; default 1"
     )
+    parser.add_argument("--only", metavar="VARIANT,...", help="some variants, such as ewc,packnet")
     parser.add_argument("--baseline", metavar="VARIANT", help="e.g. dictionary.update=frozen")
     parser.add_argument(
         "--single-tasks", action="store_true", help="also each task alone, for forward transfer"
@@ -119,6 +121,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
                 f"--seeds: expected how many or a list, 5 or 3,7,8, got {arguments.seeds!r}"
             ) from error
         changes["seeds"] = seeds_of(seeds if "," in arguments.seeds else seeds[0], "--seeds")
+    if arguments.only:
+        changes["only"] = [name.strip() for name in arguments.only.split(",")]
     if arguments.baseline:
         changes["baseline"] = arguments.baseline
     if arguments.single_tasks:

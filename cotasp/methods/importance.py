@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, vmap
 
 from cotasp.modules.policy import MetaPolicy
 
+_HELD = 4_000_000  # numbers of rows' gradients that are in memory at once
 Outputs = Callable[[Tensor, Tensor], Tensor]  # loc, scale [action_dim] -> a number
 
 
@@ -19,7 +20,6 @@ def mean_over_rows(
     observations: Tensor,
     numbers: Iterable[Outputs],
     size: Callable[[Tensor], Tensor],
-    chunk: int = 8,
 ) -> dict[str, Tensor]:
     """Sum over numbers f of the mean over rows s of size(d f(loc(s), scale(s)) / d theta_i).
 
@@ -29,20 +29,20 @@ def mean_over_rows(
         observations: [n, in_features].
         numbers: of one row's outputs.
         size: elementwise, of gradients of rows; a square or an absolute value.
-        chunk: rows whose gradients are held in memory at once.
 
     Returns:
         parameter name to tensor of its shape.
     """
     weights = {name: p.detach() for name, p in policy.named_parameters()}
     total = {name: torch.zeros_like(p) for name, p in weights.items()}
+    together = max(1, _HELD // sum(p.numel() for p in weights.values()))
     for number in numbers:
 
         def of_row(params: dict[str, Tensor], observation: Tensor) -> Tensor:
             return number(*functional_call(policy, params, (observation, mask)))  # noqa: B023
 
         per_row = vmap(grad(of_row), in_dims=(None, 0))
-        for rows in observations.split(chunk):
+        for rows in observations.split(together):
             for name, gradient in per_row(weights, rows).items():
                 total[name] += size(gradient).sum(0)
     return {name: t / len(observations) for name, t in total.items()}

@@ -9,18 +9,34 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cotasp.errors import RecipeError
 from cotasp.recipe import Recipe, load, read_node, with_seed
 from cotasp.registry import suggest
 from cotasp.words import shown
 
-KEYS = ("question", "recipe", "overrides", "axes", "seeds", "baseline", "single_tasks")
+KEYS = (
+    "question",
+    "recipe",
+    "recipes",
+    "overrides",
+    "axes",
+    "seeds",
+    "baseline",
+    "single_tasks",
+)
 SINGLE = "single/"  # where single tasks are
 _LONGEST = 120  # characters of a directory's name
 
 Axis = Mapping[str, Sequence[str]]  # name of a value to the overrides that make it
+
+
+class Variant(NamedTuple):
+    """A recipe file and what is changed of it."""
+
+    recipe: Path
+    overrides: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,9 @@ class Plan:
         question: what the sweep is for.
         baseline: name of the variant that the others are compared with, or None.
         single_tasks: whether the baseline also learns each task alone, for forward transfer.
+        others: recipe files that vary, by name, each with overrides of its own; `recipe` is the
+            first of them.  Empty: `recipe` alone.
+        only: names of the variants that are wanted; empty: all.
     """
 
     recipe: Path
@@ -44,6 +63,8 @@ class Plan:
     question: str = ""
     baseline: str | None = None
     single_tasks: bool = False
+    others: Mapping[str, Variant] = field(default_factory=dict)
+    only: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -56,14 +77,25 @@ class Plan:
             raise RecipeError("sweep: seed: every variant has the same seeds; name them by --seeds")
         _check_apart(self.axes)
 
-    def variants(self) -> dict[str, list[str]]:
-        """Name of each variant to its overrides; in order, the first axis slowest."""
-        found: dict[str, list[str]] = {}
-        for choice in itertools.product(*(axis.items() for axis in self.axes.values())):
+    def variants(self) -> dict[str, Variant]:
+        """Each variant by its name; in order, recipe files slowest, then the first axis.
+
+        Raises:
+            RecipeError: one that is wanted is none of them.
+        """
+        found: dict[str, Variant] = {}
+        files = self.others or {"": Variant(self.recipe)}
+        for (stem, file), *choice in itertools.product(
+            files.items(), *(axis.items() for axis in self.axes.values())
+        ):
             parts = [f"{axis}={value}" for axis, (value, _) in zip(self.axes, choice)]
-            name = ",".join(parts) or "all"
-            found[name] = [*self.overrides, *(o for _, overrides in choice for o in overrides)]
-        return found
+            name = ",".join([stem, *parts] if stem else parts) or "all"
+            changes = [o for _, overrides in choice for o in overrides]
+            found[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
+        for name in self.only:
+            if name not in found:
+                raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, found)}")
+        return {name: v for name, v in found.items() if not self.only or name in self.only}
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipe of each variant.
@@ -73,9 +105,9 @@ class Plan:
                 that is no variant.
         """
         made: dict[str, Recipe] = {}
-        for name, overrides in self.variants().items():
+        for name, variant in self.variants().items():
             try:
-                made[name] = load(self.recipe, overrides)
+                made[name] = load(*variant)
             except RecipeError as error:
                 raise RecipeError(f"sweep: {name}: {error}") from error
             twin = next((n for n, r in made.items() if n != name and r == made[name]), None)
@@ -222,16 +254,19 @@ def axis_of(text: str) -> tuple[str, Axis]:
 def load_sweep(path: str | Path) -> Plan:
     """Reads a sweep file; a recipe is a sweep without axes.
 
-    Its keys: `recipe` (relative to it), `axes`, and, if wanted, `question`, `overrides`, `seeds`
-    (how many, or which), `baseline`, `single_tasks`.  An axis is a list of values of the recipe key
-    that it is named after, or a mapping of names to lists of overrides.
+    Its keys: `recipe` (relative to it) or `recipes`, `axes`, and, if wanted, `question`,
+    `overrides`, `seeds` (how many, or which), `baseline`, `single_tasks`.  `recipes` is a list of
+    files, or a mapping of names to lists of a file and its overrides.  An axis is a list of values
+    of the recipe key that it is named after, or a mapping of names to lists of overrides.
 
     Raises:
         RecipeError: anything wrong, named by its key.
     """
     path = Path(path)
     node = read_node(path)
-    if "recipe" not in node:
+    if "recipe" in node and "recipes" in node:
+        raise RecipeError(f"{path}: recipes: expected either this key or recipe, got both")
+    if not {"recipe", "recipes"} & {*node}:
         if "axes" in node:
             raise RecipeError(f"{path}: missing key 'recipe': a file, relative to this one")
         return Plan(recipe=path, question=str(node.get("question", "")))
@@ -244,8 +279,11 @@ def load_sweep(path: str | Path) -> Plan:
     baseline, single_tasks = node.get("baseline"), node.get("single_tasks", False)
     if not isinstance(single_tasks, bool):
         raise RecipeError(f"{path}: single_tasks: expected true or false, got {single_tasks!r}")
+    others = _files(path, node.get("recipes", []))
+    first = next(iter(others.values())).recipe if others else path.parent / str(node["recipe"])
     return Plan(
-        recipe=path.parent / str(node["recipe"]),
+        recipe=first,
+        others=others,
         axes={name: _axis(f"{path}: axes.{name}", name, values) for name, values in axes.items()},
         seeds=seeds_of(node.get("seeds", 1), f"{path}: seeds"),
         overrides=_overrides(f"{path}: overrides", node.get("overrides", [])),
@@ -253,6 +291,27 @@ def load_sweep(path: str | Path) -> Plan:
         baseline=None if baseline is None else str(baseline),
         single_tasks=single_tasks,
     )
+
+
+def _files(path: Path, values: Any) -> dict[str, Variant]:
+    """Variants by name, of a sweep's `recipes`."""
+    if isinstance(values, list):
+        made = [(Path(str(value)).stem, [value]) for value in values]
+    else:
+        made = list(values.items()) if isinstance(values, dict) else []
+    if not made and values != []:
+        raise RecipeError(
+            f"{path}: recipes: expected a list of files, or names of [file, key=value, ...], got "
+            f"{values!r}"
+        )
+    found: dict[str, Variant] = {}
+    for name, value in made:
+        where = f"{path}: recipes.{name}"
+        file, *overrides = _overrides(where, value) or [""]
+        if not file or str(name) in found:
+            raise RecipeError(f"{where}: expected a file, and a name that is there once")
+        found[str(name)] = Variant(path.parent / file, overrides)
+    return found
 
 
 def seeds_of(given: Any, where: str) -> tuple[int, ...]:

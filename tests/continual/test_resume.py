@@ -56,6 +56,8 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
         "mask={name: sigmoid, threshold: 1e-2}",
         "protection={name: ewc, weight: 10, samples: 4}",
         "protection=none",
+        ("memory={name: shelf, size: 30}", "protection={name: cloning, rehearsal: 8}"),
+        ("mask=dense", "memory={name: reservoir, size: 30}", "protection=none"),
         "agent.execution=dense",
         "agent.reset_critic=false",
         "logger=tensorboard",
@@ -65,7 +67,8 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
     ],
 )
 def test_every_choice(override, tmp_path):
-    run(tiny(override), tmp_path / "undisturbed", progress=False)
+    overrides = [override] if isinstance(override, str) else override
+    run(tiny(*overrides), tmp_path / "undisturbed", progress=False)
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         from cotasp.continual.collection import Collection
@@ -80,7 +83,7 @@ def test_every_choice(override, tmp_path):
 
         patch.setattr(Collection, "collect", counted)
         with pytest.raises(RunStopped):
-            run(tiny(override), out, progress=False)
+            run(tiny(*overrides), out, progress=False)
     resume(out, progress=False)
     assert contents(out) == contents(tmp_path / "undisturbed")
 
