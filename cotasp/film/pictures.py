@@ -50,7 +50,7 @@ def side_by_side(films: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     Args:
         films: of frames of one width; at least one.
     """
-    columns = math.ceil(math.sqrt(len(films)))
+    columns = len(films) if len(films) <= 3 else math.ceil(math.sqrt(len(films)))
     held = [list(film) for film in films]
     pictures = []
     for together in zip_longest(*held):
