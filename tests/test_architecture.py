@@ -23,7 +23,7 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "recipe": {"_yaml", "schema", "agents", "tasks"},
     "agents": {"methods"},
     "methods": {"modules", "prompting", "storage"},
-    "prompting": {"dictionaries"},
+    "prompting": {"dictionaries", "tasks"},
     "modules": {"registry", "_lazy"},
     "tasks": {"registry", "_lazy"},
     "dictionaries": {"registry", "_lazy"},

@@ -8,19 +8,21 @@ instead, if it is sure enough which it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import Encoder
-from cotasp.prompting.texts import normal_form, words
+from cotasp.prompting.texts import normal_form
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Verdict = Literal["known", "paraphrase", "ambiguous", "new"]
 _SMOOTHING = 0.1  # added to shares of texts that hold a word
+_STEM = 4  # letters
 
 
 class Recall(NamedTuple):
@@ -87,50 +89,120 @@ class Nearest:
 class Margin:
     """The task that is most similar on average over its taught texts, if well before the second.
 
-    To sentence embeddings "open" and "close" are nearly the same, so the words have a say: the
-    similarity is the mean cosine plus `words` times the sum, over the sentence's words w, of
-    ln (p_tw + 0.1) / (p_w + 0.1), where p_tw is the share of task t's taught texts that hold w and
-    p_w its mean over tasks (naive Bayes, smoothed).
+    To sentence embeddings "open" and "close" are nearly the same: what differs most between the
+    phrasings of one task says least about which task it is.  So embeddings are compared after
+    within-class covariance normalisation (Hatch, Kajarekar & Stolcke, Interspeech 2006),
+
+        z(e) = W^(-1/2) (e - mean),   W = (1 - a) S + a tr(S)/m I,
+
+    where S is the covariance of embeddings about the mean of their own task, over the phrasings
+    that come with this package and those of the run, and a is `shrinkage`.  The words have a say,
+    too: the similarity is the mean cosine of z plus `words` times the sum, over the sentence's word
+    stems w, of ln (p_tw + 0.1) / (p_w + 0.1), where p_tw is the share of task t's taught texts that
+    hold w and p_w its mean over tasks (naive Bayes, smoothed); a stem is a word's first four
+    letters.
 
     Args:
-        threshold: least mean cosine, in (0, 1].
+        threshold: least mean cosine of z, in (0, 1].
         margin: least distance to the second task, in [0, 1].
         words: weight of the words, in [0, 1].
+        shrinkage: a, in (0, 1]; 1 only centres.
+        corpus: phrasings of tasks, a list for each, from which S is estimated; None: those that
+            come with this package.
     """
 
-    threshold: float = 0.4
-    margin: float = 0.04
+    threshold: float = 0.35
+    margin: float = 0.02
     words: float = 0.03
+    shrinkage: float = 0.3
+    corpus: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        _check_share(self, "threshold")
+        for name in ("threshold", "shrinkage"):
+            _check_share(self, name)
         for name in ("margin", "words"):
             _check_share(self, name, 0.0)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
-        cosines = [float(row.mean()) for row in similarities(text, tasks, encoder)]
+        space = normalised_space(self._phrasings(tasks, encoder), encoder, self.shrinkage)
+        cosines = [float(row.mean()) for row in similarities(text, tasks, encoder, space)]
         scores = [a + self.words * b for a, b in zip(cosines, word_evidence(text, tasks))]
         recall = _decide(text, tasks, scores, -math.inf, self.margin)
         if recall.verdict != "known" and max(cosines) < self.threshold:
             return Recall("new", None, tuple(scores))
         return recall
 
+    def _phrasings(
+        self, tasks: Sequence[Sequence[str]], encoder: Encoder
+    ) -> Sequence[Sequence[str]]:
+        from cotasp.tasks.texts import shipped_phrasings
+
+        corpus = shipped_phrasings() if self.corpus is None else self.corpus
+        try:
+            encoder([text for texts in corpus for text in texts])
+        except RecipeError:  # an encoder without room for texts that are none of the run's
+            return tasks
+        return list(dict.fromkeys(tuple(map(normal_form, texts)) for texts in (*corpus, *tasks)))
+
+
+def normalised_space(
+    corpus: Sequence[Sequence[str]], encoder: Encoder, shrinkage: float
+) -> Callable[[Tensor], Tensor]:
+    """z of `Margin`, from embeddings [n, m] float64 to [n, m] of unit norm.
+
+    Args:
+        corpus: phrasings of tasks; where no task has two, embeddings are only centred.
+        encoder: of the embeddings.
+        shrinkage: a of `Margin`.
+    """
+    import torch
+
+    groups = [list(dict.fromkeys(texts)) for texts in corpus]
+    rows = encoder([text for texts in groups for text in texts]).double()
+    mean, parts = rows.mean(0), rows.split([len(texts) for texts in groups])
+    within = torch.cat([part - part.mean(0) for part in parts])
+    covariance = within.mT @ within / len(rows)
+    level, eye = covariance.trace() / len(mean), torch.eye(len(mean), dtype=torch.float64)
+    if level > 0:
+        eye = torch.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * level * eye)
+
+    def space(embeddings: Tensor) -> Tensor:
+        z = torch.linalg.solve_triangular(eye, (embeddings - mean).mT, upper=False).mT
+        return torch.nn.functional.normalize(z, dim=-1)
+
+    return space
+
 
 def word_evidence(text: str, tasks: Sequence[Sequence[str]]) -> list[float]:
     """For each task, how much likelier its taught texts make a sentence's words; see `Margin`."""
-    held = [[set(words(normal_form(each))) for each in texts] for texts in tasks]
+    held = [[stems(each) for each in texts] for texts in tasks]
     evidence = [0.0] * len(tasks)
-    for word in set(words(normal_form(text))):
-        shares = [sum(word in each for each in texts) / len(texts) for texts in held]
+    for stem in sorted(stems(text)):
+        shares = [sum(stem in each for each in texts) / len(texts) for texts in held]
         mean = sum(shares) / len(shares)
         for task, share in enumerate(shares):
             evidence[task] += math.log((share + _SMOOTHING) / (mean + _SMOOTHING))
     return evidence
 
 
-def similarities(text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> list[Tensor]:
-    """Cosines of a sentence with all texts of each task."""
+def stems(text: str) -> set[str]:
+    """The first four letters of each word: "close", "closed" and "closing" are alike.
+
+    >>> sorted(stems("Turn it counter-clockwise, until closed."))
+    ['clos', 'coun', 'it', 'turn', 'unti']
+    """
+    return {word[:_STEM] for word in re.findall(r"\w+(?:-\w+)*", normal_form(text))}
+
+
+def similarities(
+    text: str,
+    tasks: Sequence[Sequence[str]],
+    encoder: Encoder,
+    space: Callable[[Tensor], Tensor] | None = None,
+) -> list[Tensor]:
+    """Cosines of a sentence with all texts of each task, in a space of unit vectors or as it is."""
     rows = encoder([text, *(each for texts in tasks for each in texts)]).double()
+    rows = rows if space is None else space(rows)
     return list((rows[1:] @ rows[0]).split([len(texts) for texts in tasks]))
 
 

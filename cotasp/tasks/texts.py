@@ -113,6 +113,12 @@ def shipped_texts(name: str, taught: bool) -> tuple[str, ...]:
     return (text, *(phrasings(name) if taught else ()))
 
 
+def shipped_phrasings() -> tuple[tuple[str, ...], ...]:
+    """The text and the taught phrasings of every task of `TEXTS` and `GOALS`."""
+    texts = TEXTS | {goal: text for goal, (_, _, text) in GOALS.items()}
+    return tuple((text, *phrasings(env)) for env, text in texts.items())
+
+
 @lru_cache(maxsize=1)
 def _shipped_phrasings() -> dict[str, dict[str, list[str]]]:
     path = Path(__file__).with_name("phrasings.json")
