@@ -26,6 +26,7 @@ from cotasp.methods.renewal import Renewal
 from cotasp.modules.masks import MaskPolicy, Step, TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
+from cotasp.prompting.recall import Margin, RecallPolicy
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import nearest
 from cotasp.schema import build, plain
@@ -88,6 +89,7 @@ class Recipe:
         protection: what keeps finished tasks' policies, one or a list.
         memory: what is kept of finished tasks' transitions.
         renewals: what gives weights new values while a task trains.
+        recall: which finished task a sentence means, when the run is asked; training is none of it.
         actor: shape of the meta-policy.
         agent: how a task is learned.
         evaluation: when and how success is measured.
@@ -109,6 +111,7 @@ class Recipe:
     protection: Protection | tuple[Protection, ...] = Freeze()
     memory: Memory = TaskOnly()
     renewals: tuple[Renewal, ...] = ()
+    recall: RecallPolicy = Margin()
     actor: ActorSpec = ActorSpec()
     agent: Agent = SAC()
     evaluation: Evaluation = Evaluation()

@@ -29,7 +29,9 @@ def add_arguments(subparsers: Any) -> None:
         metavar="SENTENCE",
         help="the policy of this sentence, in the environment of --task or of the task it means",
     )
-    parser.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
+    parser.add_argument(
+        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+    )
     parser.add_argument("--episodes", type=int, help="episodes per task")
     parser.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")
     parser.add_argument("--json", action="store_true", help="print every episode, as JSON")

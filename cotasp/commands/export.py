@@ -23,7 +23,9 @@ def add_arguments(subparsers: Any) -> None:
     which.add_argument("--task", metavar="NAME", help="as in the run's table")
     which.add_argument("--text", metavar="SENTENCE", help='as "Close the window."')
     parser.add_argument("--out", required=True, metavar="FILE", help="NAME.pt2 or NAME.onnx")
-    parser.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
+    parser.add_argument(
+        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -37,7 +37,9 @@ def add_arguments(subparsers: Any) -> None:
         "--seed", type=int, default=0, help="of initial states and goals; default 0"
     )
     parser.add_argument("--size", type=int, default=240, metavar="PIXELS", help="default 240")
-    parser.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
+    parser.add_argument(
+        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

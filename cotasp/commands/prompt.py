@@ -24,7 +24,9 @@ def add_arguments(subparsers: Any) -> None:
     sub = add_verb(subparsers, "prompt", "Say what a run makes of a sentence.", EXAMPLES)
     sub.add_argument("dir", metavar="DIR", help="run directory")
     sub.add_argument("text", metavar="SENTENCE", help='as "Close the window."')
-    sub.add_argument("--recall", metavar="NAME", help="exact, nearest or margin (the default)")
+    sub.add_argument(
+        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+    )
     sub.add_argument("--json", action="store_true", help="print all facts as JSON")
 
 

@@ -20,6 +20,7 @@ FREE = (
     "question",
     "protection",
     "agent",
+    "recall",
     "dictionary.solver",
     "dictionary.update",
     "logger",

@@ -14,7 +14,7 @@ from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, calling
 from cotasp.modules.subnetwork import active_units, extract
 from cotasp.prompting.encoders import Encoder
-from cotasp.prompting.recall import Margin, Recall, RecallPolicy
+from cotasp.prompting.recall import Recall, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
 from cotasp.tasks.task import Task
@@ -33,7 +33,8 @@ class OpenedRun:
 
     Args:
         path: run directory.
-        recall: which finished task a sentence means, see `cotasp.prompting.recall`.
+        recall: which finished task a sentence means, see `cotasp.prompting.recall`; None: as the
+            run's recipe says.
 
     Raises:
         RunError: no run directory, no checkpoint, or one that does not fit the recipe.
@@ -44,8 +45,8 @@ class OpenedRun:
 
     def __init__(self, path: str | Path, recall: RecallPolicy | None = None) -> None:
         self.path = Path(path)
-        self.recall = Margin() if recall is None else recall
         self.recipe, self.tasks, learner = load_run(path)
+        self.recall = self.recipe.recall if recall is None else recall
         self._learner = cast("OffPolicyLearner", learner)
         texts = [task.text for task in self.tasks]
         phrasings = [text for task in self.tasks for text in task.phrasings]
@@ -219,7 +220,7 @@ def open_run(
 
     Args:
         path: run directory.
-        recall: a recall policy or the name of one; None: the default, `margin`.
+        recall: a recall policy or the name of one; None: the recipe's.
         fields: of the recall policy that is named.
     """
     from cotasp.registry import KINDS
