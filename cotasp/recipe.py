@@ -22,7 +22,7 @@ from cotasp.methods.memories.task import TaskOnly
 from cotasp.methods.memory import Memory, check_memory_serves
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_protections
-from cotasp.methods.renewal import Renewal
+from cotasp.methods.renewal import Renewal, check_renewals
 from cotasp.modules.masks import MaskPolicy, Step, TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
@@ -169,6 +169,7 @@ class Recipe:
                 + (f". Did you mean {cuda!r}?" if cuda != self.device else "")
             )
         check_protections(self.protections)
+        check_renewals(self.renewals)
         check_memory_serves(self.memory, self.protections, self.mask)
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from cotasp.errors import PluginError
+
 _WARM_UP = 3  # calls before the capture: libraries set themselves up in the first ones
 
 Function = Callable[..., dict[str, Tensor]]
@@ -24,7 +26,8 @@ class CapturedGraph:
         arguments: on a CUDA device.
 
     Raises:
-        RuntimeError: the function does what cannot be captured; random numbers go on as before.
+        RuntimeError, PluginError: the function does what cannot be captured; random numbers go on
+            as before.
     """
 
     def __init__(self, function: Function, arguments: Sequence[Tensor]) -> None:
@@ -45,7 +48,7 @@ class CapturedGraph:
         try:
             with torch.cuda.graph(self.graph):
                 self.results = function(*self.arguments)
-        except RuntimeError:
+        except (RuntimeError, PluginError):
             # it would go on believing that its numbers are for a graph
             fresh = torch.Generator(generator.device)
             fresh.set_state(before)

@@ -15,11 +15,11 @@ from cotasp.agents.budget import check_budget, first_update_after, warmup_steps
 from cotasp.agents.checks import check_episode, check_losses, check_parameters
 from cotasp.agents.compiled import width_multiple
 from cotasp.agents.precision import check_precision
-from cotasp.agents.settings import OffPolicy
+from cotasp.agents.settings import Heads, OffPolicy
 from cotasp.agents.stacked import UpdatesTogether
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, calling
 from cotasp.methods.actor import ActorRates, ContinualActor
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch
@@ -123,7 +123,7 @@ class OffPolicyLearner:
         """Acts as the step asks for, with the weights of now: warm-up at random or by earlier
         prompts, then the policy.
         """
-        actor, explores = self.actor, self.settings.explores
+        actor, explores = self.actor, self._explores
         if self.steps >= self.warmup_steps:
             self.acting.act_by(explores(on_cpu(actor.sub.network, actor.sub.mask)))
             return
@@ -134,6 +134,10 @@ class OffPolicyLearner:
             return
         cut = (owned.cut(actor.meta_policy, task) for task in finished)
         self.acting.act_by(*(explores(on_cpu(network)) for network in cut))
+
+    def _explores(self, heads: Heads) -> Heads:
+        with calling("agent", self.settings):
+            return self.settings.explores(heads)
 
     # -- learning ---------------------------------------------------------------------------
 
@@ -239,7 +243,7 @@ class OffPolicyLearner:
         return self.actor.sub_network(task)
 
     def policy(self, task: int) -> TensorDictModule:
-        heads = self.settings.explores(on_cpu(self.sub_network(task)))
+        heads = self._explores(on_cpu(self.sub_network(task)))
         return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from cotasp.agents.compiled import LossFunctions
 from cotasp.agents.graphs import CapturedGraph
 from cotasp.agents.updates import Draws, Losses, Updated, losses_of, names_of_losses, update
+from cotasp.errors import PluginError, calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch
 from cotasp.methods.stacked_actor import StackedActor
@@ -148,16 +149,17 @@ class Stack:
         step = self._step if self.graph is None else self.graph
         names = names_of_losses(self.settings, self.phase)
         rows = noise.new_empty(len(noise), len(names), len(self.learners))
-        for row, *inputs in zip(rows, *batches, noise):
-            now = step(*inputs)  # whose values the next step may overwrite
-            torch._foreach_copy_(row.unbind(), [now[name] for name in names])
+        with calling("agent", self.settings):
+            for row, *inputs in zip(rows, *batches, noise):
+                now = step(*inputs)  # whose values the next step may overwrite
+                torch._foreach_copy_(row.unbind(), [now[name] for name in names])
         self._write_back()
         return [dict(zip(names, columns.unbind(1))) for columns in rows.unbind(2)]
 
     def _capture(self, inputs: Sequence[Tensor]) -> None:
         try:
             self.graph = CapturedGraph(self._step, inputs)
-        except RuntimeError as error:
+        except (RuntimeError, PluginError) as error:
             warnings.warn(
                 f"recipe.agent.cuda_graphs: an update could not be captured, so training goes on "
                 f"without, right but slower; cuda_graphs=false ends this warning "

@@ -13,6 +13,7 @@ from cotasp.agents.compiled import LossFunctions, loss_functions
 from cotasp.agents.losses import distillation_loss
 from cotasp.agents.settings import OffPolicy
 from cotasp.agents.values import Values
+from cotasp.errors import calling
 from cotasp.methods.actor import ContinualActor, TrainedActor
 from cotasp.methods.batch import Batch
 
@@ -92,7 +93,7 @@ def update_alone(learner: Updated, draws: Draws) -> Losses:
     """One update after the other, and the renewals that they make due."""
     settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
     made = []
-    with losses_of(settings, phase) as compute:
+    with losses_of(settings, phase) as compute, calling("agent", settings):
         values.compute = compute
         for batch, noise in draws.each():
             made.append(update(settings, values, actor, phase, batch, noise))

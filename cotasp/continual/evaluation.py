@@ -12,7 +12,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from cotasp.continual.score import Score
 from cotasp.continual.seeds import derive_seed
-from cotasp.errors import RunError
+from cotasp.errors import CotaspError, RunError
 from cotasp.recipe import Evaluation
 from cotasp.tasks.task import Task
 
@@ -105,9 +105,17 @@ class Evaluator:
         kind = ExplorationType.DETERMINISTIC if deterministic else ExplorationType.RANDOM
         with torch.random.fork_rng(devices=[]), set_exploration_type(kind), torch.no_grad():
             torch.default_generator.manual_seed(seed)  # the CPU's alone, as it is forked
-            data = env.rollout(
-                _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
-            )["next"]
+            try:
+                data = env.rollout(
+                    _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
+                )["next"]
+            except CotaspError:
+                raise
+            except Exception as error:  # a simulator raises whatever it likes
+                told = f"evaluation of task {self.tasks[task].name!r}"
+                raise RunError(
+                    f"{told}: the environment or the policy failed: {error!r}"
+                ) from error
         return self._read(data, self.tasks[task])
 
     def _read(self, data: TensorDictBase, task: Task) -> Episodes:

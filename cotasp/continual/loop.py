@@ -37,7 +37,7 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
     Raises:
         RecipeError: a task that cannot be built, or that does not fit the others.
     """
-    with at("recipe.stream"):
+    with at("recipe.stream"), calling("stream", recipe.stream):
         tasks = recipe.stream.make_tasks()
         repeat = recipe.stream.action_repeat
         for task in tasks:
@@ -88,7 +88,8 @@ def make_learner(
         learners=1 if together is None else together.learners,
         phrasings=phrasings,
     )
-    learner = recipe.agent.learner(problem, method)
+    with calling("agent", recipe.agent):
+        learner = recipe.agent.learner(problem, method)
     if together is not None:
         if not isinstance(learner, Stackable):
             raise RecipeError(

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cotasp.errors import RunError
+
 Values = NDArray[np.float64]
 
 RULES = ("last", "any")  # step of an episode that must succeed
@@ -160,11 +162,11 @@ class Metric:
     Args:
         name: key in summaries and tables.
         symbol: in headings.
-        formula: that `per_task` computes; recorded beside results and compared, metric by metric.
+        formula: that `function` computes; recorded beside results and compared, metric by metric.
         higher_is_better: its direction.
         unit: `"rate"` (success rates and their differences), `"steps"` of the environment,
             or `"return"`.
-        per_task: from what a run keeps to each task's value, [T]; NaN where there is none.
+        function: from what a run keeps to each task's value, [T]; NaN where there is none.
         first: number of the first task that can have a value.
     """
 
@@ -173,8 +175,21 @@ class Metric:
     formula: str
     higher_is_better: bool
     unit: Literal["rate", "steps", "return"]
-    per_task: Callable[[Kept], Values]
+    function: Callable[[Kept], Values]
     first: int = 0
+
+    def per_task(self, kept: Kept) -> Values:
+        """Each task's value, [T]; NaN where there is none.
+
+        Raises:
+            RunError: the function failed.
+        """
+        try:
+            return self.function(kept)
+        except Exception as error:
+            raise RunError(
+                f"metric {self.name}: {type(error).__name__}: {error}; --debug shows where"
+            ) from error
 
     def __call__(self, kept: Kept) -> float:
         """The run's value: the mean over tasks; NaN where one of them has none."""

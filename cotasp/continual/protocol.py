@@ -11,6 +11,7 @@ from typing import Any
 
 from cotasp._version import __version__
 from cotasp.continual.metrics import METRICS
+from cotasp.errors import calling
 from cotasp.recipe import Recipe
 
 _PACKAGES = (
@@ -45,8 +46,10 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
     `changed_formulas`.
     """
     evaluation = recipe.evaluation
+    with calling("stream", recipe.stream):
+        stream = recipe.stream.protocol()
     stamp: dict[str, Any] = {
-        **recipe.stream.protocol(),
+        **stream,
         "steps_per_task": recipe.steps_per_task,
         "evaluate_every": recipe.evaluate_every,
         "episodes": evaluation.episodes,

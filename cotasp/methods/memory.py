@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, calling
 from cotasp.methods.protection import Protection
 from cotasp.modules.masks import MaskPolicy
 
@@ -55,14 +55,16 @@ def check_memory_serves(
             whose tasks have other sub-networks.
     """
     kind = type(memory).__name__
+    with calling("memory", memory):
+        kept, trained_on = memory.rows_kept(1), memory.old_rows(100, 100, 100)
     for each in protections:
-        if isinstance(each, Rehearses) and memory.rows_kept(1) < 1:
+        if isinstance(each, Rehearses) and kept < 1:
             raise RecipeError(
                 f"memory: expected one that keeps rows of finished tasks, for "
                 f"{type(each).__name__} rehearses them, got {kind}, which keeps none; "
                 f"use shelf"
             )
-    if memory.old_rows(100, 100, 100) > 0 and not getattr(mask, "all_units", False):
+    if trained_on > 0 and not getattr(mask, "all_units", False):
         raise RecipeError(
             f"memory: expected one whose training batches are of the task in training, for its "
             f"sub-network ({type(mask).__name__}) is not that of other tasks' rows, got "

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from cotasp.errors import RecipeError, calling
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -53,6 +55,16 @@ class Renewal(Protocol):
         """New values of some parameters, by name; taken only where the guard lets weights move,
         and where they differ the optimiser's moments are forgotten.
         """
+
+
+def check_renewals(renewals: Sequence[Renewal]) -> None:
+    """Raises RecipeError for one that is never due, PluginError for one that cannot say when."""
+    for renewal in renewals:
+        name = type(renewal).__name__
+        with calling("renewal", renewal):
+            every = renewal.every
+        if not isinstance(every, int) or every < 1:
+            raise RecipeError(f"renewals: {name}.every: expected updates, at least 1, got {every}")
 
 
 def free_units(network: Network, layer: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cotasp.errors import PluginError
+from cotasp.errors import PluginError, calling
 
 Pullback = Callable[[Tensor], Tensor]
 
@@ -65,7 +65,7 @@ class Autograd:
     def __init__(self, critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> None:
         own = dict(critics.named_parameters())
         given = list(own.values()) if parameters is None else parameters
-        self.name = type(critics).__name__
+        self.critics = critics
         self.weights = {name: weight.detach() for name, weight in zip(own, given)}
         stacked = any(weight.ndim > own[name].ndim for name, weight in self.weights.items())
         call = partial(functional_call, critics)
@@ -98,11 +98,13 @@ class Autograd:
         return loss.detach(), list(gradients)
 
     def _values(self, weights: dict[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
-        values = self._call(weights, (observation, action))
+        with calling("critic", self.critics):
+            values = self._call(weights, (observation, action))
         rows = observation.shape[-2]
         if values.ndim != observation.ndim or values.shape[-1] != rows:  # it would broadcast
+            name = type(self.critics).__name__
             raise PluginError(
-                f"critic {self.name}: expected values of shape [n, {rows}] for {rows} rows, got "
+                f"critic {name}: expected values of shape [n, {rows}] for {rows} rows, got "
                 f"{list(values.shape)}; let `forward` return a row per member"
             )
         return values

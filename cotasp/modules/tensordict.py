@@ -19,6 +19,7 @@ from tensordict.nn import (
 from torch import Tensor, nn
 from torchrl.modules import TanhNormal
 
+from cotasp.errors import calling
 from cotasp.modules.critics import Critics
 from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.policy import MetaPolicy
@@ -56,7 +57,8 @@ class LayerMasks(nn.Module):
     def forward(self, code: Tensor, progress: float = 1.0) -> Tensor:
         """Masks [*, sum(hidden)] of codes [*, sum(hidden)]."""
         layers = code.split(self.hidden, dim=-1)
-        return torch.cat([self.policy(layer, progress) for layer in layers], dim=-1)
+        with calling("mask", self.policy):
+            return torch.cat([self.policy(layer, progress) for layer in layers], dim=-1)
 
 
 def squashed_gaussian_head() -> ProbabilisticTensorDictModule:

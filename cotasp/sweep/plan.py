@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, calling
 from cotasp.recipe import Recipe, load, read_node, with_seed
 from cotasp.registry import suggest
 from cotasp.words import shown
@@ -176,7 +176,9 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
 
     stream: Any = recipe.stream
     found: dict[str, Recipe] = {}
-    for index, task in enumerate(stream.make_tasks()):
+    with calling("stream", stream):
+        tasks = stream.make_tasks()
+    for index, task in enumerate(tasks):
         if task.env in found:
             continue
         if hasattr(stream, "goals"):

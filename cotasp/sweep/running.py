@@ -12,7 +12,7 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
-from cotasp.errors import RunError, RunStopped
+from cotasp.errors import RunError, RunStopped, calling
 from cotasp.recipe import Recipe, dump
 from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
 from cotasp.sweep.launchers import Launcher
@@ -64,7 +64,8 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
 
 def make_job(out: Path, name: str, recipe: Recipe) -> Job:
     """The job of a trial of a sweep."""
-    steps = recipe.steps_per_task * len(recipe.stream.make_tasks())
+    with calling("stream", recipe.stream):
+        steps = recipe.steps_per_task * len(recipe.stream.make_tasks())
     return job_at(str((out / name).resolve()), name, steps)
 
 
@@ -104,7 +105,8 @@ def run_sweep(
     outcomes = {job.name: Outcome("there") for job in jobs if job.finished}
     missing = [job for job in jobs if job.name not in outcomes]
     if missing:
-        pool = launcher.open()
+        with calling("launcher", launcher):
+            pool = launcher.open()
         try:
             with StopRequest() as stop:  # Ray has its own, until its pool is open
                 outcomes |= _run(pool, missing, outcomes, retries, progress, stop)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cotasp.errors import CotaspError, PluginError
+
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
 
@@ -51,5 +53,16 @@ class Task:
         Args:
             num_envs: batch size `[num_envs]`; None is a single environment, batch size `[]`.
             seed: equal seeds give equal resets; `set_seed` sets it anew.
+
+        Raises:
+            PluginError: building it failed; the library's own errors pass.
         """
-        return self.build(num_envs, seed)
+        try:
+            return self.build(num_envs, seed)
+        except CotaspError:
+            raise
+        except Exception as error:  # a simulator raises whatever it likes
+            raise PluginError(
+                f"task {self.name!r}: its environment {self.env} cannot be built: "
+                f"{type(error).__name__}: {error}; --debug shows where"
+            ) from error
