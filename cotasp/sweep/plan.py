@@ -85,13 +85,12 @@ class Plan:
         """
         found: dict[str, Variant] = {}
         files = self.others or {"": Variant(self.recipe)}
-        for (stem, file), *choice in itertools.product(
-            files.items(), *(axis.items() for axis in self.axes.values())
-        ):
-            parts = [f"{axis}={value}" for axis, (value, _) in zip(self.axes, choice)]
-            name = ",".join([stem, *parts] if stem else parts) or "all"
-            changes = [o for _, overrides in choice for o in overrides]
-            found[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
+        for stem, file in files.items():
+            for choice in itertools.product(*(axis.items() for axis in self.axes.values())):
+                parts = [f"{axis}={value}" for axis, (value, _) in zip(self.axes, choice)]
+                name = ",".join([stem, *parts] if stem else parts) or "all"
+                changes = [o for _, overrides in choice for o in overrides]
+                found[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
         for name in self.only:
             if name not in found:
                 raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, found)}")
@@ -107,7 +106,7 @@ class Plan:
         made: dict[str, Recipe] = {}
         for name, variant in self.variants().items():
             try:
-                made[name] = load(*variant)
+                made[name] = load(variant.recipe, variant.overrides)
             except RecipeError as error:
                 raise RecipeError(f"sweep: {name}: {error}") from error
             twin = next((n for n, r in made.items() if n != name and r == made[name]), None)
