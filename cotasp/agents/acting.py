@@ -37,21 +37,31 @@ class ActingPolicy(nn.Module):
 
     Args:
         heads: the policy, where the environment is; see `on_cpu`.
+        squashed_noise: whether noise is added before the squashing, or after it and clipped.
     """
 
     heads: Heads
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, heads: Heads, squashed_noise: bool = True) -> None:
         super().__init__()
         self.__dict__["heads"] = heads  # no submodule: nobody is to copy or to move it
+        self.squashed_noise = squashed_noise
 
     @torch.no_grad()
     def forward(self, observation: Tensor) -> Tensor:
         """Actions [*, action_dim] of observations [*, n]."""
         loc, scale = self.heads(observation)
         if exploration_type() is ExplorationType.RANDOM:
-            loc = loc + scale * torch.randn_like(loc)
+            return noisy(loc, scale * torch.randn_like(loc), self.squashed_noise)
         return torch.tanh(loc)
+
+
+def noisy(loc: Tensor, noise: Tensor, squashed: bool) -> Tensor:
+    """tanh(loc + noise), or tanh(loc) + noise clipped to [-1, 1].
+
+    A mean near the corners keeps the second kind of noise, which the first would squash to nothing.
+    """
+    return torch.tanh(loc + noise) if squashed else (torch.tanh(loc) + noise).clamp(-1.0, 1.0)
 
 
 class Behaviour(nn.Module):
@@ -67,6 +77,7 @@ class Behaviour(nn.Module):
         action_dim: size of an action.
         hold: transitions for which a random action is held on average, at least 1.
         correlation: c, in [0, 1).
+        squashed_noise: whether noise is added before the squashing, or after it and clipped.
     """
 
     heads: tuple[Heads, ...]
@@ -76,9 +87,11 @@ class Behaviour(nn.Module):
         action_dim: int,
         hold: float = 1.0,
         correlation: float = 0.0,
+        squashed_noise: bool = True,
     ) -> None:
         super().__init__()
         self.action_dim = action_dim
+        self.squashed_noise = squashed_noise
         self.hold = hold
         self.correlation = correlation
         # not submodules: a collector must neither copy nor move what the learner trains
@@ -117,7 +130,7 @@ class Behaviour(nn.Module):
             self.policy_index = int(torch.randint(len(heads), ()))
         loc, scale = heads[self.policy_index](observation)
         if exploration_type() is ExplorationType.RANDOM:
-            loc = loc + scale * self._next_noise(loc, begins)
+            return noisy(loc, scale * self._next_noise(loc, begins), self.squashed_noise)
         return torch.tanh(loc)
 
     def _next_noise(self, like: Tensor, begins: bool) -> Tensor:

@@ -67,6 +67,7 @@ class OffPolicyLearner:
             problem.action_dim,
             max(1.0, settings.warmup_hold / problem.action_repeat),
             settings.noise_correlation,
+            settings.squashed_noise,
         )
         self._behaviour = TensorDictModule(self.acting, ["observation", "is_init"], ["action"])
         captured = self.device.type == "cuda" and self.actor.not_stackable is None
@@ -244,7 +245,8 @@ class OffPolicyLearner:
 
     def policy(self, task: int) -> TensorDictModule:
         heads = self._explores(on_cpu(self.sub_network(task)))
-        return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
+        policy = ActingPolicy(heads, self.settings.squashed_noise)
+        return TensorDictModule(policy, ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""

@@ -83,6 +83,7 @@ class OffPolicy:
 
     losses: ClassVar[tuple[str, ...]]  # names of what an update returns
     captures: ClassVar[bool] = True  # whether equal tensors make equal updates, for CUDA graphs
+    squashed_noise: ClassVar[bool] = True  # whether a policy's noise is added before its squashing
     compiles: ClassVar[bool] = False  # whether its losses are compiled, in widths of 64
 
     critic: Critic = MLPCritic()

@@ -28,13 +28,14 @@ class TD3(OffPolicy):
     `cotasp.agents.settings.OffPolicy`.
 
     Args:
-        exploration_noise: deviation of an action's noise before its squashing.
+        exploration_noise: deviation of the noise on actions that collect, in [-1, 1]'s units.
         target_noise: deviation of the noise on the next action, in [-1, 1]'s units.
         noise_clip: largest size of that.
         policy_delay: updates of the critics for one of the actor.
     """
 
     losses: ClassVar = ("critic_loss", "actor_loss")
+    squashed_noise: ClassVar = False
     captures: ClassVar = False  # what an update does depends on how many there were
 
     exploration_noise: float = 0.3

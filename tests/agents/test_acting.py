@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from cotasp.agents.acting import Behaviour
+from cotasp.agents.acting import ActingPolicy, Behaviour
 
 OBSERVATION = torch.zeros(3)
 GOES_ON, BEGINS = torch.tensor([False]), torch.tensor([True])
@@ -64,3 +64,23 @@ def test_what_the_next_action_depends_on_is_in_the_state():
                 torch.manual_seed(2)
                 actions.append(torch.stack([behaviour(OBSERVATION, GOES_ON) for _ in range(9)]))
         assert torch.equal(*actions)
+
+
+def test_noise_after_the_squashing_is_left_where_the_mean_is_at_a_corner():
+    loc, scale = torch.tensor([9.0, 0.0]), torch.tensor([0.3, 0.3])
+    behaviour = Behaviour(2, squashed_noise=False)
+    behaviour.act_by(lambda x: (loc, scale))
+    policy = ActingPolicy(lambda x: (loc, scale), squashed_noise=False)
+    observation, goes_on = torch.zeros(4), torch.tensor([False])
+    with set_exploration_type(ExplorationType.RANDOM):
+        torch.manual_seed(3)
+        acts = torch.stack([behaviour(observation, goes_on) for _ in range(2000)])
+        torch.manual_seed(3)
+        assert torch.equal(policy(observation), acts[0])
+    torch.manual_seed(3)
+    expected = (loc.tanh() + scale * torch.randn(2)).clamp(-1.0, 1.0)
+    assert torch.equal(acts[0], expected)
+    assert float(acts[:, 0].std()) > 0.15  # half of it is clipped
+    assert float(acts[:, 1].std()) == pytest.approx(0.3, rel=0.1)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        assert torch.equal(policy(observation), loc.tanh())
