@@ -32,6 +32,9 @@ class TD3(OffPolicy):
         target_noise: deviation of the noise on the next action, in [-1, 1]'s units.
         noise_clip: largest size of that.
         policy_delay: updates of the critics for one of the actor.
+        saturation_penalty: weight, in the actor's loss, of the mean square of actions before their
+            squashing, whose gradient would vanish in a corner (as in hindsight experience replay,
+            arXiv 1707.01495); 0: TD3 as published.
     """
 
     losses: ClassVar = ("critic_loss", "actor_loss")
@@ -42,12 +45,13 @@ class TD3(OffPolicy):
     target_noise: float = 0.2
     noise_clip: float = 0.5
     policy_delay: int = 2
+    saturation_penalty: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
         if self.policy_delay < 1:
             raise RecipeError(f"policy_delay: expected at least 1, got {self.policy_delay}")
-        for name in ("exploration_noise", "target_noise", "noise_clip"):
+        for name in ("exploration_noise", "target_noise", "noise_clip", "saturation_penalty"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")
 
@@ -66,11 +70,13 @@ class TD3(OffPolicy):
         values.step_critics(gradients)
 
         def objective(policy: Any, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-            action = policy(observation)[0].tanh()
+            loc = policy(observation)[0]
+            action = loc.tanh()
             with torch.no_grad():
                 both, pullback = values.critics.action_vjp(observation, action)
                 rise = pullback(torch.full_like(both, 1.0 / both.shape[-2] / both.shape[-1]))
-            return -both.mean((-2, -1)), -(rise * action).sum()
+            excess = self.saturation_penalty * loc.square().mean((-2, -1))
+            return excess.detach() - both.mean((-2, -1)), excess.sum() - (rise * action).sum()
 
         loss, surrogate = objective(actor.policy_in_training(), batch.observation, noise[1])
         if values.steps % self.policy_delay == 0:
