@@ -19,9 +19,9 @@ from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.memories.task import TaskOnly
-from cotasp.methods.memory import Memory, check_memory_serves
+from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused
 from cotasp.methods.method import Method
-from cotasp.methods.protection import Protection, check_protections
+from cotasp.methods.protection import Protection, check_keeping, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
 from cotasp.modules.masks import MaskPolicy, Step, TopK
 from cotasp.modules.specs import ActorSpec
@@ -169,7 +169,10 @@ class Recipe:
                 + (f". Did you mean {cuda!r}?" if cuda != self.device else "")
             )
         check_protections(self.protections)
+        check_keeping(self.mask, self.protections)
         check_renewals(self.renewals)
+        if not getattr(self.agent, "keeps_rows", True):
+            check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
         check_memory_serves(self.memory, self.protections, self.mask)
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:

@@ -160,6 +160,29 @@ def test_a_folder_is_no_recipe(tmp_path):
             "mask: {name: topk, k: 65}\nactor: {hidden: [128, 64]}",
             "recipe.mask.k: expected at most 64, the smallest width in actor.hidden, got 65",
         ),
+        (
+            "protection: [ewc, none]",
+            "recipe.protection: Unprotected keeps nothing and cannot be combined with others",
+        ),
+        (
+            "protection: [freeze, {name: freeze, by: tasks}]",
+            "recipe.protection: Freeze is there twice; merge the two",
+        ),
+        (
+            "mask: packnet",
+            "recipe.protection: expected one that freezes single weights, for PackNet leaves the "
+            "others to later tasks, got Freeze, which freezes all between used neurons; use",
+        ),
+        (
+            "{agent: ppo, protection: agem, memory: shelf}",
+            "recipe.agent: expected one that keeps rows of finished tasks, for AGEM rehearses "
+            "them, got PPO, which trains on its latest batch alone; use sac or td3",
+        ),
+        ("{agent: ppo, memory: shelf}", "recipe.memory: expected task, for PPO trains on its late"),
+        ("agent: {name: td3, target_entropy: -1}", "recipe.agent: unknown key 'target_entropy'."),
+        ("agent: {name: sac, policy_delay: 2}", "recipe.agent: unknown key 'policy_delay'. Known:"),
+        ("mask: {name: dense, gradient: identity}", "recipe.mask: unknown key 'gradient'. Known"),
+        ("renewals: [{name: redo, every: 0}]", "recipe.renewals[0].every: expected at least 1"),
         ("actor: {hidden: []}", "recipe.actor.hidden: expected at least one width"),
         (
             "actor: {hidden: [0]}",

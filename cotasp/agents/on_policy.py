@@ -23,12 +23,11 @@ from cotasp.agents.rollout import (
     log_density,
     standardised,
 )
-from cotasp.errors import RecipeError
 from cotasp.methods.actor import ActorRates, ContinualActor
 from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch
-from cotasp.methods.memory import Rehearses
+from cotasp.methods.memory import check_memory_unused
 from cotasp.methods.method import Method
 from cotasp.methods.multistep import fitted_discount
 from cotasp.methods.problem import Problem
@@ -48,7 +47,7 @@ class OnPolicyLearner:
     """
 
     def __init__(self, settings: OnPolicy, problem: Problem, method: Method) -> None:
-        _check_rehearsal(method)
+        check_memory_unused(method.memory, method.protections, type(settings).__name__)
         self.settings = settings
         self.problem = problem
         self.device = torch.device(problem.device)
@@ -274,12 +273,3 @@ class OnPolicyLearner:
         self.latest = None
         if self.actor.in_training:
             self.begin_acting()
-
-
-def _check_rehearsal(method: Method) -> None:
-    for each in method.protections:
-        if isinstance(each, Rehearses):
-            raise RecipeError(
-                f"recipe.protection: expected one that needs no transitions of finished tasks, "
-                f"which an on-policy agent does not keep, got {type(each).__name__}; use sac or td3"
-            )

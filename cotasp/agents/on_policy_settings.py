@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cotasp.errors import RecipeError
 
@@ -42,6 +42,8 @@ class OnPolicy:
         num_envs: environments that are stepped side by side; a batch has as many steps of each.
         execution: as for `sac`.
     """
+
+    keeps_rows: ClassVar[bool] = False
 
     learning_rate: float = 1e-3
     value_learning_rate: float = 1e-3

@@ -442,7 +442,8 @@ class ContinualActor:
             RunError: the state knows tasks that the actor does not, or by other embeddings.
         """
         self.task = int(state["task"])
-        load_tasks(state, self.task + 1, self.embeddings, self.codes, self.ownership)
+        weights = self._full_weights()
+        load_tasks(state, self.task + 1, self.embeddings, self.codes, self.ownership, weights)
         self.meta_policy.load_state_dict(state["meta_policy"])
         self.prompter.load_state_dict(state["prompter"])
         for name, each in self._components():

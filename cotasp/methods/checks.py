@@ -92,11 +92,19 @@ def load_tasks(
     embeddings: Tensor,
     codes: Tensor,
     ownership: Ownership,
+    weights: Mapping[str, Tensor],
 ) -> None:
     """Takes back, into the tensors given, what a state says of the tasks that have begun.
 
+    Args:
+        state: of an actor.
+        begun: tasks, according to it.
+        embeddings, codes, ownership: of all tasks.
+        weights: of the network, by name.
+
     Raises:
-        RunError: it knows more tasks than there are, or by other embeddings.
+        RunError: it knows more tasks than there are, or by other embeddings, or shares are of
+            another network.
     """
     saved = state["embeddings"]
     if begun > len(embeddings) or saved.shape[1] != embeddings.shape[1]:
@@ -115,6 +123,15 @@ def load_tasks(
         mine[:begun] = rows[:begun].to(mine)
     ownership.finished.zero_()
     ownership.finished[:begun] = state["ownership"]["finished"][:begun].to(codes.device)
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    for task, of in state["scales"].items():
+        for name, scale in of.items():
+            if name not in shapes or scale.shape != shapes[name] or scale.dtype != torch.bool:
+                raise RunError(
+                    f"share of task {int(task) + 1}: {name}: expected bits of shape "
+                    f"{list(shapes.get(name, []))}, got {scale.dtype} of {list(scale.shape)}; it "
+                    f"is of another network"
+                )
     ownership.scales = {
         int(task): {name: scale.to(codes.device, copy=True) for name, scale in of.items()}
         for task, of in state["scales"].items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,11 @@ class Freeze:
     by: Literal["owners", "tasks"] = "owners"
     guard_log_std: bool = True
 
+    @property
+    def single_weights(self) -> bool:
+        """Whether a weight that no finished task uses stays free, whatever its ends."""
+        return self.by == "tasks"
+
     def guard(self, policy: MetaPolicy, ownership: Ownership) -> dict[str, Tensor] | None:
         if not ownership.finished.any():
             return None
@@ -39,6 +44,8 @@ class Freeze:
 @dataclass(frozen=True)
 class Unprotected:
     """Keeps nothing: plain fine-tuning."""
+
+    alone: ClassVar[bool] = True
 
     def guard(self, policy: MetaPolicy, ownership: Ownership) -> dict[str, Tensor] | None:
         return None

@@ -45,6 +45,32 @@ class Rehearses(Protocol):
         """Rows per update, at least 1, drawn over all finished tasks."""
 
 
+def check_memory_unused(memory: Memory, protections: Sequence[Protection], agent: str) -> None:
+    """Sees that nothing is asked of an agent that keeps no rows (`keeps_rows = False`).
+
+    Args:
+        memory, protections: of the recipe.
+        agent: its class's name.
+
+    Raises:
+        RecipeError: a protection rehearses, or the memory would keep rows.
+    """
+    for each in protections:
+        if isinstance(each, Rehearses):
+            raise RecipeError(
+                f"agent: expected one that keeps rows of finished tasks, for "
+                f"{type(each).__name__} rehearses them, got {agent}, which trains on its latest "
+                f"batch alone; use sac or td3"
+            )
+    with calling("memory", memory):
+        kept = memory.rows_kept(1)
+    if kept > 0:
+        raise RecipeError(
+            f"memory: expected task, for {agent} trains on its latest batch alone, got "
+            f"{type(memory).__name__}; leave it out, or use sac or td3"
+        )
+
+
 def check_memory_serves(
     memory: Memory, protections: Sequence[Protection], mask: MaskPolicy
 ) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError
+from cotasp.modules.masks import Keeps, MaskPolicy
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -137,6 +138,15 @@ def squared_distance(
     return sum(parts[1:], parts[0])
 
 
+@runtime_checkable
+class GuardsWeights(Protocol):
+    """Guards, and says whether single weights between two used units may stay free."""
+
+    @property
+    def single_weights(self) -> bool:
+        """Whether a weight that no finished task uses stays free, whatever its ends."""
+
+
 CAPABILITIES = {
     "guard": Guards,
     "penalty": Penalises,
@@ -147,7 +157,9 @@ CAPABILITIES = {
 
 
 def check_protections(protections: Sequence[Protection]) -> None:
-    """Raises RecipeError for no protection, one that can do nothing, or two of the same kind."""
+    """Raises RecipeError for no protection, one that can do nothing, two of the same kind, or one
+    that stands alone (by a class attribute `alone`) and does not.
+    """
     if not protections:
         raise RecipeError(
             "protection: expected at least one, got an empty list; `none` keeps nothing"
@@ -160,3 +172,23 @@ def check_protections(protections: Sequence[Protection]) -> None:
             )
         if type(protection) in map(type, protections[:i]):
             raise RecipeError(f"protection: {name} is there twice; merge the two")
+        if getattr(protection, "alone", False) and len(protections) > 1:
+            raise RecipeError(
+                f"protection: {name} keeps nothing and cannot be combined with others; remove it"
+            )
+
+
+def check_keeping(mask: MaskPolicy, protections: Sequence[Protection]) -> None:
+    """Raises RecipeError for a mask that leaves weights between its units to later tasks, under
+    a protection that freezes all of these.
+    """
+    if not isinstance(mask, Keeps):
+        return
+    for each in protections:
+        if isinstance(each, GuardsWeights) and not each.single_weights:
+            raise RecipeError(
+                f"protection: expected one that freezes single weights, for "
+                f"{type(mask).__name__} leaves the others to later tasks, got "
+                f"{type(each).__name__}, which freezes all between used neurons; "
+                f"use protection={{name: freeze, by: tasks}}"
+            )

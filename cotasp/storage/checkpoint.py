@@ -85,16 +85,18 @@ class Checkpoint:
 
         Raises:
             Damaged: the manifest is not what was written.
-            RunError: a newer version of cotasp wrote it.
+            RunError: a newer or an older version of cotasp wrote it.
         """
         manifest = read_json_file(path / MANIFEST)
         if not isinstance(manifest, dict):
             raise Damaged(f"{MANIFEST} is no mapping")
         version = manifest.get("schema_version")
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            newer = version > SCHEMA_VERSION
+            age, remedy = ("a newer", "upgrade") if newer else ("an older", "go back to that one")
             raise RunError(
-                f"{path}: written by a newer cotasp ({manifest.get('cotasp')}, format {version}; "
-                f"this one reads up to {SCHEMA_VERSION}); upgrade to read it"
+                f"{path}: written by {age} cotasp ({manifest.get('cotasp')}, format {version}; "
+                f"this one reads {SCHEMA_VERSION}); {remedy} to read it"
             )
         rest = {key: value for key, value in manifest.items() if key != "checksum"}
         if seal(rest) != manifest or version != SCHEMA_VERSION:

@@ -16,6 +16,7 @@ from cotasp.agents.sac import SAC
 from cotasp.dictionaries import Frozen
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.memories.shelf import Shelf
+from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.modules.masks import Step
@@ -49,7 +50,12 @@ AGENT = SAC(
 
 
 def toy(agent: Agent = AGENT, **changes: Any) -> Learner:
-    """A learner of four made-up tasks; keyword arguments change the method."""
+    """A learner of four made-up tasks, with a shelf if a protection rehearses.
+
+    Args:
+        agent: makes it.
+        changes: of the method.
+    """
     torch.manual_seed(0)
     actor = ActorSpec(hidden=HIDDEN, std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1)
     method = Method(
@@ -58,10 +64,13 @@ def toy(agent: Agent = AGENT, **changes: Any) -> Learner:
         Step(),
         (Freeze(),),
         actor,
-        memory=Shelf(size=20),
     )
+    method = replace(method, **changes)
+    rehearsed = any(isinstance(each, Rehearses) for each in method.protections)
+    if rehearsed and "memory" not in changes:
+        method = replace(method, memory=Shelf(size=20))
     problem = Problem(TEXTS, OBS, ACT, steps_per_task=STEPS, horizon=20)
-    return agent.learner(problem, replace(method, **changes))
+    return agent.learner(problem, method)
 
 
 def with_fields(component: Any, **values: Any) -> Any:
@@ -98,8 +107,10 @@ def train(learner: Learner, task: int, start: int = 0, stop: int = STEPS) -> Non
         learner.end_task()
 
 
-def tensors(learner: Learner, without: str = "/actor/components") -> dict[str, Tensor]:
-    """A learner's state by place, copied, but for one part of it."""
+def tensors(
+    learner: Learner, without: str | tuple[str, ...] = ("/actor/components", "/kept")
+) -> dict[str, Tensor]:
+    """A learner's state by place, copied, but for some parts of it."""
     found = pack(learner.state_dict())[1]
     return {place: t.clone() for place, t in found.items() if not place.startswith(without)}
 

@@ -325,7 +325,9 @@ def test_what_cannot_work_is_refused(overrides, message):
 
 
 def test_protections_that_rehearse_are_refused():
-    with pytest.raises(RecipeError, match=r"recipe\.protection: .* on-policy .*, got AGEM"):
+    with pytest.raises(
+        RecipeError, match=r"agent: expected one that keeps rows .*AGEM .*, got PPO"
+    ):
         learner(protections=(AGEM(),))
 
 

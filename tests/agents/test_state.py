@@ -18,7 +18,9 @@ from cotasp.errors import RunError
 from cotasp.methods.agem import AGEM
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze
+from cotasp.methods.packnet import PackNet
 from cotasp.modules.masks import Dense, Sigmoid, Step
+from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.registry import KINDS
 from cotasp.storage.snapshot import pack
@@ -186,3 +188,18 @@ def test_more_tasks_than_the_learner_knows_are_refused():
     train(one, 1)
     with pytest.raises(RunError, match="at most 1 tasks"):
         learner(0, texts=["task 0"]).load_state_dict(copied(one.state_dict()))
+
+
+@pytest.mark.parametrize("spoil", [lambda t: t[:-1], lambda t: t.float()], ids=["size", "type"])
+def test_a_share_of_another_network_is_refused(spoil):
+    settings = {"mask": PackNet(), "protection": Freeze(by="tasks")}
+    one = made(settings)
+    train(one, 0)
+    state = copied(one.state_dict())
+    scale = state["actor"]["scales"]["0"]
+    scale["mean.weight"] = spoil(scale["mean.weight"])
+    other = made(settings)
+    with pytest.raises(RunError, match=r"share of task 1: mean.weight: expected bits of shape"):
+        other.load_state_dict(state)
+    with pytest.raises(RunError, match=r"codes: expected 90 neurons, got 88"):
+        learner(0, actor=ActorSpec(hidden=(50, 40))).load_state_dict(copied(one.state_dict()))

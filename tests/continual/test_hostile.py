@@ -80,11 +80,20 @@ def test_no_whole_checkpoint_is_an_error_and_nothing_is_removed(out, capsys):
     }
 
 
-def test_a_newer_format_is_refused_and_not_passed_over(out):
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (99, r"a newer cotasp .*format 99; this one reads 2\); upgrade to read it"),
+        (1, r"an older cotasp .*format 1; this one reads 2\); go back to that one to read it"),
+    ],
+)
+def test_another_format_is_refused_and_not_passed_over(version, message, out):
     path = out / "checkpoints" / NEWEST / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
-    with pytest.raises(RunError, match=r"newer cotasp .*format 99; this one reads up to 2\); upg"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": version}))
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.name != ".lock"}
+    with pytest.raises(RunError, match=message):
         resume(out, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
 def test_metrics_that_are_missing_are_told(out):

@@ -12,6 +12,7 @@ class TD3(OffPolicy):
     """Twin delayed deterministic policy gradient, arXiv 1802.09477."""
 
     losses: ClassVar = ("critic_loss", "actor_loss")
+    squashed_noise: ClassVar = False
     captures: ClassVar = False  # what an update does depends on how many there were
 
     exploration_noise: float = 0.3
