@@ -95,7 +95,7 @@ OVERRIDES = {
     "dictionary.update": component("update"),
     "dictionary.lmbda": positive,
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
-    "mask": component("mask"),
+    "mask": component("mask", "packnet"),  # which asks for a protection by tasks
     "protection": component("protection", "agem", "cloning"),  # which ask for a memory
     "memory": st.sampled_from(["task", "shelf"]),
     "actor.hidden": st.lists(st.integers(128, 4096), min_size=1, max_size=6),
