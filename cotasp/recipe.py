@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cotasp._yaml import LONGEST, parse, write
-from cotasp.agents.agent import Agent, Parallel
+from cotasp.agents.agent import Agent, Parallel, WholeNetwork
 from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns, warmup_steps
 from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
-from cotasp.methods.freeze import Freeze
+from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
 from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused
 from cotasp.methods.method import Method
@@ -49,6 +49,8 @@ class Evaluation:
         success: `"last"`: an episode counts if its last step succeeds; `"any"`: any step.
         average: evaluations that final values are averaged over, at most those of one task.
         threshold: success rate that counts as learned in steps-to-threshold (G), in (0, 1].
+        return_threshold: mean return of training's episodes that counts as learned in
+            episodes-to-return (E); None: none does.
     """
 
     every: int | None = None
@@ -58,6 +60,7 @@ class Evaluation:
     success: Literal["last", "any"] = "last"
     average: int = 5
     threshold: float = 0.9
+    return_threshold: float | None = None
 
     def __post_init__(self):
         if not 0 < self.threshold <= 1:
@@ -173,6 +176,8 @@ class Recipe:
         check_renewals(self.renewals)
         if not getattr(self.agent, "keeps_rows", True):
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
+        if isinstance(self.agent, WholeNetwork):
+            _check_plain(self)
         check_memory_serves(self.memory, self.protections, self.mask)
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:
@@ -224,6 +229,23 @@ class Recipe:
             self.renewals,
             self.memory,
         )
+
+
+def _check_plain(recipe: Recipe) -> None:
+    """Sees that nothing is asked of an agent without masks that it would leave out."""
+    agent, plain = type(recipe.agent).__name__, (Unprotected(),)
+    if not getattr(recipe.mask, "all_units", False):
+        raise RecipeError(
+            f"mask: expected dense, for {agent} has one network without masks, got "
+            f"{type(recipe.mask).__name__}"
+        )
+    if recipe.protections != plain or recipe.renewals:
+        raise RecipeError(
+            f"protection: expected none, and no renewals, for {agent} keeps a copy of its network "
+            f"for every finished task"
+        )
+    if recipe.memory.rows_kept(1):
+        raise RecipeError(f"memory: expected task, for {agent} keeps all transitions by itself")
 
 
 def merge(base: Any, over: Any) -> Any:

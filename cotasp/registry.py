@@ -335,6 +335,7 @@ KINDS: dict[str, Registry] = {
                 "sac": "cotasp.agents.sac:SAC",
                 "td3": "cotasp.agents.td3:TD3",
                 "ppo": "cotasp.agents.ppo:PPO",
+                "comps": "cotasp.agents.comps:CoMPS",
             },
         ),
         Registry(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cotasp import testing
+from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.sac import SAC
 from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
@@ -37,6 +38,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {  # what has no default, and wh
     ("renewal", "redo"): {"every": 3, "threshold": 0.9},
     ("renewal", "continual_backprop"): {"every": 2, "rate": 0.1, "maturity": 2},
     ("renewal", "shrink_perturb"): {"every": 5},
+    ("agent", "comps"): {"meta": MetaLearning(updates=5, batch_size=16)},
     ("stream", "metaworld"): {"tasks": ["reach-v3"]},
     ("stream", "gymnasium"): {"tasks": [{"env": "Pendulum-v1", "text": "Swing the pole up."}]},
 }

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "Agent": "agent",
+        "CoMPS": "comps",
         "Learner": "agent",
         "PPO": "ppo",
         "OffPolicy": "settings",

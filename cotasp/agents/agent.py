@@ -92,6 +92,31 @@ class Stackable(Protocol):
 
 
 @runtime_checkable
+class Consolidates(Protocol):
+    """A learner that works on at a task's end, by pieces, between which a run can be saved."""
+
+    def consolidate(self, seconds: float) -> tuple[int, int]:
+        """Works on for about so many seconds, without the environment; the first call begins.
+
+        Its state is part of `state_dict`, and how it is cut into pieces changes nothing.
+
+        Returns:
+            updates made, and how many there are to make; `end_task` makes what is left.
+        """
+        ...
+
+
+@runtime_checkable
+class WholeNetwork(Protocol):
+    """An agent with one network, copied for every finished task: no masks, no protection."""
+
+    @property
+    def whole_network(self) -> bool:
+        """True."""
+        ...
+
+
+@runtime_checkable
 class Parallel(Protocol):
     """An agent whose learner takes transitions [num_envs, T] of environments side by side."""
 

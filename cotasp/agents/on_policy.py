@@ -94,8 +94,11 @@ class OnPolicyLearner:
         else:
             self._new_value_optimiser()
         self.actor.train("weights", 0.0, anew=True)
-        if self.settings.start == "fresh" and task:
-            self.begin_with(self.drawn_weights(self.generator))
+        whole, std = self.settings.start == "fresh", self.settings.reset_std
+        if task and (whole or std):
+            drawn = self.drawn_weights(self.generator)
+            head = {name: w for name, w in drawn.items() if name.startswith("log_std")}
+            self.begin_with(drawn if whole else head)
         self.begin_acting()
         return facts
 

@@ -35,7 +35,8 @@ class OnPolicy:
         reward_scale: multiplies, in training, the mean reward of a transition's environment steps.
         start: with which weights a task begins: those there are (`"kept"`), or ones drawn anew
             wherever the protection lets weights move (`"fresh"`).
-        value_start: the same of the value network.
+        reset_std: whether the deviation's head is drawn anew with each task, so that it explores.
+        value_start: as `start`, of the value network.
         value_warmup: passes over a task's first batch that fit the value network before its
             advantages are computed.
         value_hidden: widths of the value network, whose activation is tanh.
@@ -58,6 +59,7 @@ class OnPolicy:
     gae_lambda: float = 0.95
     reward_scale: float = 1.0
     start: Literal["kept", "fresh"] = "kept"
+    reset_std: bool = False
     value_start: Literal["kept", "fresh"] = "fresh"
     value_warmup: int = 0
     value_hidden: tuple[int, ...] = (64, 64)

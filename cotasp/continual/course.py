@@ -7,9 +7,10 @@ import warnings
 from functools import partial
 from typing import Any
 
-from cotasp.agents.agent import Learner, Parallel
+from cotasp.agents.agent import Consolidates, Learner, Parallel
 from cotasp.continual.collection import Collection
 from cotasp.continual.cost import ProcessorTime, peak_memory
+from cotasp.continual.episodes import EpisodeReturns
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.history import History
 from cotasp.continual.logs import Logs, cut_metrics
@@ -56,11 +57,14 @@ class Course:
             budget=recipe.steps_per_task,
             average=recipe.averaged_evaluations,
             threshold=recipe.evaluation.threshold,
+            return_threshold=recipe.evaluation.return_threshold,
         )
+        self.episodes = EpisodeReturns(len(tasks), recipe.steps_per_task, recipe.frames_per_batch)
         self.checkpoints = Checkpoints(directory.path)
         self.finished = 0  # tasks
         self.faults = 0  # in finished tasks
         self.collection: Collection | RemoteCollection | None = None  # of the task in training
+        self.updates_at_end: int | None = None  # of what a learner does at that task's end
         self._started, self._seconds_before = time.time(), 0.0
         self._peak_before = 0  # bytes, of the processes before a stop
         self.processor = ProcessorTime()
@@ -94,7 +98,9 @@ class Course:
         """Where the run is, for messages."""
         if self.collection is None:
             return f"after task {self.finished} of {len(self.tasks)}"
-        name = self.tasks[self.finished].name
+        name, updates = self.tasks[self.finished].name, self.updates_at_end
+        if updates is not None:
+            return f"at the end of task {name!r} after {updates:,} updates"
         return f"in task {name!r} after {self.collection.steps:,} steps"
 
     def begin_task(self) -> Collection | RemoteCollection:
@@ -104,6 +110,7 @@ class Course:
             with at(f"task {task.name!r}, at its beginning", RunError):
                 facts = self.learner.start_task(self.finished)
             self.history.add_facts(task.name, facts)
+            self.episodes.begin_task()
             self.collection = self._collection()
         self.logs.begin_task(self.finished, task.name, self.collection.steps)
         return self.collection
@@ -125,6 +132,15 @@ class Course:
             return Evaluator(*settings)
         return RemoteEvaluator(self.link, *settings)
 
+    def consolidate(self, seconds: float) -> bool:
+        """Lets a learner that works on at the task's end do so; whether anything is left."""
+        if not isinstance(self.learner, Consolidates):
+            return False
+        with at(f"task {self.tasks[self.finished].name!r}, at its end", RunError):
+            self.updates_at_end, due = self.learner.consolidate(seconds)
+        self.logs.consolidating(self.updates_at_end, due)
+        return self.updates_at_end < due
+
     def end_task(self) -> None:
         """Finishes the task in training."""
         name = self.tasks[self.finished].name
@@ -134,7 +150,7 @@ class Course:
         self.logs.facts(name, self.history.facts[name])
         self.faults += self.collection.faults  # type: ignore[union-attr]  # a task is in training
         self.collection.close()  # type: ignore[union-attr]  # as above
-        self.collection = None
+        self.collection, self.updates_at_end = None, None
         self.finished += 1
 
     def save(self) -> None:
@@ -143,11 +159,7 @@ class Course:
         Raises:
             RunError: a number in the state is not finite.
         """
-        within = self.collection is not None
-        name = checkpoint_name(
-            self.finished if within else self.finished - 1,
-            self.collection.steps if within else None,  # type: ignore[union-attr]  # as `within` says
-        )
+        name = self._checkpoint_name()
         if name == self._saved_at:
             return
         beside = {
@@ -168,6 +180,11 @@ class Course:
         else:
             self._saved_at = name
 
+    def _checkpoint_name(self) -> str:
+        if self.collection is None:
+            return checkpoint_name(self.finished - 1)
+        return checkpoint_name(self.finished, self.collection.steps, self.updates_at_end)
+
     def _state(self) -> dict[str, Any]:
         return {
             "finished": self.finished,
@@ -175,6 +192,7 @@ class Course:
             "learner": self.learner.state_dict(),
             "collection": None if self.collection is None else self.collection.state_dict(),
             "history": self.history.state_dict(),
+            "episodes": self.episodes.state_dict(),
             "random": random_state(),
         }
 
@@ -186,6 +204,7 @@ class Course:
             self.finished, self.faults = int(state["finished"]), int(state["faults"])
             self.learner.load_state_dict(state["learner"])
             self.history.load_state_dict(state["history"])
+            self.episodes.load_state_dict(state["episodes"])
             if state["collection"] is not None:
                 self.collection = self._collection()
                 self.collection.load_state_dict(state["collection"])

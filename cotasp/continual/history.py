@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cotasp.continual.metrics import MATRICES, METRICS, Kept, Values
+from cotasp.continual.metrics import MATRICES, METRICS, Kept, Values, of_training
 from cotasp.continual.score import Score
 
 
@@ -29,16 +29,24 @@ class History:
         budget: environment steps per task.
         average: evaluations that final values are averaged over.
         threshold: of steps-to-threshold, in (0, 1].
+        return_threshold: of episodes-to-return; None: there is none.
     """
 
     def __init__(
-        self, tasks: list[str], rule: str, budget: int, average: int, threshold: float
+        self,
+        tasks: list[str],
+        rule: str,
+        budget: int,
+        average: int,
+        threshold: float,
+        return_threshold: float | None = None,
     ) -> None:
         self.tasks = tasks
         self.rule = rule
         self.budget = budget
         self.average = average
         self.threshold = threshold
+        self.return_threshold = return_threshold
         self.facts: dict[str, dict[str, float | None]] = {}  # by task: neurons, dictionary, ...
         self.trained: list[int] = []
         self.task_steps: list[int] = []
@@ -109,11 +117,14 @@ class History:
             for name in MATRICES
         }
 
-    def kept(self, baseline: Sequence[float | None]) -> Kept:
+    def kept(
+        self, baseline: Sequence[float | None], training: Mapping[str, Any] | None = None
+    ) -> Kept:
         """What metrics are computed from.
 
         Args:
             baseline: AUC^b of each task, [T]; None where there is none.
+            training: `EpisodeReturns.to_json()`; None: nothing is known.
         """
         return Kept(
             success=self.success,
@@ -124,15 +135,20 @@ class History:
             threshold=self.threshold,
             baseline=np.array(baseline, dtype=np.float64),
             matrices=self.matrices,
+            **of_training(training),
+            return_threshold=self.return_threshold,
         )
 
-    def summary(self, baseline: Sequence[float | None]) -> dict[str, Any]:
+    def summary(
+        self, baseline: Sequence[float | None], training: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Every metric, of the run and per task, and the matrices (task x evaluation).
 
         Args:
             baseline: AUC^b of each task, [T]; forward transfer needs all of them.
+            training: as of `kept`.
         """
-        kept = self.kept(baseline)
+        kept = self.kept(baseline, training)
         return {
             **{name: _plain(metric(kept)) for name, metric in METRICS.items()},
             "per_task": {
@@ -143,6 +159,7 @@ class History:
             "success": _rows(self.success.T),
             **{name: _rows(matrix.T) for name, matrix in self.matrices.items()},
             "baseline": [_plain(value) for value in baseline],
+            **({} if training is None else {"training": dict(training)}),
             "task_facts": {
                 task: {name: _plain(value, 9) for name, value in facts.items()}
                 for task, facts in self.facts.items()

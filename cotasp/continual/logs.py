@@ -94,6 +94,11 @@ class Logs:
         self.last = time.time(), done
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}", refresh=False)
 
+    def consolidating(self, made: int, due: int) -> None:
+        """Shows how many updates at the task's end are made, of how many."""
+        self.bar.set_postfix_str(f"at its end: update {made:,} of {due:,}", refresh=False)
+        self.bar.update(0)
+
     def facts(self, task: str, values: Mapping[str, float | None]) -> None:
         """Logs what the learner tells of a task once it has ended."""
         at = self.offset + self.recipe.steps_per_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +30,9 @@ from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
     from cotasp.agents.updates import Together
+
+PIECE = 1.0  # s of work at a task's end between two looks at signals
+SAVE_EVERY = 60.0  # s of it between two checkpoints
 
 
 def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
@@ -230,9 +234,12 @@ def _continue(
         with StopRequest() as stop:
             while course.finished < len(tasks):
                 _train(course, stop)
+                _consolidate(course, stop)
                 course.end_task()
                 _evaluate(course, course.finished - 1, recipe.steps_per_task)
-                directory.write(EVALUATIONS, course.history.to_json())
+                directory.write(
+                    EVALUATIONS, {**course.history.to_json(), "training": course.episodes.to_json()}
+                )
                 course.save()
                 _heed(stop, course)
         return _summarise(course)
@@ -246,6 +253,7 @@ def _train(course: Course, stop: StopRequest) -> None:
     while collection.steps < recipe.steps_per_task:
         data = collection.collect(recipe.frames_per_batch)
         steps = collection.steps
+        course.episodes.add(course.finished, steps, data)
         with at(f"task {collection.task!r}, step {steps}", RunError):
             losses = course.learner.learn(data)
         course.logs.step(steps, data, losses)
@@ -255,6 +263,16 @@ def _train(course: Course, stop: StopRequest) -> None:
             _evaluate(course, course.finished, steps)
         if steps % recipe.checkpoint_every < recipe.frames_per_batch:
             course.save()
+        _heed(stop, course)
+
+
+def _consolidate(course: Course, stop: StopRequest) -> None:
+    """What a learner does at a task's end, with checkpoints on the way where that is long."""
+    saved = time.monotonic()
+    while course.consolidate(PIECE):
+        if time.monotonic() - saved > SAVE_EVERY:
+            course.save()
+            saved = time.monotonic()
         _heed(stop, course)
 
 
@@ -276,7 +294,9 @@ def _summarise(course: Course) -> dict[str, Any]:
     stamp = directory.read(STAMP)
     baseline = stamp.get("baseline", {})
     summary = {
-        **course.history.summary([baseline.get(task.env) for task in course.tasks]),
+        **course.history.summary(
+            [baseline.get(task.env) for task in course.tasks], course.episodes.to_json()
+        ),
         **course.learner.summary(),
         "protocol": protocol_stamp(recipe),
         "seed": recipe.seed,

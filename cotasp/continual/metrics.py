@@ -39,6 +39,10 @@ class Kept:
         threshold: success rate that counts as learned, in (0, 1].
         baseline: [T], AUC^b of single-task runs of the same budget; NaN where there is none.
         matrices: [E, T] by name, those of `MATRICES` that there are; returns are undiscounted.
+        training_return: [T, S], mean undiscounted return of the episodes that training made in
+            each of S equal spans of a task's budget; NaN where there was none.
+        training_episodes: [T, S], their numbers.
+        return_threshold: return that counts as learned; None: none does.
     """
 
     success: Values
@@ -49,6 +53,9 @@ class Kept:
     threshold: float = 0.9
     baseline: Values | None = None
     matrices: Mapping[str, Values] = field(default_factory=dict)
+    training_return: Values | None = None
+    training_episodes: Values | None = None
+    return_threshold: float | None = None
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> Kept:
@@ -64,6 +71,8 @@ class Kept:
             threshold=stamp["threshold"],
             baseline=None if summary.get("baseline") is None else _row(summary["baseline"]),
             matrices=found,
+            **of_training(summary.get("training")),
+            return_threshold=stamp.get("return_threshold"),
         )
 
     @property
@@ -83,6 +92,14 @@ class Kept:
         """Of [E, T], each task's mean over the last evaluations of its own training, [T]."""
         span, trained = average or self.average, self.trained
         return _row([_mean_of_last(c[trained == i], span) for i, c in enumerate(values.T)])
+
+
+def of_training(kept: Mapping[str, Any] | None) -> dict[str, Values]:
+    """The fields of `Kept` in what a run keeps of its training's episodes, if anything."""
+    if kept is None:
+        return {}
+    names = {"training_return": "episode_return", "training_episodes": "episodes"}
+    return {field: _row(kept[name]) for field, name in names.items()}
 
 
 def _row(values: Any) -> Values:
@@ -155,6 +172,24 @@ def _final_return(kept: Kept) -> Values:
     return kept.at_end(kept.matrix("episode_return"))
 
 
+def _training_return(kept: Kept) -> Values:
+    returns, counts = kept.training_return, kept.training_episodes
+    if returns is None or counts is None:
+        return np.full(kept.tasks, math.nan)
+    total, number = np.nansum(returns * counts, axis=1), counts.sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), math.nan)
+
+
+def _episodes_to_return(kept: Kept) -> Values:
+    returns, counts = kept.training_return, kept.training_episodes
+    if returns is None or counts is None or kept.return_threshold is None:
+        return np.full(kept.tasks, math.nan)
+    reached = np.nan_to_num(returns, nan=-math.inf) >= kept.return_threshold
+    first = np.where(reached.any(axis=1), reached.argmax(axis=1), counts.shape[1])
+    before = [float(row[:n].sum()) for row, n in zip(counts, first)]
+    return np.where(counts.sum(axis=1) > 0, _row(before), math.nan)
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric.
@@ -165,7 +200,7 @@ class Metric:
         formula: that `function` computes; recorded beside results and compared, metric by metric.
         higher_is_better: its direction.
         unit: `"rate"` (success rates and their differences), `"steps"` of the environment,
-            or `"return"`.
+            `"return"`, or `"episodes"`.
         function: from what a run keeps to each task's value, [T]; NaN where there is none.
         first: number of the first task that can have a value.
     """
@@ -174,7 +209,7 @@ class Metric:
     symbol: str
     formula: str
     higher_is_better: bool
-    unit: Literal["rate", "steps", "return"]
+    unit: Literal["rate", "steps", "return", "episodes"]
     function: Callable[[Kept], Values]
     first: int = 0
 
@@ -275,6 +310,23 @@ METRICS: dict[str, Metric] = {
             True,
             "return",
             _final_return,
+        ),
+        Metric(
+            "training_return",
+            "A",
+            "A = mean_i of the mean undiscounted return of the episodes that i trains on",
+            True,
+            "return",
+            _training_return,
+        ),
+        Metric(
+            "episodes_to_return",
+            "E",
+            "E = mean_i of the episodes that i trains on before the first span of its budget whose "
+            "mean return reaches the return threshold, all of them where none does",
+            False,
+            "episodes",
+            _episodes_to_return,
         ),
     )
 }

@@ -60,6 +60,8 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
         "averaged_evaluations": recipe.averaged_evaluations,
         "threshold": evaluation.threshold,
     }
+    if evaluation.return_threshold is not None:
+        stamp["return_threshold"] = evaluation.return_threshold
     canonical = json.dumps(stamp, sort_keys=True).encode()
     formulas = {name: metric.formula for name, metric in METRICS.items()}
     return {**stamp, "hash": hashlib.sha256(canonical).hexdigest()[:16], "formulas": formulas}

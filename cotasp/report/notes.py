@@ -75,4 +75,4 @@ def seeds_note(study: Study) -> str:
 
 def digits_of(metric: str) -> int:
     """Decimals that a metric is shown with."""
-    return {"rate": 2, "steps": 0, "return": 1}[METRICS[metric].unit]
+    return {"rate": 2, "steps": 0, "return": 1, "episodes": 0}[METRICS[metric].unit]

@@ -2,6 +2,7 @@
 
 checkpoints/task_02/                          after two tasks; kept
 checkpoints/task_03_step_000020000/           within the third; the last two are kept
+checkpoints/task_03_end_000000150/            the same, after 150 updates at the third's end
     manifest.json  state.json  tensors.safetensors
 checkpoints/rows/task_03/000000000-000020000.safetensors
     the replay buffer's rows of those numbers; written once, deleted when nobody needs them
@@ -27,17 +28,23 @@ from cotasp.storage.snapshot import Damaged, pack, write_json_file, write_tensor
 from cotasp.storage.tensors import non_finite
 
 KEPT = 2  # checkpoints within a task
-_NAME = re.compile(r"task_(\d+)(?:_step_(\d+))?")
+_NAME = re.compile(r"task_(\d+)(?:_(step|end)_(\d+))?")
+_WHOLE = 2  # of a task, in the order of its checkpoints
 
 
-def checkpoint_name(task: int, steps: int | None = None) -> str:
-    """Of the checkpoint after `steps` of task number `task`, or at its end."""
+def checkpoint_name(task: int, steps: int | None = None, updates: int | None = None) -> str:
+    """Of the checkpoint after `steps` of task number `task`, after `updates` at its end, or of the
+    whole task.
+    """
+    if updates is not None:
+        return f"task_{task + 1:02d}_end_{updates:09d}"
     return f"task_{task + 1:02d}" + ("" if steps is None else f"_step_{steps:09d}")
 
 
-def _order(path: Path) -> tuple[int, float]:
-    task, _, steps = path.name.removeprefix("task_").partition("_step_")
-    return int(task), int(steps) if steps else float("inf")
+def _order(path: Path) -> tuple[int, int, int]:
+    found = _NAME.fullmatch(path.name)
+    task, part, count = found.groups()  # type: ignore[union-attr]  # it is a checkpoint's
+    return int(task), _WHOLE if part is None else int(part == "end"), int(count or 0)
 
 
 class Checkpoints:
@@ -163,7 +170,7 @@ class Checkpoints:
         return files
 
     def _rotate(self) -> None:
-        within = [path for path in self.paths() if _order(path)[1] != float("inf")]
+        within = [path for path in self.paths() if _order(path)[1] != _WHOLE]
         for path in within[:-KEPT]:
             shutil.rmtree(path)
         self._remove_unused_rows()

@@ -31,6 +31,9 @@ KEPT = Kept(
     threshold=0.9,
     baseline=np.array([0.5, 0.8]),
     matrices={"episode_return": 100 * SUCCESS},
+    training_return=np.array([[1.0, 3.0], [NAN, 6.0]]),
+    training_episodes=np.array([[3.0, 1.0], [0.0, 2.0]]),
+    return_threshold=3.0,
 )
 
 
@@ -50,6 +53,8 @@ def test_by_hand():
         "zero_shot": pytest.approx([NAN, 0.0], nan_ok=True),
         "area_under_curve": pytest.approx([0.6, 0.65]),
         "final_return": pytest.approx([70, 80]),
+        "training_return": [1.5, 6.0],
+        "episodes_to_return": [3.0, 0.0],
     }
 
 
@@ -126,6 +131,8 @@ def reference(kept: Kept, i: int) -> dict[str, float]:
         "reached": reached,
         "zero_shot": earlier[-1] if earlier else NAN,
         "final_return": NAN,
+        "training_return": NAN,
+        "episodes_to_return": NAN,
     }
 
 
@@ -144,7 +151,7 @@ def test_every_metric_is_its_definition(kept):
 
 def history(rule: str = "last") -> History:
     """Success at the last step as above; at any step more of it."""
-    found = History(["a", "b"], rule=rule, budget=2000, average=1, threshold=0.9)
+    found = History(["a", "b"], rule, budget=2000, average=1, threshold=0.9, return_threshold=3.0)
     for row, task, steps in zip(SUCCESS, KEPT.trained, KEPT.task_steps):
         scores = {
             i: Score(NAN, float(v), min(1.0, float(v) + 0.3), 100 * float(v), 7.0)
@@ -156,7 +163,9 @@ def history(rule: str = "last") -> History:
 
 
 def test_a_summary_has_every_metric_and_the_matrices():
-    summary = history().summary([0.5, 0.8])
+    training = {"episode_return": [[1.0, 3.0], [None, 6.0]], "episodes": [[3, 1], [0, 2]]}
+    summary = history().summary([0.5, 0.8], training)
+    assert summary["training"] == training
     for name, metric in METRICS.items():
         assert summary[name] == pytest.approx(metric(KEPT)), name
     assert summary["per_task"]["zero_shot"] == [None, 0.0]

@@ -1,0 +1,165 @@
+"""CoMPS against PPO from scratch, fine-tuned and from a clone: returns while tasks are learned.
+
+    python benchmarks/comps.py --seeds 10 --orders random arc sweep --json results/comps.json
+
+Eight goals of the toy on a circle, 150 episodes a task in batches of ten; the recipes are those of
+`recipes/comps_point*.yaml`.  A seed gives all methods the same goals and the same first network;
+intervals are paired bootstraps over seeds (95 %, 4,000 draws) of means over tasks 5 to 8.  Runs
+that are on file are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks._machine import machine
+from cotasp.continual.loop import run
+from cotasp.recipe import load
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+METHODS = {
+    "scratch": "comps_point_scratch",
+    "finetuned": "comps_point_finetuned",
+    "cloning": "comps_point_cloning",
+    "comps": "comps_point",
+}
+ORDERS = {
+    "random": [],
+    "arc": ["stream.arc=90"],
+    "sweep": ["stream.order=sweep"],
+}
+FROM_TASK = 4  # the fifth
+THRESHOLD = 14.0
+DRAWS = 4_000
+
+
+def train(method: str, order: str, seed: int, more: list[str]) -> dict:
+    """Mean return of the episodes of every batch of every task, [T][batches], and seconds."""
+    overrides = [f"seed={seed}", f"stream.seed={seed}", "evaluation.episodes=1", *ORDERS[order]]
+    recipe = load(RECIPES / f"{METHODS[method]}.yaml", [*overrides, *more])
+    began, used = time.time(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        summary = run(recipe, Path(folder) / "run", progress=False)
+    return {
+        "method": method,
+        "order": order,
+        "seed": seed,
+        "overrides": more,
+        "episode_return": summary["training"]["episode_return"],
+        "seconds": round(time.time() - began, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+    }
+
+
+def figures(returns: np.ndarray) -> dict[str, np.ndarray]:
+    """Of [T, batches]: the figures of the table, one value per seed's row of a stack."""
+    late = returns[:, FROM_TASK:]
+    reached = late >= THRESHOLD
+    batches = late.shape[-1]
+    first = np.where(reached.any(-1), reached.argmax(-1), batches)
+    episodes = 150 // batches
+    return {
+        "first batch": late[..., 0].mean(-1),
+        "second batch": late[..., 1].mean(-1),
+        "mean of the phase": late.mean((-1, -2)),
+        "last batch": late[..., -1].mean(-1),
+        f"episodes to {THRESHOLD:g}": (first * episodes).mean(-1),
+    }
+
+
+def interval(of: Callable[[np.ndarray], float], seeds: int) -> tuple[float, float, float]:
+    """A figure of the seeds, and its 95 % bootstrap interval over them."""
+    draws = np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds))
+    values = [of(draw) for draw in draws]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return of(np.arange(seeds)), float(low), float(high)
+
+
+def written(values: tuple[float, float, float], digits: int = 1) -> str:
+    value, low, high = values
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def compare(rows: list[dict], order: str) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Prints an order's tables; returns the comparisons with CoMPS."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    seeds = sorted({row["seed"] for row in rows if row["order"] == order})
+    for method in METHODS:
+        mine = {r["seed"]: r for r in rows if (r["method"], r["order"]) == (method, order)}
+        if set(mine) == set(seeds) and seeds:
+            stack = np.array([mine[seed]["episode_return"] for seed in seeds], dtype=float)
+            found[method] = figures(stack)
+            per_task = stack.mean((0, 2))
+            print(f"{order:7} {method:10} by task: " + " ".join(f"{x:5.1f}" for x in per_task))
+    n = len(seeds)
+    print(f"\n{order}, {n} seeds, tasks {FROM_TASK + 1} to 8, mean [95 % over seeds]")
+    for method, of in found.items():
+        cells = [f"{k} {written(interval(lambda d, v=v: v[d].mean(), n))}" for k, v in of.items()]
+        print(f"  {method:10} " + "; ".join(cells))
+    differences: dict[str, dict[str, tuple[float, float, float]]] = {}
+    if "comps" in found:
+        ours = found["comps"]
+        print("  CoMPS minus each; episodes: each divided by CoMPS")
+        for method, of in found.items():
+            if method == "comps":
+                continue
+            row = {}
+            for name, values in of.items():
+                if name.startswith("episodes"):
+                    row[name] = interval(
+                        lambda d, a=values, b=ours[name]: a[d].mean() / b[d].mean(), n
+                    )
+                else:
+                    row[name] = interval(lambda d, a=values, b=ours[name]: (b - a)[d].mean(), n)
+            differences[method] = row
+            cells = [
+                f"{k} {written(v, 2 if k.startswith('episodes') else 1)}" for k, v in row.items()
+            ]
+            print(f"  - {method:8} " + "; ".join(cells))
+    print()
+    return differences
+
+
+def main() -> int:
+    """Trains what is missing, prints the tables."""
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--seeds", type=int, default=10)
+    arguments.add_argument("--orders", nargs="+", choices=ORDERS, default=["random"])
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    arguments.add_argument("--json", metavar="FILE", help="where runs are kept, and read from")
+    arguments.add_argument("overrides", nargs="*", metavar="key=value", help="of all recipes")
+    options = arguments.parse_intermixed_args()
+    torch.set_num_threads(1)
+    facts = machine()
+    path = Path(options.json) if options.json else None
+    rows = json.loads(path.read_text())["runs"] if path is not None and path.exists() else []
+    rows = [row for row in rows if row["overrides"] == options.overrides]
+    done = {(row["method"], row["order"], row["seed"]) for row in rows}
+    for order in options.orders:
+        for seed in range(options.seeds):
+            for method in options.methods:
+                if (method, order, seed) in done:
+                    continue
+                rows.append(train(method, order, seed, options.overrides))
+                print(f"{order} {seed} {method} {rows[-1]['seconds']} s", flush=True)
+                if path is not None:
+                    kept = {"machine": facts, "runs": rows}
+                    path.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
+    for order in options.orders:
+        compare(rows, order)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The recipe's fields of offline meta-learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cotasp.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class MetaLearning:
+    """How CoMPS learns from finished tasks what to begin the next one with.
+
+    The paper's body was not at hand; what its abstract leaves open is a field here, and defaults
+    are what measurements favour (docs/comps.md).
+
+    Args:
+        updates: of start and step sizes, at every task's end.
+        inner_steps: policy-gradient steps by which a task's policy is reached from the start; 0:
+            none, which is cloning of all skilled trajectories by one policy.
+        order: `"second"`: the gradient goes through the inner steps; `"first"`: it does not.
+        outer: what an adapted policy is judged by on skilled trajectories, `"squared"`: distance of
+            its mean action, or `"likelihood"`.
+        begin: where training starts, from the last task's result (`"previous"`) or from weights
+            drawn anew (`"fresh"`).
+        fast_updates: batches at a new task's beginning that are learned from by one inner step, as
+            it was trained for, and only later ones by PPO.
+        step_size: of every weight, at the beginning; for standardised advantages about 1.
+        learn_step_sizes: whether they are learned with the start.
+        learning_rate: Adam's, of the start and the step sizes.
+        weight_clip: eps, beyond which importance weights, in [1 - eps, 1 + eps], are clipped.
+        batch_size: transitions per task and inner step, and of skilled trajectories.
+        tasks_per_update: finished tasks that an update sees, drawn at random; None: all.
+        skilled: trajectories of highest return that are imitated, per task.
+        rows_per_task: transitions kept of each task; None: all.
+        keep: which, if not all: the `"first"` or the `"last"`.
+    """
+
+    updates: int = 600
+    inner_steps: int = 1
+    order: Literal["second", "first"] = "second"
+    outer: Literal["squared", "likelihood"] = "squared"
+    begin: Literal["previous", "fresh"] = "previous"
+    fast_updates: int = 1
+    step_size: float = 1.0
+    learn_step_sizes: bool = True
+    learning_rate: float = 1e-3
+    weight_clip: float = 0.2
+    batch_size: int = 300
+    tasks_per_update: int | None = None
+    skilled: int = 10
+    rows_per_task: int | None = None
+    keep: Literal["first", "last"] = "first"
+
+    def __post_init__(self):
+        for names, ok, expected in (
+            (("updates", "inner_steps", "fast_updates"), lambda v: v >= 0, "at least 0"),
+            (("batch_size", "skilled"), lambda v: v >= 1, "at least 1"),
+            (("batch_size",), lambda v: v <= 10**6, "at most 1e6"),
+            (("tasks_per_update", "rows_per_task"), lambda v: v is None or v >= 1, "at least 1"),
+            (("learning_rate", "step_size"), lambda v: v > 0, "above 0"),
+            (("weight_clip",), lambda v: 0 <= v <= 1, "in [0, 1]"),
+        ):
+            for name in names:
+                if not ok(getattr(self, name)):
+                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")

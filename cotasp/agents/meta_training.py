@@ -1,0 +1,130 @@
+"""Meta-training under way: the start, its step sizes and their optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from cotasp.agents.checks import check_losses
+from cotasp.agents.experience import Experience
+from cotasp.agents.meta_learning import Heads, Rows, Skilled, meta_loss
+from cotasp.agents.meta_settings import MetaLearning
+from cotasp.methods.adam import Adam
+
+_SMOOTHING = 0.98  # of the loss that is reported
+
+
+class MetaTraining:
+    """Learns theta and alpha from what is kept of finished tasks; no environment is touched.
+
+    Args:
+        settings: how.
+        heads: the policy, as a function of its weights.
+        start: theta, to begin with.
+        step_sizes: alpha, to begin with, of the weights that adapt; the others are left alone.
+        experience, skilled: of the finished tasks.
+        seed: of what is drawn.
+    """
+
+    def __init__(
+        self,
+        settings: MetaLearning,
+        heads: Heads,
+        start: Mapping[str, Tensor],
+        step_sizes: Mapping[str, Tensor],
+        experience: Sequence[Experience],
+        skilled: Sequence[Skilled],
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.heads = heads
+        self.experience = experience
+        self.skilled = skilled
+        self.generator = Generator().manual_seed(seed)
+        learns = step_sizes if settings.learn_step_sizes and settings.inner_steps else {}
+        self.start = {
+            k: w.detach().clone().requires_grad_(k in step_sizes) for k, w in start.items()
+        }
+        self.step_sizes = {
+            k: a.detach().clone().requires_grad_(k in learns) for k, a in step_sizes.items()
+        }
+        both = (*self.start.values(), *self.step_sizes.values())
+        self._learned = [tensor for tensor in both if tensor.requires_grad]
+        self.optimiser = Adam(self._learned, settings.learning_rate)
+        self.loss = 0.0  # a running mean
+        self.first_loss = 0.0
+
+    @property
+    def updates(self) -> int:
+        """Made so far."""
+        return self.optimiser.steps
+
+    def update(self) -> None:
+        """One step of theta and alpha down the mean outer loss.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        settings = self.settings
+        rows, skilled = self._drawn()
+        loss = meta_loss(
+            self.heads,
+            self.start,
+            self.step_sizes,
+            rows,
+            skilled,
+            settings.weight_clip,
+            settings.order,
+            settings.outer,
+        )
+        check_losses({"outer_loss": loss.detach()[None]}, self.updates)
+        gradients = torch.autograd.grad(loss, self._learned, materialize_grads=True)
+        self.optimiser.step(gradients)
+        value = float(loss.detach())
+        if self.updates == 1:
+            self.first_loss = value
+        weight = max(1.0 - _SMOOTHING, 1.0 / self.updates)
+        self.loss += weight * (value - self.loss)
+
+    def _drawn(self) -> tuple[Rows, Skilled]:
+        settings, tasks = self.settings, list(range(len(self.experience)))
+        if settings.tasks_per_update is not None and settings.tasks_per_update < len(tasks):
+            order = torch.randperm(len(tasks), generator=self.generator)
+            tasks = sorted(order[: settings.tasks_per_update].tolist())
+        size = settings.inner_steps, settings.batch_size
+        device = next(iter(self.start.values())).device
+        inner, outer = [], []
+        for j in tasks:
+            inner.append(self.experience[j].sample(size, self.generator))
+            skilled = self.skilled[j]
+            shape = (settings.batch_size,)
+            places = torch.randint(len(skilled.raw_action), shape, generator=self.generator)
+            outer.append(Skilled(*(column[places] for column in skilled)))
+        return (
+            Rows(*(torch.stack(columns).to(device) for columns in zip(*inner))),
+            Skilled(*(torch.stack(columns).to(device) for columns in zip(*outer))),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but what is kept of tasks."""
+        return {
+            "start": dict(self.start),
+            "step_sizes": dict(self.step_sizes),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "loss": self.loss,
+            "first_loss": self.first_loss,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        with torch.no_grad():
+            for mine, name in ((self.start, "start"), (self.step_sizes, "step_sizes")):
+                for key, tensor in mine.items():
+                    tensor.copy_(state[name][key])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        self.loss, self.first_loss = float(state["loss"]), float(state["first_loss"])

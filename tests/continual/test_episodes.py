@@ -1,0 +1,76 @@
+"""Returns of training's episodes, and the metrics made of them, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from cotasp.continual.episodes import EpisodeReturns, spans
+from cotasp.continual.loop import run
+from cotasp.continual.metrics import METRICS, Kept
+from tests.continual.runs import tiny
+
+
+def batch(reward: list[list[float]], begins: list[list[int]], ends: list[list[int]]) -> TensorDict:
+    shape = [len(reward), len(reward[0])]
+    following = {
+        "reward": torch.tensor(reward).unsqueeze(-1),
+        "done": torch.tensor(ends, dtype=torch.bool).unsqueeze(-1),
+    }
+    is_init = torch.tensor(begins, dtype=torch.bool).unsqueeze(-1)
+    return TensorDict({"is_init": is_init, "next": TensorDict(following, shape)}, shape)
+
+
+def test_episodes_count_where_they_end_and_go_over_batches():
+    made = EpisodeReturns(tasks=2, steps_per_task=18, frames_per_batch=6)
+    made.begin_task()
+    made.add(0, 6, batch([[1, 2, 4], [8, 16, 32]], [[1, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 0, 0]]))
+    made.add(0, 12, batch([[1, 1, 1], [64, 5, 7]], [[0, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1]]))
+    other = EpisodeReturns(tasks=2, steps_per_task=18, frames_per_batch=6)
+    other.load_state_dict(made.state_dict())
+    # the second environment was left after 8 + 16 + 32 + 64, without an end
+    assert other.to_json() == {
+        "episode_return": [[3.0, 9.5, None], [None] * 3],
+        "episodes": [[1, 2, 0], [0] * 3],
+    }
+    other.begin_task()
+    other.add(1, 18, batch([[3.0], [4.0]], [[1], [1]], [[1], [1]]))
+    assert other.to_json()["episode_return"][1] == [None, None, 3.5]
+
+
+@pytest.mark.parametrize(("steps", "frames", "expected"), [(4500, 300, 15), (10**6, 40, 100)])
+def test_spans_are_batches_or_a_hundred(steps, frames, expected):
+    assert spans(steps, frames) == expected
+
+
+def test_metrics_of_returns():
+    kept = Kept(
+        success=np.zeros((1, 3)),
+        trained=np.array([0]),
+        task_steps=np.array([1]),
+        budget=1,
+        training_return=np.array([[1.0, 2.0, 6.0], [np.nan, 5.0, 7.0], [0.0, 0.0, 0.0]]),
+        training_episodes=np.array([[2.0, 1.0, 1.0], [0.0, 3.0, 3.0], [1.0, 1.0, 1.0]]),
+        return_threshold=5.0,
+    )
+    assert METRICS["training_return"].per_task(kept).tolist() == [2.5, 6.0, 0.0]
+    assert METRICS["episodes_to_return"].per_task(kept).tolist() == [3.0, 0.0, 3.0]
+    assert METRICS["training_return"](kept) == pytest.approx(8.5 / 3)
+    unknown = Kept(np.zeros((1, 3)), np.array([0]), np.array([1]), 1)
+    for name in ("training_return", "episodes_to_return"):
+        assert np.isnan(METRICS[name](unknown))
+
+
+def test_a_run_keeps_its_training_s_returns(tmp_path):
+    summary = run(tiny("evaluation.return_threshold=-100"), tmp_path / "run", progress=False)
+    counts = np.array(summary["training"]["episodes"])
+    assert counts.shape == (2, 10)
+    assert counts.sum(1).tolist() == [14, 14]  # of seven steps each, of a hundred
+    returns = np.array(summary["training"]["episode_return"], dtype=float)
+    assert summary["per_task"]["training_return"] == pytest.approx(
+        np.nansum(returns * counts, 1) / 14, abs=1e-5
+    )
+    assert summary["per_task"]["episodes_to_return"] == [0.0, 0.0]
+    assert summary["protocol"]["return_threshold"] == -100
