@@ -16,7 +16,17 @@ from cotasp.errors import RecipeError
 from cotasp.modules.masks import TopK
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT
-from cotasp.recipe import Evaluation, Recipe, dump, load, loads, merge, to_node, with_seed
+from cotasp.recipe import (
+    Evaluation,
+    Recipe,
+    dump,
+    load,
+    loads,
+    merge,
+    read_node,
+    to_node,
+    with_seed,
+)
 from cotasp.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -282,3 +292,27 @@ def test_what_is_left_out_fits_the_budget(steps, warmup, every):
         f"steps_per_task: {steps}\nagent: {{warmup_steps: 0}}\nevaluation: {{every: 400}}"
     )
     assert (given.agent.warmup_steps, given.evaluate_every) == (0, 400)
+
+
+# -- one place per default ----------------------------------------------------------------
+
+FREE_IN_THE_REFERENCE = {  # what changes no number of the method, or is no part of it
+    "seed", "encoder.cache", "recall", "agent.execution", "agent.cuda_graphs", "agent.compile",
+    "evaluation.average", "evaluation.threshold", "logger", "device", "checkpoint_every", "faults",
+}  # fmt: skip
+
+
+def unwritten(full, written, place=""):
+    """Places of a resolved recipe that a file leaves to defaults."""
+    for key, value in full.items():
+        if key == "name":
+            continue
+        if key not in written:
+            yield f"{place}{key}"
+        elif isinstance(value, dict) and isinstance(written[key], dict):
+            yield from unwritten(value, written[key], f"{place}{key}.")
+
+
+def test_the_reference_leaves_nothing_of_the_method_to_defaults():
+    path = ROOT / "recipes" / "reference_cw10.yaml"
+    assert set(unwritten(to_node(load(path)), read_node(path))) == FREE_IN_THE_REFERENCE
