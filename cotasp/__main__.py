@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 from cotasp import __version__
@@ -84,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: all went well; 1: a run failed; 2: a recipe or an argument cannot be used; 130: Ctrl-C;
     143: SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):  # what cannot be shown is escaped
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _arguments(argv)
     except RecipeError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -9,19 +11,40 @@ import yaml
 from cotasp.errors import RecipeError
 
 LONGEST = 100_000  # characters; PyYAML needs a second for so many
-_RESOLVED = ("null", "bool", "int", "float")
+_DECIMAL = {  # YAML 1.1 has octal, binary, hexadecimal and sexagesimal numbers, too
+    "int": re.compile(r"[-+]?[0-9][0-9_]*"),
+    "float": re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+    ),
+}
+
+
+def _resolvers(known: Mapping[str, list]) -> dict[str, list]:
+    """Which plain scalars are null, true or false, and numbers, which are decimal here."""
+    found: dict[str, list] = {}
+    for first, resolvers in known.items():
+        for tag, pattern in resolvers:
+            name = tag.rpartition(":")[2]
+            if name in ("null", "bool", "int", "float"):
+                whole = (
+                    re.compile(f"(?:{_DECIMAL[name].pattern})$") if name in _DECIMAL else pattern
+                )
+                found.setdefault(first, []).append((tag, whole))
+    return found
 
 
 class _Loader(yaml.SafeLoader):
     """`SafeLoader` for names, numbers, lists and mappings, and no more of YAML.
 
-    Tags, anchors, aliases and duplicate keys are refused; keys and dates are text.
+    Tags, anchors, aliases and duplicate keys are refused; keys and dates are text; numbers are
+    decimal, as they are on the command line.
     """
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own idiom)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.split(":")[-1] in _RESOLVED]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = _resolvers(yaml.SafeLoader.yaml_implicit_resolvers)
+
+    def construct_integer(self, node: Any) -> int:
+        return int(self.construct_scalar(node).replace("_", ""))
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
@@ -73,8 +96,13 @@ def parse(text: str, where: str) -> Any:
         raise RecipeError(f"{where}: {line}not YAML: {problem}") from error
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+
 class _Dumper(yaml.SafeDumper):
     """`SafeDumper` that writes a short list or mapping of scalars on one line."""
+
+    yaml_implicit_resolvers = _resolvers(yaml.SafeDumper.yaml_implicit_resolvers)
 
     def represent_scalar(self, tag: str, value: str, style: str | None = None) -> Any:
         # PyYAML folds U+0085 and its like to spaces unless they are escaped

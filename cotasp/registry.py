@@ -80,15 +80,19 @@ class Registry:
     def register(self, name: str, component: type | None = None) -> Callable[[type], type] | type:
         """Adds a component under a name, as a call or as a class decorator.
 
+        A class of the same module and name replaces itself, as when a notebook's cell runs twice.
+
         Raises:
             ValueError: the name is taken.
         """
         if component is None:
             return lambda cls: self.register(name, cls)  # type: ignore[return-value]
-        if name in self.names():
+        location = f"{component.__module__}:{component.__qualname__}"
+        again = isinstance(self._targets.get(name), type) and self.location(name) == location
+        if name in self.names() and not again:
             raise ValueError(
                 f"{self.kind} {name!r} is already registered as {self.location(name)}; "
-                f"choose another name for {component.__module__}:{component.__qualname__}"
+                f"choose another name for {location}"
             )
         self._targets[name] = component
         return component

@@ -80,7 +80,7 @@ def test_a_folder_is_no_recipe(tmp_path):
         ("seed: 0\nquestion: \x07", "recipe: line 2: not YAML: unacceptable character #x0007"),
         ("question: " + "[" * 5000, "recipe: nested too deeply for a recipe"),
         ("seed: " + "9" * 5000, "recipe: not YAML: Exceeds the limit"),
-        ("seed: 0x" + "f" * 5000, "recipe.seed: expected an integer, got an integer of thousands"),
+        ("seed: 0x" + "f" * 5000, "recipe.seed: expected an integer, got '0xfff"),
         # names, keys and values
         ("encodr: sbert", "recipe: unknown key 'encodr'. Did you mean 'encoder'?"),
         ("3: 4", "recipe: unknown key '3'. Known: actor, agent"),
@@ -117,9 +117,13 @@ def test_a_folder_is_no_recipe(tmp_path):
             "recipe.stream.tasks[0].text: expected words, got ' '",
         ),
         (
-            "stream: {name: gymnasium, tasks: [{env: 'this:Foo-v0', text: a}]}",
-            "recipe.stream.tasks[0].env: expected an id without a module, got 'this:Foo-v0': a "
-            "recipe imports none; register it in a plug-in",
+            "stream: {name: gymnasium, tasks: [{env: A-v0, text: a, return_range: [1, 0]}]}",
+            "recipe.stream.tasks[0].return_range: expected [low, high], got [1.0, 0.0]",
+        ),
+        (
+            "stream: {name: gymnasium, tasks: [{env: A-v0, text: a, return_range: [0, 1], "
+            "success_return: 1}]}",
+            "recipe.stream.tasks[0].return_range: expected it or success_return, got both",
         ),
         ("stream: {name: point, goals: [rihgt]}", "recipe.stream.goals[0]: expected a goal, got"),
         # what must fit together

@@ -50,5 +50,6 @@ def main(arguments: argparse.Namespace) -> None:
     of = f"policy of {task.name}" if task else "a policy that nobody has trained"
     print(
         f"done: {arguments.out}, {size:,.0f} kB: {of}; hidden layers of {list(network.hidden)}, "
-        f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}]{held}"
+        f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}] in the "
+        f"environment's own range{held}"
     )

@@ -12,7 +12,9 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
+from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
+from cotasp.tasks.closing import close
 
 ISOLATED = 100  # faults of one task that can still be called so
 
@@ -134,16 +136,19 @@ class Collection:
                 raise RunError(f"{type(self.env).__name__} has no state_dict")
             self.env.load_state_dict(state["env"])
             self._now = TensorDict(state["now"], batch_size=self.env.batch_size)
-        except RunError as error:
+        except Exception as error:  # an environment raises whatever it likes
+            self.env.set_seed(derive_seed(self.steps, self.task))
+            reason = str(error) if isinstance(error, RunError) else repr(error)
             warnings.warn(
-                f"task {self.task!r}: {error}; a new episode begins, so that the run goes on, but "
+                f"task {self.task!r}: {reason}; a new episode begins, so that the run goes on, but "
                 f"not bit for bit as it would have done",
                 stacklevel=2,
             )
 
     def close(self) -> None:
         """Closes the environment."""
-        self.env.close(raise_if_closed=False)
+        if not self.env.is_closed:
+            close(self.env)
 
 
 def _check(data: TensorDictBase, call: str) -> None:

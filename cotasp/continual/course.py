@@ -127,7 +127,7 @@ class Course:
         return RemoteCollection(self.link, make_env, *settings)
 
     def _evaluator(self) -> Evaluator | RemoteEvaluator:
-        settings = self.tasks, self.recipe.evaluation, self.recipe.seed
+        settings = self.tasks, self.recipe.evaluation, self.recipe.seed, self.recipe.faults
         if self.link is None:
             return Evaluator(*settings)
         return RemoteEvaluator(self.link, *settings)

@@ -10,6 +10,8 @@ from cotasp.errors import RecipeError
 from cotasp.modules.export import check_target, export_policy
 from cotasp.modules.policy import MetaPolicy
 from cotasp.prompting.texts import NORMALISATION, normal_form
+from cotasp.tasks.closing import close
+from cotasp.tasks.simulator import SimulatorEnv
 from cotasp.tasks.task import Task
 
 
@@ -18,7 +20,8 @@ def export(
 ) -> tuple[MetaPolicy, Task | None]:
     """Writes the deterministic policy of a sentence or of a task of a run.
 
-    The file knows what it is: the sentence and its normal form, the task that it means with its
+    It acts in the range of actions of its task's environment, or of the first task's.  The file
+    knows what it is: the sentence and its normal form, the task that it means with its
     environment, how long each action is to be held, and the hash of the run's protocol.
 
     Args:
@@ -56,5 +59,8 @@ def export(
         "action_repeat": run.recipe.stream.action_repeat,
         "protocol": protocol_stamp(run.recipe)["hash"],
     }
-    export_policy(network, out, facts)
+    env = (run.tasks[0] if chosen is None else chosen).make_env()
+    limits = env.action_range if isinstance(env, SimulatorEnv) else None
+    close(env)
+    export_policy(network, out, facts, limits)
     return network, chosen

@@ -19,13 +19,15 @@ from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
 from cotasp.continual.machine import check_machine
 from cotasp.continual.protocol import protocol_stamp, versions
-from cotasp.continual.randomness import seed_everything
+from cotasp.continual.randomness import forked, seed_everything
 from cotasp.continual.remote import Link
 from cotasp.continual.stopping import StopRequest
+from cotasp.continual.twins import check_told_apart
 from cotasp.errors import RecipeError, RunError, RunStopped, at, calling
 from cotasp.methods.problem import Problem
 from cotasp.recipe import Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
+from cotasp.tasks.closing import close
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -76,9 +78,12 @@ def make_learner(
         method = replace(
             recipe.method, encoder=recipe.encoder.prepare([*texts, *chain(*phrasings)])
         )
-    env = tasks[0].make_env()
-    sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
-    env.close()
+    with at("recipe.encoder"), calling("encoder", method.encoder):
+        check_told_apart(tasks, method.encoder(texts))
+    with forked(recipe.seed):
+        env = tasks[0].make_env()
+        sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
+        close(env)
     horizons = {task.horizon for task in tasks}
     problem = Problem(
         texts=texts,
@@ -105,7 +110,7 @@ def make_learner(
 
 
 def run(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     out: str | Path,
     *,
     baseline: Mapping[str, float] | None = None,
@@ -119,7 +124,7 @@ def run(
     SIGTERM and SIGINT stop it at the end of a batch, where it can be continued with `resume`.
 
     Args:
-        recipe: what to run.
+        recipe: what to run, or its file.
         out: the run directory; must not exist or be empty.
         baseline: AUC of single-task runs by environment, see `cotasp.continual.saved`; without
             it, or where a task has none, there is no forward transfer.
@@ -137,9 +142,16 @@ def run(
         RunError: something went wrong on the way; what was written until then stays.
         RunStopped: a signal asked for it.
     """
+    if isinstance(recipe, (str, Path)):
+        recipe = load(recipe)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"recipe: expected a Recipe or the path of its file, got {type(recipe).__name__}; "
+            f"cotasp.load reads a file, cotasp.loads a text"
+        )
     RunDirectory.check_free(out)
-    seed_everything(recipe.seed)
     tasks = make_tasks(recipe)
+    seed_everything(recipe.seed)  # after environments were made, which may draw from them
     facts = {
         **protocol_stamp(recipe),
         "versions": versions(),
@@ -196,8 +208,8 @@ def resume(
             )
         recipe = load(directory.recipe)
         _warn_of_changes(directory)
-        seed_everything(recipe.seed)
         tasks = make_tasks(recipe)
+        seed_everything(recipe.seed)
         learner = make_learner(recipe, tasks, together)
         return _continue(directory, recipe, tasks, learner, progress, link)
 
@@ -318,7 +330,9 @@ def _evaluate(course: Course, index: int, steps: int) -> None:
     remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluate_every)
     everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else [index]
-    with course.processor.evaluation():
+    place = f"task {history.tasks[index]!r}, step {steps}"
+    with course.processor.evaluation(), at(place, RunError):
         scores = {i: course.evaluator(i, course.learner.policy(i)) for i in chosen}
     history.add(index, steps, scores)
+    course.faults += sum(score.faults for score in scores.values())
     course.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})

@@ -56,7 +56,7 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
         "evaluation_episodes": "the same initial states and goals at every evaluation",
         "evaluation_mode": evaluation.mode,
         "evaluation_schedule": evaluation.schedule,
-        "success_rule": f"{evaluation.success} step of the episode",
+        "success_rule": stream.get("success_rule", f"{evaluation.success} step of the episode"),
         "averaged_evaluations": recipe.averaged_evaluations,
         "threshold": evaluation.threshold,
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,22 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     if "torch_cuda" in here:
         here["torch_cuda"] = here["torch_cuda"][: torch.cuda.device_count()]
     GlobalRNGState().load_state_dict({**here, "python": (version, tuple(numbers), gauss)})
+
+
+@contextmanager
+def forked(seed: int) -> Iterator[None]:
+    """Seeds the global generators for what is inside, and leaves them as they were before.
+
+    Python's, NumPy's and torch's of the CPU; accelerators' are left alone.
+    """
+    before = cpu_random_state()
+    try:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        set_random_state(before)
 
 
 def _is_here(key: str) -> bool:

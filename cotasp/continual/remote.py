@@ -10,7 +10,6 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,12 +21,11 @@ from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 
+from cotasp.continual.child import import_path, python
 from cotasp.continual.pickling import dumps
 from cotasp.continual.randomness import cpu_random_state, set_random_state
 from cotasp.continual.score import Score
 from cotasp.errors import RunError
-from cotasp.recipe import Evaluation
-from cotasp.tasks.task import Task
 
 _GRACE = 10.0  # s that the process has to close its environments
 _SHOWN: dict[Any, Any] = {}  # warnings, as a module's own registry
@@ -49,12 +47,11 @@ class EnvironmentProcess:
     def __init__(self, runs: int) -> None:
         pairs = [Pipe() for _ in range(runs)]
         descriptors = [there.fileno() for _, there in pairs]
-        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cotasp.continual.serving", *map(str, descriptors)],
+            python("cotasp.continual.serving", *map(str, descriptors)),
             stdin=subprocess.PIPE,  # never written to: its end says that this process has ended
             pass_fds=descriptors,
-            env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, "PYTHONPATH": import_path(), "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,
         )
         for _, there in pairs:
@@ -189,17 +186,15 @@ class RemoteEvaluator:
 
     Args:
         link: to it.
-        tasks, settings, seed: as for `Evaluator`.
+        settings: what `Evaluator` takes.
 
     Raises:
         RunError: see `Link.call`.
     """
 
-    def __init__(
-        self, link: Link, tasks: tuple[Task, ...], settings: Evaluation, seed: int
-    ) -> None:
+    def __init__(self, link: Link, *settings: Any) -> None:
         self.link = link
-        link.call("begin_evaluations", tasks, settings, seed)
+        link.call("begin_evaluations", *settings)
 
     def __call__(self, task: int, policy: TensorDictModuleBase) -> Score:
         """See `Evaluator.__call__`."""

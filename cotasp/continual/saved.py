@@ -63,7 +63,7 @@ def evaluate_run(
     recipe, tasks, learner = load_run(path)
     changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
     settings = replace(recipe.evaluation, **{k: v for k, v in changes.items() if v is not None})
-    evaluator = Evaluator(tasks, settings, recipe.seed)
+    evaluator = Evaluator(tasks, settings, recipe.seed, recipe.faults)
     try:
         return {task.name: evaluator(i, learner.policy(i)) for i, task in enumerate(tasks)}
     finally:

@@ -8,12 +8,15 @@ from typing import NamedTuple
 class Score(NamedTuple):
     """Means over the episodes of one evaluation.
 
+    Of a task that is judged by its return, the success is the mean normalised return.
+
     Args:
         success: fraction of episodes that succeed, by the rule that counts.
         success_last: that succeed at their last step.
         success_any: that succeed at any step.
         episode_return: mean undiscounted return.
         episode_length: mean length in steps.
+        faults: of the environment that were skipped; their episodes count as failed.
     """
 
     success: float
@@ -21,3 +24,4 @@ class Score(NamedTuple):
     success_any: float
     episode_return: float
     episode_length: float
+    faults: int = 0

@@ -28,8 +28,6 @@ from cotasp.continual.randomness import cpu_random_state, set_random_state
 from cotasp.continual.score import Score
 from cotasp.continual.stopping import SIGNALS
 from cotasp.errors import RunError
-from cotasp.recipe import Evaluation
-from cotasp.tasks.task import Task
 
 
 class Environments:
@@ -76,9 +74,9 @@ class Environments:
         """Restores what `state_dict` returned."""
         self.training.load_state_dict(state)
 
-    def begin_evaluations(self, tasks: tuple[Task, ...], settings: Evaluation, seed: int) -> None:
+    def begin_evaluations(self, *settings: Any) -> None:
         """Takes what `Evaluator` takes."""
-        self.evaluator = Evaluator(tasks, settings, seed)
+        self.evaluator = Evaluator(*settings)
 
     def evaluate(self, task: int, policy: TensorDictModuleBase) -> Score:
         """The score of a policy on task number `task`."""

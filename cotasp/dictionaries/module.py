@@ -69,5 +69,5 @@ class SparseEncode(TensorDictModuleBase):
             solver=self.solver,
         )
         for key, value in zip(self.out_keys, result):
-            tensordict.set(key, value.reshape(*batch, -1))
+            tensordict.set(key, value.reshape(*batch, *(value.shape[1:] or (1,))))
         return tensordict

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch, Rehearsal
-from cotasp.methods.checks import check_first_masks, check_sub_network, load_tasks
+from cotasp.methods.checks import (
+    check_first_masks,
+    check_sub_network,
+    load_tasks,
+    warn_if_little_is_free,
+)
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
@@ -146,7 +151,10 @@ class ContinualActor:
         check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
         self.begin_weights()
         active = self.final_mask().split(self.meta_policy.hidden)
-        return {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
+        free = self.sub.free_fraction(self.final_mask() > 0)
+        warn_if_little_is_free(free, task, self.problem.texts, self.embeddings)
+        facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
+        return facts | {"free": free}
 
     def begin_weights(self, free: Mapping[str, Tensor] | None = None) -> None:
         """Forgets the optimiser and average of the weights, and asks the guards anew.

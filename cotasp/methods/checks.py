@@ -16,6 +16,7 @@ from cotasp.modules.subnetwork import active_units
 from cotasp.modules.tensordict import LayerMasks
 from cotasp.prompting.prompter import Prompter
 
+LITTLE = 0.01  # fraction of free weights with which nothing can be learned
 _SAME_TEXT = 1e-4  # largest difference of a text's embedding from one machine to another
 
 
@@ -136,3 +137,28 @@ def load_tasks(
         int(task): {name: scale.to(codes.device, copy=True) for name, scale in of.items()}
         for task, of in state["scales"].items()
     }
+
+
+def warn_if_little_is_free(
+    free: float, task: int, texts: Sequence[str], embeddings: Tensor
+) -> None:
+    """Warns where a task begins with next to no weight that may move.
+
+    Args:
+        free: fraction of its sub-network's weights that may move, in [0, 1].
+        task: its number.
+        texts: of all tasks.
+        embeddings: of these, [n_tasks, m], unit rows.
+    """
+    if task == 0 or free >= LITTLE:
+        return
+    cosines = (embeddings[:task] @ embeddings[task]).tolist()
+    nearest = max(range(task), key=cosines.__getitem__)
+    if texts[nearest] == texts[task]:  # a task that comes back is to find what it had
+        return
+    warnings.warn(
+        f"task {task + 1} ({texts[task]!r}): {free:.1%} of its weights may still be trained, the "
+        f"others belong to finished tasks; nearest is task {nearest + 1} ({texts[nearest]!r}), "
+        f"cosine {cosines[nearest]:.3f}: widen actor.hidden, or say in what they differ",
+        stacklevel=2,
+    )

@@ -85,6 +85,18 @@ class SubPolicy:
             name: weight.clone() for name, weight in self._full_weights().items() if self.decay
         }
 
+    def free_fraction(self, units: Tensor) -> float:
+        """The fraction of the weights between some units that may move in this task.
+
+        Args:
+            units: [sum(hidden)], bool.
+        """
+        members = membership(self.policy, units)
+        if self._guard is None:
+            return 1.0
+        free = sum(int((mine & self._guard[name]).sum()) for name, mine in members.items())
+        return free / max(1, sum(int(mine.sum()) for mine in members.values()))
+
     def cut(self, mask: Tensor, full: bool = False) -> None:
         """Makes the sub-network of a mask [sum(hidden)] the one in training.
 

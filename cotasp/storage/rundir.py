@@ -82,15 +82,21 @@ class RunDirectory:
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making.") as aside:
-                making = Path(aside) / path.name
+            # an empty directory stays the one it is: it may be where someone stands, or a link
+            place = path if path.is_dir() else path.parent
+            with tempfile.TemporaryDirectory(dir=place, prefix=".making.") as aside:
+                making = Path(aside) / "run"
                 making.mkdir()
                 write_text(making / RECIPE, recipe)
                 write_json(making / STAMP, facts)
                 fill(making)
                 sync_tree(making)
-                os.rename(making, path)
-            sync_directory(path.parent)
+                if place == path:  # the recipe last: it makes a directory one of a run
+                    for made in sorted(making.iterdir(), key=lambda made: made.name == RECIPE):
+                        os.rename(made, path / made.name)
+                else:
+                    os.rename(making, path)
+            sync_directory(place)
         except OSError as error:
             raise RunError(f"{path}: cannot make the run directory: {error.strerror}") from error
         return cls(path)

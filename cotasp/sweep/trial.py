@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from cotasp.continual.child import import_path, python
 from cotasp.errors import RunError
 from cotasp.storage.rundir import SUMMARY, RunDirectory
 
@@ -81,7 +82,7 @@ def begun(job: Job) -> bool:
 
 
 def command(*jobs: Job, simulators: int = 0) -> list[str]:
-    """The command that runs a trial or continues it, or that does so with several.
+    """The module, and its arguments, that runs a trial or continues it, or several together.
 
     Args:
         jobs: the trials.
@@ -91,13 +92,11 @@ def command(*jobs: Job, simulators: int = 0) -> list[str]:
         RunError: another process is at work on a run.
     """
     if len(jobs) > 1:
-        stacked = [sys.executable, "-m", "cotasp.sweep.stacked", str(simulators)]
-        return [*stacked, *(job.out for job in jobs)]
+        return ["cotasp.sweep.stacked", str(simulators), *(job.out for job in jobs)]
     (job,) = jobs
-    cotasp = [sys.executable, "-m", "cotasp"]
     if begun(job):
-        return [*cotasp, "resume", job.out, "--quiet"]
-    return [*cotasp, "run", job.recipe, "--out", job.out, "--quiet"]
+        return ["cotasp", "resume", job.out, "--quiet"]
+    return ["cotasp", "run", job.recipe, "--out", job.out, "--quiet"]
 
 
 def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
@@ -113,17 +112,17 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
         RunError: another process is at work on one of these trials.
         OSError: a log cannot be written, or no process can be started.
     """
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": import_path()}
     with ExitStack() as files:
         logs = [files.enter_context(open(job.log, "ab")) for job in jobs]
         for log, job in zip(logs, jobs):
             lock(log, job)
         argv = command(*jobs, simulators=simulators)
         for log in logs:
-            log.write(f"$ {' '.join(argv)}\n".encode())
+            log.write(f"$ {sys.executable} -m {' '.join(argv)}\n".encode())
             log.flush()
         return subprocess.Popen(
-            argv,
+            python(*argv),
             stdin=subprocess.DEVNULL,
             stdout=logs[0],
             stderr=logs[0],

@@ -33,23 +33,35 @@ class GymEntry:
     """One item of a list of Gymnasium tasks.
 
     Args:
-        env: Gymnasium's id, as `Pendulum-v1`; not `module:id`, for a recipe imports no modules.
+        env: Gymnasium's id, as `Pendulum-v1`, or `module:id`, which imports that module first.
         text: what the task is, in words; or several phrasings, as of `TaskEntry`.
-        success_return: return at which an episode counts as solved, where the environment does
-            not report success itself; None: never.
+        success_return: return from which an episode counts as solved at its end, where the
+            environment does not report success itself; None: never.
+        return_range: `[low, high]`: episodes are judged by their return instead, as low as 0 and
+            as high as 1 and clipped in between, and all that speaks of success speaks of that.
     """
 
     env: str
     text: str | tuple[str, ...]
     success_return: float | None = None
+    return_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if ":" in self.env:
+        if self.return_range is None:
+            return
+        object.__setattr__(self, "return_range", tuple(self.return_range))
+        if self.success_return is not None:
             raise RecipeError(
-                f"env: expected an id without a module, got {self.env!r}: a recipe imports none; "
-                f"register it in a plug-in (entry point in the group cotasp.stream), or import it "
-                f"in a program of your own that calls cotasp.continual.run"
+                "return_range: expected it or success_return, got both; keep the one that counts"
             )
+        low, high = self.return_range
+        if not low < high:
+            raise RecipeError(f"return_range: expected [low, high], got [{low}, {high}]")
+
+    @property
+    def name(self) -> str:
+        """The id without its module."""
+        return self.env.rpartition(":")[2]
 
 
 def phrased(text: str | Sequence[str]) -> tuple[str, ...]:

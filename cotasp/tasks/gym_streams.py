@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -31,25 +31,33 @@ class Gymnasium:
     They share one network, so observations and actions must have the same lengths in all.
 
     Args:
-        tasks: `{env, text, success_return}`.
+        tasks: `{env, text}`, and `success_return` or `return_range` where the environment reports
+            no success; `env` may be `module:id`.
         horizon: steps per episode, at least 1; None keeps each environment's own limit.
         action_repeat: environment steps that every action is held for; it divides the horizon.
             Where an episode terminates within them, they count as whole ones.
+        packages: modules that register environments; they are imported, so they are trusted as
+            plug-ins are.
     """
 
     tasks: tuple[GymEntry, ...]
     horizon: int | None = None
     action_repeat: int = 1
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
-        solved: dict[str, float | None] = {}
+        object.__setattr__(self, "packages", tuple(self.packages))
+        first: dict[str, GymEntry] = {}
         for i, entry in enumerate(self.tasks):
-            if solved.setdefault(entry.env, entry.success_return) != entry.success_return:
-                raise RecipeError(
-                    f"Gymnasium.tasks[{i}].success_return: expected {solved[entry.env]} as in "
-                    f"the first visit of {entry.env}, got {entry.success_return}"
-                )
+            before = first.setdefault(entry.name, entry)
+            for field in ("env", "success_return", "return_range"):
+                expected, got = getattr(before, field), getattr(entry, field)
+                if got != expected:
+                    raise RecipeError(
+                        f"Gymnasium.tasks[{i}].{field}: expected {expected} as in the first visit "
+                        f"of {entry.name}, got {got}"
+                    )
         check_horizon(self)
 
     def make_tasks(self) -> tuple[Task, ...]:
@@ -65,42 +73,48 @@ class Gymnasium:
                     f"{entry.env}; list environments of equal shapes"
                 )
         builds = [
-            partial(_gymnasium, entry.env, self.horizon, entry.success_return, self.action_repeat)
+            partial(_gymnasium, entry, self.horizon, self.packages, self.action_repeat)
             for entry in self.tasks
         ]
         horizons = [self._facts(i)[2] for i in range(len(self.tasks))]
-        tasks = [(e.env, phrased(e.text)) for e in self.tasks]
-        return named_tasks(tasks, builds, horizons, self.action_repeat)
+        tasks = [(e.name, phrased(e.text)) for e in self.tasks]
+        named = named_tasks(tasks, builds, horizons, self.action_repeat)
+        return tuple(replace(t, return_range=e.return_range) for t, e in zip(named, self.tasks))
 
     def protocol(self) -> dict[str, str | int | float]:
         """Gymnasium's version, horizons, what counts as success, and tasks."""
+        by_return = all(entry.return_range is not None for entry in self.tasks)
         return {
+            **({"success_rule": "normalised return of the episode"} if by_return else {}),
             "stream": "gymnasium",
             "environment": f"gymnasium {version('gymnasium')}",
             "horizon": one_or_all(self._facts(i)[2] for i in range(len(self.tasks))),
             "action_repeat": self.action_repeat,
             "success_return": one_or_all(entry.success_return for entry in self.tasks),
-            **task_facts([(entry.env, phrased(entry.text)) for entry in self.tasks]),
+            "return_range": one_or_all(entry.return_range for entry in self.tasks),
+            **task_facts([(entry.name, phrased(entry.text)) for entry in self.tasks]),
         }
 
     def _facts(self, index: int) -> tuple[int, int, int]:
         from cotasp.tasks.gym import facts
 
         try:
-            return facts(self.tasks[index].env, self.horizon)
+            return facts(self.tasks[index].env, self.horizon, self.packages)
         except RecipeError as error:
             raise RecipeError(f"Gymnasium.tasks[{index}].env: {error}") from error
 
 
 # by name, so that tasks can be pickled
 def _gymnasium(
-    env: str,
+    entry: GymEntry,
     horizon: int | None,
-    success_return: float | None,
+    packages: tuple[str, ...],
     repeat: int,
     num_envs: int | None,
     seed: int,
 ) -> EnvBase:
     from cotasp.tasks.gym import GymnasiumEnv
 
-    return GymnasiumEnv(env, horizon, success_return, num_envs, seed, repeat)
+    by_return = entry.return_range is not None
+    settings = entry.success_return, num_envs, seed, repeat, packages, by_return
+    return GymnasiumEnv(entry.env, horizon, *settings)

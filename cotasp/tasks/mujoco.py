@@ -89,7 +89,7 @@ def _robot(
     if family.startswith("cheetah"):
         return Rewarded(make("HalfCheetah-v5", horizon, **settings), reward)
     where = {"exclude_current_positions_from_observation": family != "ant_goal"}
-    ant = make("Ant-v5", horizon, **_ANT, **where, **settings)
+    ant = make("Ant-v5", horizon, (), **_ANT, **where, **settings)
     if gear is not None:
         ant.unwrapped.model.actuator_gear[:, 0] = gear  # type: ignore[attr-defined]
     return Rewarded(ant, reward)
@@ -125,7 +125,9 @@ class FamilyEnv(SimulatorEnv):
     ):
         super().__init__(
             [
-                GymnasiumSimulator(partial(_robot, family, parameter, horizon, gear))
+                GymnasiumSimulator(
+                    partial(_robot, family, parameter, horizon, gear), scored_by_return=True
+                )
                 for _ in range(1 if num_envs is None else num_envs)
             ],
             batched=num_envs is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from cotasp.errors import RunError
+from cotasp.tasks.closing import close
 from cotasp.tasks.drawing import Drawn
 
 
@@ -46,6 +47,20 @@ class Simulator(Protocol):
         """Frees what the simulator holds."""
 
 
+@runtime_checkable
+class HasActionRange(Protocol):
+    """A simulator whose actions in [-1, 1] stand for those of another range."""
+
+    @property
+    def low(self) -> np.ndarray:
+        """The action that -1 stands for, [n_act]."""
+
+    @property
+    def high(self) -> np.ndarray:
+        """The action that 1 stands for, [n_act]."""
+
+
+RESETS = 10  # that are tried in a row where faults are skipped
 _FLAGS = ("done", "terminated", "truncated", "success", "succeeded")
 
 
@@ -67,6 +82,11 @@ class SimulatorEnv(EnvBase):
             The reward is their sum, all else is of the last, but `succeeded`: whether any was a
             success.
 
+    Attributes:
+        skip_faults: whether a simulator that raises, or returns a number that is not finite, ends
+            its episode there without success, and is counted; otherwise what it raises passes.
+        faults: that were skipped so far.
+
     Raises:
         ValueError: no simulator, or more than one without a batch.
     """
@@ -79,6 +99,8 @@ class SimulatorEnv(EnvBase):
         super().__init__(device=None, batch_size=[len(simulators)] if batched else [])
         self.simulators = list(simulators)
         self.action_repeat = action_repeat
+        self.skip_faults = False
+        self.faults = 0
         n_obs, n_act = simulators[0].n_obs, simulators[0].n_act
         shape = self.batch_size
         self._obs_shape, self._one_shape = (*shape, n_obs), (*shape, 1)
@@ -103,6 +125,14 @@ class SimulatorEnv(EnvBase):
         self.set_seed(seed)
         self.is_closed = False
 
+    @property
+    def action_range(self) -> tuple[list[float], list[float]] | None:
+        """The actions that -1 and 1 stand for, [n_act] each; None: themselves."""
+        first = self.simulators[0]
+        if not isinstance(first, HasActionRange):
+            return None
+        return first.low.tolist(), first.high.tolist()
+
     def _set_seed(self, seed: int | None) -> None:
         seeds = np.random.SeedSequence(seed).generate_state(len(self.simulators))
         for i, (simulator, own) in enumerate(zip(self.simulators, seeds)):
@@ -113,11 +143,27 @@ class SimulatorEnv(EnvBase):
         observation = self._observation.copy()
         flags = np.zeros((len(_FLAGS), len(self.simulators), 1), np.bool_)
         chosen = self._chosen(tensordict, "_reset")
-        for i, simulator in enumerate(self.simulators):
+        for i in range(len(self.simulators)):
             if chosen is None or chosen[i]:
-                self._begun[i], self._actions[i] = simulator.rng_state(), []
-                observation[i] = simulator.reset()
+                observation[i] = self._start(i)
         return self._pack(observation, flags)
+
+    def _start(self, i: int) -> np.ndarray:
+        """The first observation of a simulator's next episode; after a fault, of the one after."""
+        simulator, attempts = self.simulators[i], RESETS if self.skip_faults else 1
+        while True:
+            attempts -= 1
+            self._begun[i], self._actions[i] = simulator.rng_state(), []
+            try:
+                observation = simulator.reset()
+                if not self.skip_faults or np.isfinite(observation).all():
+                    return observation
+                error: Exception = RunError("it returned an observation that is not finite")
+            except Exception as raised:
+                error = raised
+            if attempts < 1:
+                raise error
+            self.faults += 1
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         n = len(self.simulators)
@@ -129,7 +175,16 @@ class SimulatorEnv(EnvBase):
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
                 self._actions[i].append(actions[i].copy())
-                observation[i], reward[i], flags[1:, i, 0] = self._act(simulator, actions[i])
+                try:
+                    now, gained, told = self._act(simulator, actions[i])
+                    if self.skip_faults and not (np.isfinite(gained) and np.isfinite(now).all()):
+                        raise RunError("it returned a number that is not finite")
+                except Exception:
+                    if not self.skip_faults:
+                        raise
+                    self.faults += 1
+                    now, gained, told = observation[i], 0.0, (True, False, False, False)
+                observation[i], reward[i], flags[1:, i, 0] = now, gained, told
         flags[0] = flags[1] | flags[2]
         packed = self._pack(observation, flags)
         packed.set("reward", torch.from_numpy(reward).view(self._one_shape))
@@ -247,5 +302,5 @@ class SimulatorEnv(EnvBase):
         """Closes every simulator; a second call does nothing."""
         if not self.is_closed:
             for simulator in self.simulators:
-                simulator.close()
+                close(simulator)
         super().close(raise_if_closed=raise_if_closed)

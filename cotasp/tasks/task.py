@@ -24,6 +24,8 @@ class Task:
         build: `(num_envs, seed) -> EnvBase`.
         horizon: environment steps until an episode is truncated; None: unknown.
         action_repeat: environment steps that the environment holds each action for.
+        return_range: returns that count as 0 and as 1, where episodes are judged by their return;
+            None: they are by their success.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Task:
     horizon: int | None = None
     action_repeat: int = 1
     phrasings: tuple[str, ...] = ()
+    return_range: tuple[float, float] | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def test_how_long_actions_are_held_leaves_with_the_policy(tmp_path, capsys):
     run(recipe, tmp_path / "run", progress=False)
     out = tmp_path / "policy.pt2"
     assert main(["export", str(tmp_path / "run"), "--task", "right", "--out", str(out)]) == 0
-    assert capsys.readouterr().out.endswith("to action [n, 2], each held for 2 steps\n")
+    assert capsys.readouterr().out.endswith("environment's own range, each held for 2 steps\n")
     facts = {"facts.json": ""}
     torch.export.load(out, extra_files=facts)
     text = recipe.stream.make_tasks()[0].text
@@ -65,6 +65,8 @@ def test_how_long_actions_are_held_leaves_with_the_policy(tmp_path, capsys):
         "normalisation": "Unicode NFKC, lower case, single blanks, one full stop at the end",
         "verdict": "known",
         "action_repeat": 2,
+        "action_low": "[-1.0, -1.0]",
+        "action_high": "[1.0, 1.0]",
     }
 
 

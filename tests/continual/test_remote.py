@@ -96,7 +96,8 @@ def test_a_run_is_the_same_bits(link, undisturbed, tmp_path):
         "agent={noise_correlation: 0.7, warmup: uniform, warmup_hold: 4}",
         "evaluation={schedule: full, mode: stochastic}",
         "mask={name: sigmoid, threshold: 1e-2}",
-        "stream={name: gymnasium, tasks: [{env: Pendulum-v1, text: a}], horizon: 7}",
+        "stream={name: gymnasium, horizon: 7, "
+        "tasks: [{env: Pendulum-v1, text: a, success_return: -100}]}",
     ],
 )
 def test_every_choice_is_the_same_bits_also_stopped_and_gone_on_with(override, links, tmp_path):

@@ -61,7 +61,8 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
         "agent.execution=dense",
         "agent.reset_critic=false",
         "logger=tensorboard",
-        "stream={name: gymnasium, tasks: [{env: Pendulum-v1, text: a}], horizon: 7}",
+        "stream={name: gymnasium, horizon: 7, "
+        "tasks: [{env: Pendulum-v1, text: a, success_return: -100}]}",
         "stream={name: point, goals: [right, left], horizon: 14, action_repeat: 2}",
         "agent={actor_average: 0.9, final_learning_rate: 0.5, noise_correlation: 0.7, n_step: 4}",
     ],

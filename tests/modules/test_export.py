@@ -42,7 +42,11 @@ def test_exported_program_is_loaded_without_this_package(tmp_path):
     torch.save(x, tmp_path / "x.pt")
     facts = {"facts.json": ""}
     torch.export.load(path, extra_files=facts)
-    assert json.loads(facts["facts.json"]) == {"action_repeat": 4}
+    assert json.loads(facts["facts.json"]) == {
+        "action_repeat": 4,
+        "action_low": "[-1.0, -1.0, -1.0]",
+        "action_high": "[1.0, 1.0, 1.0]",
+    }
     program = (
         "import sys, torch\n"
         "act = torch.export.load(sys.argv[1]).module()\n"

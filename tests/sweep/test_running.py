@@ -284,7 +284,7 @@ def test_the_simulators_of_a_stack_are_its_options():
     assert Stacked().open().simulators == cores()
     assert Stacked(workers=10**6).open().simulators == 1
     job = trial.job_at("run", "run", 600)
-    assert trial.command(job, job, simulators=3)[2:] == ["cotasp.sweep.stacked", "3", "run", "run"]
+    assert trial.command(job, job, simulators=3) == ["cotasp.sweep.stacked", "3", "run", "run"]
 
 
 def test_of_stacked_trials_one_may_fail(recipe, undisturbed, tmp_path):

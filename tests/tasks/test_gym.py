@@ -53,7 +53,7 @@ def test_specs_hold(env, num_envs):
 
 
 def test_steps_are_gymnasiums_with_actions_rescaled():
-    data = GymnasiumEnv("Pendulum-v1", seed=4).rollout(300)
+    data = GymnasiumEnv("Pendulum-v1", seed=4, scored_by_return=True).rollout(300)
     raw = gymnasium.make("Pendulum-v1")
     seed = int(np.random.SeedSequence(4).generate_state(1)[0])
     observation, _ = raw.reset(seed=seed)
@@ -69,7 +69,7 @@ def test_steps_are_gymnasiums_with_actions_rescaled():
 
 
 def test_seeding_and_restoring_at_an_episode_end():
-    env = GymnasiumEnv("Pendulum-v1", horizon=5, num_envs=2, seed=1)
+    env = GymnasiumEnv("Pendulum-v1", horizon=5, num_envs=2, seed=1, scored_by_return=True)
 
     def starts():
         idle = lambda td: td.set("action", torch.zeros(2, 1))  # noqa: E731
@@ -100,7 +100,7 @@ def test_reaching_a_goal_terminates_and_a_time_limit_truncates():
     assert not after["truncated"].any()
     assert after["success"][-1]
     assert not after["success"][:-1].any()
-    idle = GymnasiumEnv("MountainCarContinuous-v0", horizon=7).rollout(
+    idle = GymnasiumEnv("MountainCarContinuous-v0", horizon=7, success_return=0.0).rollout(
         999, lambda td: td.set("action", torch.zeros(1))
     )["next"]
     assert len(idle) == 7
@@ -114,10 +114,13 @@ def test_success_is_a_return_that_is_reached_and_counted_anew_each_episode():
     env = GymnasiumEnv("Pendulum-v1", horizon=4, success_return=-20.0, seed=0)
     data = env.rollout(40, break_when_any_done=False)["next"]
     returns = data["reward"].view(10, 4).cumsum(1)
-    assert torch.equal(data["success"].view(10, 4), returns >= -20.0)
-    assert 0 < data["success"].sum() < 40
+    success = data["success"].view(10, 4)
+    assert torch.equal(success[:, 3], returns[:, 3] >= -20.0)  # judged at an episode's end
+    assert not success[:, :3].any()
+    assert 0 < success.sum() < 10
     never = GymnasiumEnv("Pendulum-v1", horizon=4, seed=0)
-    assert not never.rollout(8, break_when_any_done=False)["next", "success"].any()
+    with pytest.warns(UserWarning, match=r"reports no success: .* success_return, or a return_ran"):
+        assert not never.rollout(8, break_when_any_done=False)["next", "success"].any()
 
 
 def test_an_environment_that_reports_success_is_believed(register):
