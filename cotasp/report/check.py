@@ -30,6 +30,8 @@ def damage(summary: Any) -> str | None:
         return "the protocol stamp has no averaged_evaluations"
     if not _is_number(protocol.get("threshold")):
         return "the protocol stamp has no threshold"
+    if not _is_number(protocol.get("return_threshold", 0.0)):
+        return "the protocol stamp's return_threshold is no number"
     formulas = protocol.get("formulas", {})
     if not isinstance(formulas, Mapping) or not all(isinstance(f, str) for f in formulas.values()):
         return "the protocol stamp's formulas cannot be read"
@@ -56,6 +58,8 @@ def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
             return f"{name} does not have one list for each task"
         if not all(fits(row, count) for row in matrix):
             return f"the evaluations do not fit {name}"
+    if "training" in summary and not _is_training(summary["training"], tasks):
+        return "the returns of training are not one list of numbers for each task"
     for key in ("trained", "task_steps"):
         values = evaluations.get(key)
         if not isinstance(values, list) or len(values) != count or not all(map(_is_count, values)):
@@ -98,3 +102,18 @@ def _are_numbers(values: Any, count: int) -> bool:
 def _are_rates(values: Any, count: int) -> bool:
     """A list of so many numbers in [0, 1], null where there is none."""
     return _are_numbers(values, count) and all(v is None or 0 <= v <= 1 for v in values)
+
+
+def _is_training(value: Any, tasks: int) -> bool:
+    """Returns and numbers of episodes, as many for each task."""
+    if not isinstance(value, Mapping):
+        return False
+    returns, counts = value.get("episode_return"), value.get("episodes")
+    for rows in (returns, counts):
+        if not isinstance(rows, list) or len(rows) != tasks:
+            return False
+    size = len(returns[0]) if isinstance(returns[0], list) else -1  # type: ignore[index]  # seen to
+    both = zip(returns, counts)  # type: ignore[arg-type]  # the same
+    return all(
+        _are_numbers(r, size) and _are_numbers(n, size) and all(map(_is_count, n)) for r, n in both
+    )

@@ -20,6 +20,7 @@ SECTIONS = {
     "metrics": "Every metric",
     "aggregates": "Aggregates",
     "success": "Success",
+    "training": "Returns of training",
     "plane": "Plane",
     "threshold": "Steps to threshold",
     "tasks": "Tasks",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cotasp.errors import RunError
-from cotasp.report.charts import all_figures
+from cotasp.report.charts import Figure, all_figures
 from cotasp.report.page import render
 from cotasp.report.results import all_tables
+from cotasp.report.returns import training_returns
 from cotasp.report.study import Study
 from cotasp.report.tables import Table
 
@@ -54,7 +55,7 @@ def write_report(study: Study, out: str | Path, *, figures: bool = False) -> lis
         from cotasp.report.images import check_matplotlib
 
         check_matplotlib()
-    tables, drawn = all_tables(study), all_figures(study)
+    tables, drawn = all_tables(study), report_figures(study)
     write_tables(tables, out)
     try:
         (Path(out) / PAGE).write_text(render(study, tables, drawn), encoding="utf-8")
@@ -65,3 +66,9 @@ def write_report(study: Study, out: str | Path, *, figures: bool = False) -> lis
 
         save_figures(drawn, study, Path(out) / "figures")
     return tables
+
+
+def report_figures(study: Study) -> list[Figure]:
+    """Every figure of a report that there are values for, in order."""
+    returns = training_returns(study)
+    return [*all_figures(study), *([] if returns is None else [returns])]

@@ -89,9 +89,14 @@ def make_run(
                 f"owned/layer{layer}": min(1.0, 0.1 * (1 + trained)),
             }
         history.facts[tasks[trained]] = facts
+    spans = [(i + 1) / 4 for i in range(4)]
+    training = {
+        "episode_return": [[20 * skill * done + random.normal() for done in spans] for _ in tasks],
+        "episodes": [[5] * len(spans) for _ in tasks],
+    }
     near = np.eye(len(tasks)) * 0.5 + 0.5 * float(random.random())
     summary = {
-        **history.summary([None] * len(tasks)),
+        **history.summary([None] * len(tasks), training),
         "capacity_used": [0.3, 0.4],
         "mask_overlap": near.tolist(),
         "text_similarity": near.tolist(),

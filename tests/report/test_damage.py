@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cotasp.report.charts import all_figures
 from cotasp.report.page import render
 from cotasp.report.results import all_tables
+from cotasp.report.writing import report_figures
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
 
 
@@ -107,7 +107,7 @@ def test_no_damage_to_a_summary_stops_the_report(spoiled, data):
     node[key] = data.draw(st.sampled_from(JUNK))
     path.write_text(json.dumps(summary))
     found = study(path.parents[2], mix_protocols=True)
-    page = render(found, all_tables(found), all_figures(found))
+    page = render(found, all_tables(found), report_figures(found))
     assert page.endswith("</html>\n")
     used = any(run.path == path.parent for v in found.variants for run in v.runs)
     assert used or any(str(path) in problem for problem in found.problems)

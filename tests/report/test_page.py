@@ -21,6 +21,7 @@ SECTIONS = [
     "metrics",
     "aggregates",
     "success",
+    "training",
     "plane",
     "threshold",
     "tasks",
