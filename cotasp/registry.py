@@ -271,6 +271,7 @@ KINDS: dict[str, Registry] = {
                 "sigmoid": f"{_MASKS}:Sigmoid",
                 "random": f"{_MASKS}:RandomMask",
                 "dense": f"{_MASKS}:Dense",
+                "copies": f"{_MASKS}:Copies",
                 "packnet": f"{_METHODS}.packnet:PackNet",
             },
         ),

@@ -113,7 +113,7 @@ OVERRIDES = {
     "agent.target_entropy": st.none() | st.floats(-100, 100),
     "agent.critic.activation": st.sampled_from(["relu", "gelu"]),
     "agent.ensemble": st.sampled_from(["min", "mean"]),
-    "agent.reset_critic": st.booleans(),
+    "agent.values.carry": st.sampled_from(["nothing", "weights"]),
     "agent.learning_rate": positive,
     "agent.gamma": st.floats(0, 1),
     "evaluation.every": st.integers(1, 10**4).map(lambda n: n * 40),

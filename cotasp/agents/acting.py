@@ -17,17 +17,18 @@ from cotasp.storage.tensors import check_shapes
 Heads = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 
 
-def on_cpu(network: nn.Module, mask: Tensor | None = None) -> Heads:
+def on_cpu(network: nn.Module, mask: Tensor | None = None, head: int = 0) -> Heads:
     """Heads on the CPU, where environments are: an action for one observation takes several times
     as long on a GPU.  A network that is there already is used as it is, another one is copied.
 
     Args:
         network: a `MetaPolicy`.
         mask: [sum(hidden)]; None: the whole network.
+        head: by which it acts.
     """
     if next(network.parameters()).device.type != "cpu":
         network = copy.deepcopy(network).to("cpu")
-    return partial(network, mask=None if mask is None else mask.cpu())
+    return partial(network, mask=None if mask is None else mask.cpu(), head=head)
 
 
 class ActingPolicy(nn.Module):

@@ -21,7 +21,6 @@ from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
 from cotasp.errors import RecipeError, calling
 from cotasp.methods.actor import ActorRates, ContinualActor
-from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch
 from cotasp.methods.capacity import check_memory
 from cotasp.methods.kept import KeptRows
@@ -91,13 +90,16 @@ class OffPolicyLearner:
     # -- the task's beginning -------------------------------------------------------------
 
     def start_task(self, task: int) -> dict[str, float]:
-        active = self.actor.begin_task(task)
+        owner = self.problem.owner(task)
+        active = self.actor.begin_task(owner)
         self.steps = self.updates = 0
         facts = self._distill() if task > 0 and self.settings.distillation_updates else {}
-        if self.settings.reset_critic:
+        if self.settings.values.carry == "nothing":
             self.values = self._new_values()
         else:
             self.values.new_optimisers()
+        if self.settings.values.heads == "per_task" and self.actor.ownership.shares:
+            self.values.take_head(owner)
         self.replay = Replay(self.settings.sampling(self.problem), self.problem, task)
         self._begin_phase("theta")
         self.begin_acting()
@@ -126,14 +128,13 @@ class OffPolicyLearner:
         """
         actor, explores = self.actor, self._explores
         if self.steps >= self.warmup_steps:
-            self.acting.act_by(explores(on_cpu(actor.sub.network, actor.sub.mask)))
+            self.acting.act_by(explores(on_cpu(*actor.network_in_training)))
             return
         owned = actor.ownership
-        finished = owned.finished.nonzero().flatten().tolist()
-        if self.settings.warmup == "uniform" or not finished:
+        if self.settings.warmup == "uniform" or not owned.shares:
             self.acting.act_uniformly()
             return
-        cut = (owned.cut(actor.meta_policy, task) for task in finished)
+        cut = (owned.cut(actor.meta_policy, task) for task in sorted(owned.shares))
         self.acting.act_by(*(explores(on_cpu(network)) for network in cut))
 
     def _explores(self, heads: Heads) -> Heads:
@@ -223,6 +224,8 @@ class OffPolicyLearner:
         if further:
             self._train_on(further)
         facts = self.actor.end_task(self._rows)
+        if self.settings.values.heads == "per_task":
+            self.values.keep_head(self.actor.task)
         replay: Replay = self.replay  # type: ignore[assignment]  # as above
         self.kept.keep(self.actor.task, replay, self.actor.finished_policy)
         return facts | {"updates": float(self.updates)}
@@ -241,7 +244,7 @@ class OffPolicyLearner:
     # -- what was learned -----------------------------------------------------------------------
 
     def sub_network(self, task: int) -> MetaPolicy:
-        return self.actor.sub_network(task)
+        return self.actor.sub_network(self.problem.owner(task))
 
     def policy(self, task: int) -> TensorDictModule:
         heads = self._explores(on_cpu(self.sub_network(task)))
@@ -253,8 +256,7 @@ class OffPolicyLearner:
         return self.actor.prompt_mask(embedding)
 
     def summary(self) -> dict[str, Any]:
-        actor = self.actor
-        return allocation_facts(actor.ownership, actor.embeddings, actor.meta_policy.hidden)
+        return self.actor.summary()
 
     # -- state ----------------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ from cotasp.agents.rollout import (
 )
 from cotasp.methods.actor import ActorRates, ContinualActor
 from cotasp.methods.adam import Adam
-from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch
 from cotasp.methods.memory import check_memory_unused
 from cotasp.methods.method import Method
@@ -85,7 +84,7 @@ class OnPolicyLearner:
     # -- the task's beginning -------------------------------------------------------------
 
     def start_task(self, task: int) -> dict[str, float]:
-        facts = self.actor.begin_task(task)
+        facts = self.actor.begin_task(self.problem.owner(task))
         self.steps = self.updates = 0
         self.latest = None
         self.generator.manual_seed(self.problem.seed * 10_007 + task)
@@ -120,7 +119,7 @@ class OnPolicyLearner:
 
     def begin_acting(self) -> None:
         """Lets the behaviour act by the policy as it is now."""
-        self.acting.act_by(on_cpu(self.actor.sub.network, self.actor.sub.mask))
+        self.acting.act_by(on_cpu(*self.actor.network_in_training))
 
     # -- learning ---------------------------------------------------------------------------
 
@@ -241,7 +240,7 @@ class OnPolicyLearner:
     # -- what was learned -----------------------------------------------------------------------
 
     def sub_network(self, task: int) -> MetaPolicy:
-        return self.actor.sub_network(task)
+        return self.actor.sub_network(self.problem.owner(task))
 
     def policy(self, task: int) -> TensorDictModule:
         heads = on_cpu(self.sub_network(task))
@@ -252,8 +251,7 @@ class OnPolicyLearner:
         return self.actor.prompt_mask(embedding)
 
     def summary(self) -> dict[str, Any]:
-        actor = self.actor
-        return allocation_facts(actor.ownership, actor.embeddings, actor.meta_policy.hidden)
+        return self.actor.summary()
 
     # -- state ----------------------------------------------------------------------------------
 

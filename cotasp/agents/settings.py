@@ -25,6 +25,29 @@ _POSITIVE = ("learning_rate", "code_learning_rate", "reward_scale", "final_learn
 
 
 @dataclass(frozen=True)
+class ValuesSpec:
+    """What critics bring along to a new task; their moments never.
+
+    Args:
+        carry: `"nothing"`: new critics and temperature (CoTASP, arXiv 2305.18444; HAT), or their
+            `"weights"` (Continual World, arXiv 2105.10919).
+        heads: of carried critics: `"shared"`, one last layer for all tasks, or `"per_task"`: each
+            task begins with a last layer and a temperature of its own (Continual World's), which
+            wait for it should it come back.
+    """
+
+    carry: Literal["nothing", "weights"] = "nothing"
+    heads: Literal["shared", "per_task"] = "shared"
+
+    def __post_init__(self):
+        if self.heads == "per_task" and self.carry == "nothing":
+            raise RecipeError(
+                "heads: expected shared where nothing is carried, for critics are new anyway, got "
+                "per_task; set carry to weights, too"
+            )
+
+
+@dataclass(frozen=True)
 class OffPolicy:
     """An off-policy actor-critic that trains weights and codes in alternation (CoTASP, arXiv
     2305.18444): the base of agents, who add `update`.
@@ -37,7 +60,7 @@ class OffPolicy:
         ensemble: which of the twins' values counts, in targets and for the actor: `"min"`, against
             overestimation (TD3, arXiv 1802.09477), or `"mean"`, which is less pessimistic (arXiv
             2506.01016).
-        reset_critic: whether critics and temperature start anew with each task.
+        values: what critics bring along to a new task.
         learning_rate: Adam's, of actor, critics and temperature.
         code_learning_rate: Adam's, of the codes.
         batch_size: transitions per update.
@@ -88,7 +111,7 @@ class OffPolicy:
 
     critic: Critic = MLPCritic()
     ensemble: Literal["min", "mean"] = "mean"
-    reset_critic: bool = True
+    values: ValuesSpec = ValuesSpec()
     learning_rate: float = 1e-3
     code_learning_rate: float = 1e-3
     batch_size: int = 128

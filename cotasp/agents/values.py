@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cotasp.agents.compiled import PLAIN, LossFunctions
-from cotasp.errors import calling
+from cotasp.errors import RecipeError, calling
 from cotasp.methods.adam import Adam, Steps
 from cotasp.methods.problem import Problem
-from cotasp.modules.ensembles import bind
+from cotasp.modules.ensembles import Headed, bind
 from cotasp.modules.specs import Critic
 
 
@@ -31,6 +32,7 @@ class Values:
         self, problem: Problem, critic: Critic, learning_rate: float, numbers: Mapping[str, float]
     ) -> None:
         self.learning_rate = learning_rate
+        self._device = torch.device(problem.device)
         sizes = problem.observation_dim, problem.action_dim
         with calling("critic", critic):
             self.network = critic.build(*sizes).to(problem.device)
@@ -41,7 +43,10 @@ class Values:
         self.critics, self.targets = bind(self.network), bind(self.target_network)
         self.target_weights: list[Tensor] = list(self.target_network.parameters())
         self.names = tuple(numbers)
+        self.initial = dict(numbers)
         self._numbers = [torch.tensor(x, device=problem.device) for x in numbers.values()]
+        self._fresh = partial(critic.build, *sizes)
+        self.heads: dict[str, dict[str, Tensor]] = {}  # last layers of finished tasks, and numbers
         self.compute: LossFunctions = PLAIN  # of the updates under way
         self.new_optimisers()
 
@@ -51,6 +56,42 @@ class Values:
         self.number_optimiser: Steps | None = (
             Adam(self._numbers, self.learning_rate) if self.names else None
         )
+
+    @torch.no_grad()
+    def take_head(self, task: int) -> None:
+        """Begins a task with a last layer and numbers of its own: new ones, or those it had.
+
+        Raises:
+            RecipeError: critics that do not say which of their parameters these are.
+        """
+        names = self._head_names()
+        fresh: dict[str, Tensor] = dict(self._fresh().named_parameters())
+        new = {f"critics.{k}": fresh[k] for k in names} | {f"targets.{k}": fresh[k] for k in names}
+        new |= {name: torch.tensor(x) for name, x in self.initial.items()}
+        kept = self.heads.get(str(task), new)
+        for name, value in self._head().items():
+            value.copy_(kept[name])
+
+    def keep_head(self, task: int) -> None:
+        """Keeps the last layer and numbers of a task that has ended."""
+        self.heads[str(task)] = {name: value.clone() for name, value in self._head().items()}
+
+    def _head_names(self) -> list[str]:
+        if not isinstance(self.network, Headed):
+            raise RecipeError(
+                f"recipe.agent.values.heads: expected shared, for {type(self.network).__name__} "
+                f"does not say which parameters are its last layer's; give it a method head_names"
+            )
+        return self.network.head_names()
+
+    def _head(self) -> dict[str, Tensor]:
+        networks = {"critics": self.network, "targets": self.target_network}
+        weights = {
+            f"{which}.{name}": network.get_parameter(name).detach()
+            for which, network in networks.items()
+            for name in self._head_names()
+        }
+        return weights | dict(zip(self.names, self._numbers))
 
     @property
     def optimisers(self) -> list[Adam]:
@@ -105,6 +146,7 @@ class Values:
             "targets": self.target_network.state_dict(),
             "numbers": dict(zip(self.names, self._numbers)),
             "optimisers": {str(i): adam.state_dict() for i, adam in enumerate(self.optimisers)},
+            "heads": self.heads,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -115,3 +157,7 @@ class Values:
             number.copy_(state["numbers"][name])
         for i, adam in enumerate(self.optimisers):
             adam.load_state_dict(state["optimisers"][str(i)])
+        self.heads = {
+            task: {name: value.to(self._device, copy=True) for name, value in head.items()}
+            for task, head in state["heads"].items()
+        }

@@ -22,7 +22,7 @@ from cotasp.recipe import Recipe
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints, checkpoint_name
 from cotasp.storage.rundir import RunDirectory
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Task, owners
 
 
 class Course:
@@ -92,6 +92,18 @@ class Course:
     def peak_memory(self) -> int:
         """The most memory that a process of the run has had, in bytes."""
         return max(self._peak_before, peak_memory())
+
+    @property
+    def recalls(self) -> bool:
+        """Whether the next task is one that returns and is not trained."""
+        owner = owners(self.tasks)[self.finished]
+        return owner != self.finished and self.tasks[self.finished].returning == "recall"
+
+    @property
+    def trained(self) -> int:
+        """Tasks of the stream that are trained."""
+        pairs = enumerate(zip(owners(self.tasks), self.tasks))
+        return sum(owner == i or task.returning != "recall" for i, (owner, task) in pairs)
 
     @property
     def place(self) -> str:

@@ -28,7 +28,7 @@ from cotasp.methods.problem import Problem
 from cotasp.recipe import Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.closing import close
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Task, owners
 
 if TYPE_CHECKING:
     from cotasp.agents.updates import Together
@@ -96,6 +96,7 @@ def make_learner(
         device=recipe.device,
         learners=1 if together is None else together.learners,
         phrasings=phrasings,
+        owners=owners(tasks),
     )
     with calling("agent", recipe.agent):
         learner = recipe.agent.learner(problem, method)
@@ -245,9 +246,12 @@ def _continue(
     try:
         with StopRequest() as stop:
             while course.finished < len(tasks):
-                _train(course, stop)
-                _consolidate(course, stop)
-                course.end_task()
+                if course.recalls:
+                    _recall(course)
+                else:
+                    _train(course, stop)
+                    _consolidate(course, stop)
+                    course.end_task()
                 _evaluate(course, course.finished - 1, recipe.steps_per_task)
                 directory.write(
                     EVALUATIONS, {**course.history.to_json(), "training": course.episodes.to_json()}
@@ -288,6 +292,14 @@ def _consolidate(course: Course, stop: StopRequest) -> None:
         _heed(stop, course)
 
 
+def _recall(course: Course) -> None:
+    """Evaluates as often as while training a task whose policy is taken as it is."""
+    recipe, index = course.recipe, course.finished
+    for steps in range(recipe.evaluate_every, recipe.steps_per_task, recipe.evaluate_every):
+        _evaluate(course, index, steps)
+    course.finished += 1
+
+
 def _heed(stop: StopRequest, course: Course) -> None:
     """Ends the run here if it was asked to, unless there is nothing left to do."""
     if stop.signal is None or course.finished == len(course.tasks):
@@ -312,7 +324,7 @@ def _summarise(course: Course) -> dict[str, Any]:
         **course.learner.summary(),
         "protocol": protocol_stamp(recipe),
         "seed": recipe.seed,
-        "steps": recipe.steps_per_task * len(course.tasks),
+        "steps": recipe.steps_per_task * course.trained,
         "simulator_faults": course.faults,
         "versions": versions(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
+from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.checks import (
     check_first_masks,
@@ -19,15 +20,16 @@ from cotasp.methods.checks import (
     load_tasks,
     warn_if_little_is_free,
 )
+from cotasp.methods.components import Component, Components, Rows
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
-from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
-from cotasp.methods.renewing import network_seen
+from cotasp.methods.protection import Now
 from cotasp.methods.subpolicy import Policy, SubPolicy
-from cotasp.modules.masks import Keeps
+from cotasp.modules.masks import Keeps, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
 from cotasp.modules.tensordict import LayerMasks
 from cotasp.prompting.prompter import Prompter
@@ -75,15 +77,6 @@ class ActorRates:
     clip: float | None = None
 
 
-@dataclass
-class Component:
-    """A protection or renewal, what it remembers, and its random numbers."""
-
-    component: Any
-    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    generator: torch.Generator = field(default_factory=torch.Generator)
-
-
 class ContinualActor:
     """Trains weights and code of one sub-network per task, of one meta-policy (CoTASP).
 
@@ -105,23 +98,16 @@ class ContinualActor:
             self.embeddings = method.encoder(problem.texts)
             self.phrasings = [method.encoder(texts) for texts in problem.phrasings]
         self.meta_policy: MetaPolicy = method.actor.build(
-            problem.observation_dim, problem.action_dim
+            problem.observation_dim, problem.action_dim, len(problem.texts)
         ).to(self.device)
         hidden = self.meta_policy.hidden
         self.prompter = Prompter(
             method.dictionary, hidden, method.encoder.dim, seed=problem.seed, data=self.embeddings
         )
         self.masks = LayerMasks(method.mask, hidden)
-        self.ownership = Ownership(len(problem.texts), sum(hidden)).to(self.device)
+        self.ownership = Ownership(len(problem.texts), sum(hidden), self.device)
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
-        self.protections = [Component(p) for p in method.protections]
-        for each in self.protections:
-            if isinstance(each.component, Begins):
-                with calling("protection", each.component):
-                    each.state = each.component.begin(self.meta_policy)
-        self.renewals = [Component(r) for r in method.renewals]
-        for i, each in enumerate((*self.protections, *self.renewals)):
-            each.generator.manual_seed(problem.seed * 10_007 + 7919 * (i + 1))
+        self.components = Components(method, problem.seed, self.meta_policy, self.device)
         self.sub = SubPolicy(
             self.meta_policy,
             rates.learning_rate,
@@ -133,19 +119,24 @@ class ContinualActor:
         self.task = -1
         self.trains = ""  # "weights" or "code"; of no task yet
         self.progress = 0.0  # of the task in training
+        self.in_training = False  # whether a task has begun and not ended
         self._scale: dict[str, Tensor] = {}  # of the task that ends
-        # whether a protection looks at updates
-        self.asked = any(isinstance(p, (Penalises, Transforms)) for p in method.protections)
         masks = self.prompt_mask(self.embeddings)
         check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
     # -- a task's beginning -------------------------------------------------------------------
 
     def begin_task(self, task: int) -> dict[str, float]:
-        """Takes the task's prompt for its code; facts worth logging."""
-        self.task = task
-        with torch.no_grad():
-            self.codes[task] = self.prompter(self.embeddings[task]).to(self.device)
+        """Takes the task's prompt for its code, or what it had before; facts worth logging.
+
+        Args:
+            task: its number; one that has ended goes on.
+        """
+        self.task, self.in_training = task, True
+        if task not in self.ownership.shares:
+            with torch.no_grad():
+                self.codes[task] = self.prompter(self.embeddings[task]).to(self.device)
+        self._begin_private(task)
         self.code = nn.Parameter(self.codes[task].clone())
         self.new_code_optimiser()
         check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
@@ -156,22 +147,33 @@ class ContinualActor:
         facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
         return facts | {"free": free}
 
+    @torch.no_grad()
+    def _begin_private(self, task: int) -> None:
+        """Gives the meta-policy the weights that a task of its own begins with, if it has any."""
+        mask = self.masks.policy
+        if not isinstance(mask, Private):
+            return
+        generator = torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
+        share = self.ownership.shares.get(task)
+        for name, weight in self.meta_policy.named_parameters():
+            if share is not None:
+                weight.copy_(share.own[name])
+            elif mask.anew and self.ownership.shares:  # the first task has what was drawn
+                weight.copy_(self.meta_policy.drawn(name, weight.shape, generator))
+
+    @property
+    def others(self) -> Ownership:
+        """The shares of all tasks but the one in training."""
+        return self.ownership.without(self.task)
+
     def begin_weights(self, free: Mapping[str, Tensor] | None = None) -> None:
         """Forgets the optimiser and average of the weights, and asks the guards anew.
 
         Args:
             free: what may move besides, true where it may.
         """
-        guards = [] if free is None else [free]
-        for each in self.protections:
-            if isinstance(each.component, Guards):
-                with calling("protection", each.component):
-                    guard = each.component.guard(self.meta_policy, self.ownership)
-                guards += [] if guard is None else [guard]
-        joint = None
-        if guards:
-            joint = {k: torch.stack([g[k] for g in guards]).all(0) for k in guards[0]}
-        self.sub.begin_task(joint, [each.state for each in self.protections])
+        guard = self.components.guard(self.meta_policy, self.others, free)
+        self.sub.begin_task(guard, self.components.states, self._head(self.task))
         self.trains = ""
 
     def new_code_optimiser(self) -> None:
@@ -181,18 +183,7 @@ class ContinualActor:
     @property
     def not_stackable(self) -> str | None:
         """The component that steps of many stacked actors cannot serve; None: there is none."""
-        for each in self.renewals:
-            return type(each.component).__name__
-        for each in self.protections:
-            asks = getattr(each.component, "asks_policy", False)
-            if asks or isinstance(each.component, (Transforms, Rehearses)):
-                return type(each.component).__name__
-        return None
-
-    @property
-    def in_training(self) -> bool:
-        """Whether a task has begun and not ended."""
-        return self.task >= 0 and not bool(self.ownership.finished[self.task])
+        return self.components.not_stackable
 
     # -- updates ------------------------------------------------------------------------------
 
@@ -214,6 +205,14 @@ class ContinualActor:
         self.sub.cut(self.mask().detach(), full=what == "code" and not off_only)
         self.trains = what
 
+    def _head(self, task: int) -> int:
+        return task if self.meta_policy.heads > 1 else 0
+
+    @property
+    def network_in_training(self) -> tuple[MetaPolicy, Tensor | None, int]:
+        """The network that trains, the mask of its units, if any, and which of its heads acts."""
+        return self.sub.network, self.sub.mask, self.sub.head
+
     def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [B, action_dim] of the sub-network in training."""
         return self.sub(observation)
@@ -233,7 +232,7 @@ class ContinualActor:
                 self.step_code(*torch.autograd.grad(loss, [self.code]))
             return
         weights = self.sub.weights()
-        if not self.asked:
+        if not self.components.asked:
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
             self.sub.step(dict(zip(weights, gradients)))
             return
@@ -246,29 +245,16 @@ class ContinualActor:
                 each.generator,
                 self._rehearsed(each),
             )
-            for each, state in zip(self.protections, self.sub.states)
+            for each, state in zip(self.components.protections, self.sub.states)
         ]
-        loss = add_penalties(loss, self.protections, seen)
-        changed: Mapping[str, Tensor] = dict(
-            zip(weights, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
-        )
-        for each, now in zip(self.protections, seen):
-            if isinstance(each.component, Transforms):
-                with calling("protection", each.component):
-                    changed = each.component.transform(changed, now)
-        self.sub.step(changed)
+        self.sub.step(self.components.gradients(loss, seen))
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""
-        for each in self.renewals:
-            if self.sub.optimiser.steps % each.component.every == 0:
-                with torch.no_grad(), calling("renewal", each.component):
-                    seen = network_seen(self.sub, batch.observation, each.generator, each.state)
-                    self.sub.renew(each.component.renew(seen))
+        self.components.renew(self.sub, batch.observation)
 
     def _policy_of(self, task: int) -> Policy:
-        owned = self.ownership
-        return self.sub.of_share(owned.masks[task].float(), owned.scales.get(task, {}))
+        return self.sub.of_share(self.ownership.shares[task])
 
     def _rehearsed(self, each: Component) -> Rehearsal | None:
         if self.rehearsal is None or not isinstance(each.component, Rehearses):
@@ -342,22 +328,27 @@ class ContinualActor:
         mask = self.masks.policy
         if not isinstance(mask, Keeps):
             return 0
-        used = self.ownership.used(self.meta_policy)
+        full, used = self._full_weights(), self.others.used(self.meta_policy)
+        if self.meta_policy.heads > 1:  # nobody else is to have of a task's own head
+            full = {name: w for name, w in full.items() if name.startswith("body.")}
         with calling("mask", mask):
-            self._scale, further = mask.keep(
-                self._full_weights(), used, len(self.problem.texts) - self.task, updates
-            )
+            self._scale, further = mask.keep(full, used, self._tasks_left(), updates)
         with torch.no_grad():  # what nobody uses begins the next task at 0
             for name, keep in self._scale.items():
-                self._full_weights()[name].masked_fill_(~(keep | used[name]), 0.0)
+                full[name].masked_fill_(~(keep | used[name]), 0.0)
         everything = {k: torch.ones_like(v) for k, v in used.items()}
         self.begin_weights(free=everything | self._scale)
         return further
 
+    def _tasks_left(self) -> int:
+        """Tasks that have no share, and the one in training."""
+        tasks = {self.problem.owner(i) for i in range(len(self.problem.texts))}
+        return len(tasks) - len(self.others.shares)
+
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.meta_policy.named_parameters()}
 
-    def end_task(self, rows: Callable[[int, torch.Generator], Batch]) -> dict[str, float]:
+    def end_task(self, rows: Rows) -> dict[str, float]:
         """Claims the task's share, lets protections remember, teaches the dictionaries.
 
         Args:
@@ -366,13 +357,13 @@ class ContinualActor:
         task, mask = self.task, self.final_mask()
         check_sub_network(mask, self.meta_policy.hidden, self.problem, task)
         self.codes[task] = self.code.detach()
-        self.ownership.claim(task, mask, self._scale)
-        for each in self.protections:
-            if isinstance(each.component, Remembers):
-                drawn = partial(_drawn, rows, each.generator)
-                ending = Ending(task, self.meta_policy, mask, drawn, each.state, each.generator)
-                with calling("protection", each.component):
-                    each.state = each.component.remember(ending)
+        own = {}
+        if isinstance(self.masks.policy, Private):
+            own = {name: weight.clone() for name, weight in self._full_weights().items()}
+        share = Share(mask > 0, self._head(task), self._scale, own)
+        self.ownership.claim(task, share)
+        self.in_training = False
+        self.components.remember(task, self.meta_policy, share, rows)
         embedding = self.embeddings[task]
         if self.phrasings and len(self.phrasings[task]):
             embedding = torch.cat([embedding[None], self.phrasings[task]])
@@ -396,15 +387,21 @@ class ContinualActor:
             self.sub.write_back()  # without protection, other tasks' policies train along
         # the task in training is judged by what it would keep
         whole = self.sub.averaged() if self.in_training else self.meta_policy
-        if self.ownership.finished[task]:
+        trains = self.in_training and task == self.task
+        if task in self.ownership.shares and not trains:
             return self.ownership.cut(whole, task)
-        if task == self.task:
-            return extract(whole, self.final_mask())
-        return extract(whole, self.prompt_mask(self.embeddings[task]))
+        mask = self.final_mask() if trains else self.prompt_mask(self.embeddings[task])
+        return extract(whole, Share(mask > 0, self._head(task)))
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
         return self.masks(self.prompter(embedding).to(self.device))
+
+    def summary(self) -> dict[str, Any]:
+        """Facts of the whole run: capacity, overlaps, text similarities; see `allocation_facts`."""
+        owners = [self.problem.owner(task) for task in range(len(self.problem.texts))]
+        hidden = self.meta_policy.hidden
+        return allocation_facts(self.ownership, self.embeddings, hidden, owners)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything; tensors, numbers and None."""
@@ -415,22 +412,11 @@ class ContinualActor:
             "meta_policy": self.meta_policy.state_dict(),
             "prompter": self.prompter.state_dict(),
             "ownership": self.ownership.state_dict(),
-            "scales": {str(task): scale for task, scale in self.ownership.scales.items()},
             "codes": self.codes,
             "embeddings": self.embeddings,
-            "components": {
-                name: {"state": each.state, "generator": each.generator.get_state()}
-                for name, each in self._components()
-            },
+            "components": self.components.state_dict(),
             "training": self._training() if self.in_training else None,
         }
-
-    def _components(self) -> Iterator[tuple[str, Component]]:
-        """By names that a run which goes on with other components does not mistake."""
-        for each in self.protections:
-            yield type(each.component).__name__, each
-        for i, each in enumerate(self.renewals):
-            yield f"{type(each.component).__name__}_{i}", each
 
     def _training(self) -> dict[str, Any]:
         return {
@@ -451,15 +437,13 @@ class ContinualActor:
         """
         self.task = int(state["task"])
         weights = self._full_weights()
-        load_tasks(state, self.task + 1, self.embeddings, self.codes, self.ownership, weights)
+        begun = 1 + max([self.task, *map(int, state["ownership"])])
+        load_tasks(state, begun, self.embeddings, self.codes, self.ownership, weights)
         self.meta_policy.load_state_dict(state["meta_policy"])
         self.prompter.load_state_dict(state["prompter"])
-        for name, each in self._components():
-            saved = state["components"].get(name)
-            if saved is not None:
-                each.state = on_device(saved["state"], self.device)
-                each.generator.set_state(saved["generator"])
+        self.components.load_state_dict(state["components"])
         training = state["training"]
+        self.in_training = training is not None
         if training is None:
             return
         check_shapes("task", {"code": training["code"]}, {"code": self.codes.shape[1:]})
@@ -469,26 +453,3 @@ class ContinualActor:
         self.begin_weights()
         self.sub.load_state_dict(training["sub"])
         self.trains, self.progress = str(training["trains"]), float(training["progress"])
-
-
-def on_device(
-    state: Mapping[str, Mapping[str, Tensor]], device: torch.device
-) -> dict[str, dict[str, Tensor]]:
-    """A copy of a component's state."""
-    return {k: {n: t.to(device, copy=True) for n, t in of.items()} for k, of in state.items()}
-
-
-def _drawn(
-    rows: Callable[[int, torch.Generator], Batch], generator: torch.Generator, count: int
-) -> Batch:
-    return rows(count, generator)
-
-
-def add_penalties(loss: Tensor, protections: list[Component], seen: list[Now]) -> Tensor:
-    """A loss and the penalties of all protections that have one."""
-    for each, now in zip(protections, seen):
-        if isinstance(each.component, Penalises):
-            with calling("protection", each.component):
-                penalty = each.component.penalty(now)
-            loss = loss if penalty is None else loss + penalty
-    return loss

@@ -13,7 +13,7 @@ from cotasp.modules.ownership import Ownership
 
 
 def allocation_facts(
-    ownership: Ownership, embeddings: Tensor, hidden: Sequence[int]
+    ownership: Ownership, embeddings: Tensor, hidden: Sequence[int], owners: Sequence[int]
 ) -> dict[str, Any]:
     """Capacity, overlap of masks and of texts, over finished tasks; JSON-able.
 
@@ -21,6 +21,7 @@ def allocation_facts(
         ownership: masks of finished tasks.
         embeddings: [n_tasks, m], unit rows.
         hidden: widths of the layers.
+        owners: number of the task that each goes on with, or its own.
 
     Returns:
         capacity_used: fraction of each layer's neurons that some task uses.
@@ -28,8 +29,9 @@ def allocation_facts(
         text_similarity: cosine of two tasks' texts, task x task.
         alignment: rank correlation of the two over pairs, None with fewer than three tasks.
     """
-    finished = ownership.finished.cpu()
-    masks, embeddings = ownership.masks.cpu()[finished], embeddings[finished]
+    finished = [i for i, owner in enumerate(owners) if owner in ownership.shares]
+    masks = ownership.masks.cpu()[[owners[i] for i in finished]]
+    embeddings = embeddings[finished]
     aligned = alignment(embeddings, masks)
     return {
         "capacity_used": [float(units.float().mean()) for units in ownership.owned.split(hidden)],

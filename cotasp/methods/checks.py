@@ -116,27 +116,27 @@ def load_tasks(
     if not torch.allclose(embeddings[:begun], saved[:begun], rtol=0, atol=_SAME_TEXT):
         raise RunError("the encoder gives the tasks other embeddings than it did")
     embeddings[:begun] = saved[:begun]
-    for mine, name in ((codes, "codes"), (ownership.masks, "ownership")):
-        rows = state[name]["masks"] if name == "ownership" else state[name]
-        if rows.shape[1] != mine.shape[1]:
-            raise RunError(f"{name}: expected {mine.shape[1]} neurons, got {rows.shape[1]}")
-        mine.zero_()
-        mine[:begun] = rows[:begun].to(mine)
-    ownership.finished.zero_()
-    ownership.finished[:begun] = state["ownership"]["finished"][:begun].to(codes.device)
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    for task, of in state["scales"].items():
-        for name, scale in of.items():
-            if name not in shapes or scale.shape != shapes[name] or scale.dtype != torch.bool:
-                raise RunError(
-                    f"share of task {int(task) + 1}: {name}: expected bits of shape "
-                    f"{list(shapes.get(name, []))}, got {scale.dtype} of {list(scale.shape)}; it "
-                    f"is of another network"
-                )
-    ownership.scales = {
-        int(task): {name: scale.to(codes.device, copy=True) for name, scale in of.items()}
-        for task, of in state["scales"].items()
-    }
+    units = [len(share["units"]) for share in state["ownership"].values()]
+    for got in (state["codes"].shape[1], *units):
+        if got != codes.shape[1]:
+            raise RunError(f"codes: expected {codes.shape[1]} neurons, got {got}")
+    codes.zero_()
+    codes[:begun] = state["codes"][:begun].to(codes)
+    for task, share in state["ownership"].items():
+        _check_share(int(task), share, weights)
+    ownership.load_state_dict(state["ownership"])
+
+
+def _check_share(task: int, share: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Raises RunError where a share's tensors are not of these weights' shapes."""
+    for name, tensor in (*share["scale"].items(), *share["own"].items()):
+        shape = list(weights[name].shape) if name in weights else []
+        dtype = torch.bool if name in share["scale"] else tensor.dtype
+        if list(tensor.shape) != shape or tensor.dtype != dtype:
+            raise RunError(
+                f"share of task {task + 1}: {name}: expected {dtype} of shape {shape}, got "
+                f"{tensor.dtype} of {list(tensor.shape)}; it is of another network"
+            )
 
 
 def warn_if_little_is_free(

@@ -70,10 +70,10 @@ class EWC:
 
         from cotasp.methods.fisher import fisher_information
         from cotasp.methods.importance import gaussian_fisher
-        from cotasp.modules.subnetwork import membership
+        from cotasp.modules.subnetwork import used_weights
 
         states = ending.rows(self.samples).observation
-        of_task = ending.policy, ending.mask, states
+        of_task = ending.policy, ending.share, states
         if self.fisher == "sampled":
             fisher = fisher_information(*of_task, ending.generator)
         else:
@@ -82,6 +82,6 @@ class EWC:
             norm = torch.stack([f.norm() for f in fisher.values()]).norm()
             fisher = {name: f / norm for name, f in fisher.items()}
         if self.floor:
-            used = membership(ending.policy, ending.mask > 0)
+            used = used_weights(ending.policy, ending.share)
             fisher = {name: f.clamp(min=self.floor) * used[name] for name, f in fisher.items()}
         return fisher

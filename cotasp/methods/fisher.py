@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
+from cotasp.modules.subnetwork import outputs_by
 
 
 def fisher_information(
     policy: MetaPolicy,
-    mask: Tensor,
+    share: Share,
     observations: Tensor,
     generator: torch.Generator | None = None,
     chunk: int = 8,
@@ -23,7 +25,7 @@ def fisher_information(
 
     Args:
         policy: whose weights.
-        mask: [sum(hidden)].
+        share: of it, whose policy acts.
         observations: [n, in_features].
         generator: of the actions, on the CPU; None: torch's global one.
         chunk: per-sample gradients held in memory at once.
@@ -33,12 +35,12 @@ def fisher_information(
     """
     weights = {name: p.detach() for name, p in policy.named_parameters()}
     with torch.no_grad():
-        loc, scale = policy(observations, mask)
+        loc, scale = outputs_by(policy, share, weights, observations)
         noise = torch.randn(loc.shape, dtype=loc.dtype, generator=generator)
         drawn = loc + scale * noise.to(loc.device)
 
     def log_density(params: dict[str, Tensor], observation: Tensor, u: Tensor) -> Tensor:
-        loc, scale = functional_call(policy, params, (observation, mask))
+        loc, scale = outputs_by(policy, share, params, observation)
         return (-0.5 * ((u - loc) / scale).square() - scale.log()).sum()
 
     per_sample = vmap(grad(log_density), in_dims=(None, 0, 0))

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
+from cotasp.modules.subnetwork import outputs_by
 
 _HELD = 4_000_000  # numbers of rows' gradients that are in memory at once
 Outputs = Callable[[Tensor, Tensor], Tensor]  # loc, scale [action_dim] -> a number
@@ -16,7 +18,7 @@ Outputs = Callable[[Tensor, Tensor], Tensor]  # loc, scale [action_dim] -> a num
 
 def mean_over_rows(
     policy: MetaPolicy,
-    mask: Tensor,
+    share: Share,
     observations: Tensor,
     numbers: Iterable[Outputs],
     size: Callable[[Tensor], Tensor],
@@ -25,7 +27,7 @@ def mean_over_rows(
 
     Args:
         policy: whose weights.
-        mask: [sum(hidden)].
+        share: of it, whose policy acts.
         observations: [n, in_features].
         numbers: of one row's outputs.
         size: elementwise, of gradients of rows; a square or an absolute value.
@@ -39,7 +41,7 @@ def mean_over_rows(
     for number in numbers:
 
         def of_row(params: dict[str, Tensor], observation: Tensor) -> Tensor:
-            return number(*functional_call(policy, params, (observation, mask)))  # noqa: B023
+            return number(*outputs_by(policy, share, params, observation))  # noqa: B023
 
         per_row = vmap(grad(of_row), in_dims=(None, 0))
         for rows in observations.split(together):
@@ -49,7 +51,7 @@ def mean_over_rows(
 
 
 def gaussian_fisher(
-    policy: MetaPolicy, mask: Tensor, observations: Tensor, squashed: bool = False
+    policy: MetaPolicy, share: Share, observations: Tensor, squashed: bool = False
 ) -> dict[str, Tensor]:
     """Diagonal Fisher information of the Gaussian N(loc, scale^2), exact in the actions.
 
@@ -57,7 +59,7 @@ def gaussian_fisher(
 
     Args:
         policy: whose weights.
-        mask: [sum(hidden)].
+        share: of it, whose policy acts.
         observations: [n, in_features].
         squashed: Continual World's (arXiv 2105.10919), which is the Fisher information of no
             density: tanh(loc) in the place of loc, and scale^2 + 1e-6 below.
@@ -77,16 +79,16 @@ def gaussian_fisher(
         return (fixed.square() + 1e-6).sqrt() if squashed else fixed
 
     numbers = [of(a) for a in range(policy.action_dim) for of in (mean_of, scale_of)]
-    return mean_over_rows(policy, mask, observations, numbers, torch.square)
+    return mean_over_rows(policy, share, observations, numbers, torch.square)
 
 
-def output_sensitivity(policy: MetaPolicy, mask: Tensor, observations: Tensor) -> dict[str, Tensor]:
+def output_sensitivity(policy: MetaPolicy, share: Share, observations: Tensor) -> dict[str, Tensor]:
     """E_s |d (||tanh(loc)||^2 + ||log scale||^2) / d theta_i| (memory-aware synapses, arXiv
     1711.09601, of a policy's outputs as in Continual World, arXiv 2105.10919).
 
     Args:
         policy: whose weights.
-        mask: [sum(hidden)].
+        share: of it, whose policy acts.
         observations: [n, in_features].
 
     Returns:
@@ -96,4 +98,4 @@ def output_sensitivity(policy: MetaPolicy, mask: Tensor, observations: Tensor) -
     def length(loc: Tensor, scale: Tensor) -> Tensor:
         return loc.tanh().square().sum() + scale.log().square().sum()
 
-    return mean_over_rows(policy, mask, observations, [length], torch.abs)
+    return mean_over_rows(policy, share, observations, [length], torch.abs)

@@ -38,10 +38,10 @@ class L2:
         return self.weight * squared_distance(now.weights, now.state["anchor"], now.state["tasks"])
 
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
-        from cotasp.modules.subnetwork import membership
+        from cotasp.modules.subnetwork import used_weights
 
         anchor = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
-        used = membership(ending.policy, ending.mask > 0)
+        used = used_weights(ending.policy, ending.share)
         tasks = {k: used[k].to(w.dtype) for k, w in anchor.items()}
         for name, before in ending.state.get("tasks", {}).items():
             tasks[name] += before

@@ -48,7 +48,7 @@ class MAS:
         from cotasp.methods.importance import output_sensitivity
 
         states = ending.rows(self.samples).observation
-        total = output_sensitivity(ending.policy, ending.mask, states)
+        total = output_sensitivity(ending.policy, ending.share, states)
         for name, before in ending.state.get("sensitivity", {}).items():
             total[name] += before
         anchor = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}

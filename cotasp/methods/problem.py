@@ -19,6 +19,8 @@ class Problem:
         seed: of everything the learner draws outside torch's global random state.
         device: of networks and buffer.
         phrasings: of each task, other texts that are to lead to its policy; empty: none has any.
+        owners: of each task, the number of the earlier one that it goes on with, or its own; empty:
+            all their own.
         learners: of this process for which there must be memory, this one included.
     """
 
@@ -32,6 +34,11 @@ class Problem:
     device: str = "cpu"
     learners: int = 1
     phrasings: Sequence[Sequence[str]] = ()
+    owners: Sequence[int] = ()
+
+    def owner(self, task: int) -> int:
+        """The number of the task that a task goes on with, or its own."""
+        return self.owners[task] if self.owners else task
 
 
 @dataclass(frozen=True)

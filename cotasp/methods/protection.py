@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cotasp.methods.batch import Batch, Rehearsal
     from cotasp.modules.ownership import Ownership
     from cotasp.modules.policy import MetaPolicy
+    from cotasp.modules.share import Share
 
     State = Mapping[str, Mapping[str, Tensor]]  # e.g. {"fisher": {parameter name: tensor}}
 
@@ -68,7 +69,7 @@ class Ending:
     Args:
         task: its number.
         policy: the meta-policy, with the weights that the task ended with.
-        mask: [sum(hidden)], the task's units.
+        share: of the meta-policy, that the task ended with.
         rows: a number to as many rows drawn from its memory, by `generator`.
         state: what this protection has remembered so far, empty at first.
         generator: random numbers of this protection alone.
@@ -76,10 +77,17 @@ class Ending:
 
     task: int
     policy: MetaPolicy
-    mask: Tensor
+    share: Share
     rows: Callable[[int], Batch]
     state: State
     generator: Generator
+
+    def acts(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """loc, scale [n, action_dim] of the task's policy as it ended, for observations [n, m]."""
+        from cotasp.modules.subnetwork import outputs_by
+
+        weights = {name: p.detach() for name, p in self.policy.named_parameters()}
+        return outputs_by(self.policy, self.share, weights, observation)
 
 
 class Protection(Protocol):

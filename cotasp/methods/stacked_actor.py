@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cotasp.methods.actor import ContinualActor, Objective, add_penalties
+from cotasp.methods.actor import ContinualActor, Objective
 from cotasp.methods.protection import Now
 from cotasp.methods.stacking import StackedAdam, stack, write_back
 from cotasp.methods.subpolicy import Policy, average_, clipped
@@ -72,8 +71,12 @@ class StackedActor:
 
     def _of(self, mask: Tensor) -> Policy:
         """Of all; mask [n, sum of the padded widths]."""
-        call = torch.vmap(partial(functional_call, self.network))
-        return lambda observation: call(self.weights, (observation, mask))
+        head = self.actors[0].sub.head
+
+        def one(weights: dict[str, Tensor], x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+            return functional_call(self.network, weights, (x, mask, head))
+
+        return lambda observation: torch.vmap(one)(self.weights, observation, mask)
 
     def step(self, loss: Tensor, objective: Objective | None = None) -> None:
         """One step of all down the sum of their losses and of their penalties."""
@@ -83,12 +86,12 @@ class StackedActor:
                 for actor, gradient in zip(self.actors, gradients):
                     actor.step_code(gradient)
             return
-        for i, actor in enumerate(self.actors if self.actors[0].asked else ()):
+        for i, actor in enumerate(self.actors if self.actors[0].components.asked else ()):
             # views made here and forgotten here: a graph that is captured must meet no older ones
             own = {k: unpadded(self.weights[k][i], p.shape) for k, p in actor.sub.weights().items()}
-            pairs = zip(actor.protections, actor.sub.states)
+            pairs = zip(actor.components.protections, actor.sub.states)
             seen = [Now(own, state, _none, None, each.generator) for each, state in pairs]
-            loss = add_penalties(loss, actor.protections, seen)
+            loss = actor.components.penalised(loss, seen)
         weights = self.optimiser.parameters
         self._step(torch.autograd.grad(loss, weights, materialize_grads=True))
 

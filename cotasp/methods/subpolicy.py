@@ -11,8 +11,9 @@ from torch.func import functional_call
 
 from cotasp.methods.adam import Adam
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import (
-    active_units,
+    active_rows,
     gather,
     index_of,
     membership,
@@ -64,19 +65,24 @@ class SubPolicy:
         self.clip = clip
         self.axes = unit_axes(policy)
         self.network = policy
+        self.head = 0  # of the network, that the task acts by
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
         self.states: list[State] = []  # of the protections, in this network's shapes
         self._active: list[Tensor] = []
         self.begin_task(None, ())
 
-    def begin_task(self, guard: Mapping[str, Tensor] | None, states: Sequence[State]) -> None:
+    def begin_task(
+        self, guard: Mapping[str, Tensor] | None, states: Sequence[State], head: int = 0
+    ) -> None:
         """Takes what may move and the protections' states; forgets the optimiser's state.
 
         Args:
             guard: true where a weight may change; None: everywhere.
             states: tensors with a parameter's name and shape are cut as it is.
+            head: that the task acts by.
         """
         self._guard = guard
+        self._task_head = head
         self._full_states = states
         self._moments: dict[str, dict[str, Tensor]] = {}
         self._steps = 0
@@ -106,23 +112,28 @@ class SubPolicy:
         """
         self._cut_by = mask, full
         units = mask > 0
-        whole = full or not self.compact or bool(units.all())
+        rows = self.policy.rows(self._task_head)
+        whole = full or not self.compact or bool(units.all() and rows.all())
         binary = bool(((mask == 0) | (mask == 1)).all())
         if whole:
-            self._active = [torch.arange(k, device=mask.device) for k in self.policy.hidden]
+            sizes = *self.policy.hidden, len(rows)
+            self._active = [torch.arange(k, device=mask.device) for k in sizes]
             self.network = self.policy
+            self.head = self._task_head
             self.mask = None if binary and units.all() else mask
         else:
-            self._active = active_units(mask, self.policy.hidden)
-            widths = [len(units) for units in self._active]
+            self._active = active_rows(self.policy, Share(units, self._task_head))
+            widths = [len(units) for units in self._active[:-1]]
             padded = [n + -n % self.multiple for n in widths]
-            self.network = self.policy.with_hidden(list(map(min, padded, self.policy.hidden)))
+            hidden = list(map(min, padded, self.policy.hidden))
+            self.network = self.policy.with_hidden(hidden, heads=1)
+            self.head = 0
             if self.multiple > 1:
                 self.network.body.units = self.units()[: self.network.hidden[0]]
             self.network.load_state_dict(self._gather(self._full_weights()))
             self.mask = None if binary else self.select(mask)
         self._weights = dict(self.network.named_parameters())
-        members = membership(self.policy, units)
+        members = membership(self.policy, units, rows)
         self.fixed = self._gather_fixed(members)
         # what has left the sub-network no longer moves: its average is what it is
         weights = self._full_weights()
@@ -159,23 +170,18 @@ class SubPolicy:
 
     def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
-        return self.network(observation, self.mask if mask is None else mask)
+        return self.network(observation, self.mask if mask is None else mask, self.head)
 
-    def of_share(self, mask: Tensor, scale: Mapping[str, Tensor]) -> Policy:
-        """The policy of other units with today's weights, differentiable by those in training.
-
-        Args:
-            mask: [sum(hidden)], binary.
-            scale: multipliers of weights in their full shapes; missing: 1.
-        """
+    def of_share(self, share: Share) -> Policy:
+        """A task's policy with today's weights, differentiable by those in training."""
         full: dict[str, Tensor] = dict(self._weights)
         if self.network is not self.policy:
             full = {name: p.detach().clone() for name, p in self.policy.named_parameters()}
             for name, weight in self._weights.items():
                 own = unpadded(weight, self._own_shape(name, weight.shape))
                 full[name][index_of(self.axes[name], self._active, weight.ndim)] = own
-        full |= {name: full[name] * factor for name, factor in scale.items()}
-        return lambda observation: functional_call(self.policy, full, (observation, mask))
+        full, mask = share.weights(full), share.units.to(self.policy.mean.weight)
+        return lambda x: functional_call(self.policy, full, (x, mask, share.head))
 
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """One guarded Adam step (Eq. 4 of CoTASP where the guard is `freeze`'s)."""

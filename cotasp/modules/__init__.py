@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "ActorSpec": "specs",
         "CategoricalCritic": "specs",
         "CodeTable": "tensordict",
+        "Copies": "masks",
         "Critic": "specs",
         "Critics": "critics",
         "Dense": "masks",
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Ownership": "ownership",
         "RandomMask": "masks",
         "ResidualCritic": "specs",
+        "Share": "share",
         "Sigmoid": "masks",
         "Step": "masks",
         "TopK": "masks",
@@ -30,5 +32,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "membership": "subnetwork",
         "plain_module": "export",
         "sample_squashed": "policy",
+        "used_weights": "subnetwork",
     },
 )

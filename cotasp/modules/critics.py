@@ -97,6 +97,11 @@ class Critics(nn.Module):
             activations[0] = "tanh"
         return Analytic(Layers(parameters, activations), self.head)
 
+    def head_names(self) -> list[str]:
+        """Names of the last layer's parameters."""
+        last = len(self.weights) - 1
+        return [f"weights.{last}", f"biases.{last}"]
+
     def member(self, i: int) -> Critics:
         """A copy of one member, as an ensemble of one: what TorchRL's losses take a list of."""
         hidden, kind = self.sizes[1:-1], (self.activation, self.norm, self.head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,15 @@ class Ensemble(Protocol):
         """The loss [*] against targets [*, B], summed over members and averaged over rows, and its
         gradients by the parameters, in their order.
         """
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """Critics of which a task can have a last layer of its own."""
+
+    def head_names(self) -> list[str]:
+        """Names of the last layer's parameters."""
+        ...
 
 
 def bind(critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> Ensemble:

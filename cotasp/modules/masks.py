@@ -84,6 +84,13 @@ class Keeps(Protocol):
         ...
 
 
+@runtime_checkable
+class Private(Protocol):
+    """A mask policy whose tasks each keep a network of their own: no weight is shared."""
+
+    anew: bool  # whether a task's network begins with newly drawn weights
+
+
 @dataclass(frozen=True)
 class Step:
     """phi = 1[s > 0], trained by a straight-through estimator (CoTASP, Eq. 2).
@@ -217,3 +224,23 @@ class Dense:
         import torch
 
         return torch.ones_like(code.detach())
+
+
+@dataclass(frozen=True)
+class Copies:
+    """phi = 1, and every task keeps a copy of the network: nothing is shared, nothing forgotten.
+
+    Independent learners (`anew`), or a network per task that begins as the last one ended.  What is
+    stored grows by a whole network per task.
+
+    Args:
+        anew: whether a task's network begins with newly drawn weights, or with those that the task
+            before it ended with.
+    """
+
+    gradient: ClassVar[str] = "none"
+    local: ClassVar[bool] = True
+    anew: bool = True
+
+    def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
+        return Dense()(code, progress)

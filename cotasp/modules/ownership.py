@@ -3,60 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cotasp.errors import RunError
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.subnetwork import extract, membership
+from cotasp.modules.share import Share
+from cotasp.modules.subnetwork import extract, membership, used_weights
 
 
-class Ownership(nn.Module):
+class Ownership:
     """The shares of the network that finished tasks ended with.
-
-    A share is a mask of units, and, where a task does not use every weight between its units, a
-    multiplier for those weights (PackNet, arXiv 1711.05769).
 
     owned_l = max over finished tasks of phi_l (CoTASP, arXiv 2305.18444, Eq. 4).
 
     Args:
         n_tasks: tasks of the stream.
         n_units: hidden units of the policy, sum over layers.
+        device: of the tensors.
     """
 
-    masks: Tensor
-    finished: Tensor
+    def __init__(self, n_tasks: int, n_units: int, device: torch.device | str = "cpu") -> None:
+        self.n_tasks = n_tasks
+        self.n_units = n_units
+        self.device = torch.device(device)
+        self.shares: dict[int, Share] = {}  # of finished tasks, by number
 
-    def __init__(self, n_tasks: int, n_units: int) -> None:
-        super().__init__()
-        self.register_buffer("masks", torch.zeros(n_tasks, n_units, dtype=torch.bool))
-        self.register_buffer("finished", torch.zeros(n_tasks, dtype=torch.bool))
-        self.scales: dict[int, dict[str, Tensor]] = {}  # of tasks, by parameter; missing: all 1
+    @property
+    def finished(self) -> Tensor:
+        """[n_tasks], bool."""
+        finished = torch.zeros(self.n_tasks, dtype=torch.bool, device=self.device)
+        finished[list(self.shares)] = True
+        return finished
+
+    @property
+    def masks(self) -> Tensor:
+        """[n_tasks, n_units], bool: units of finished tasks; none of others."""
+        shape = self.n_tasks, self.n_units
+        masks = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        for task, share in self.shares.items():
+            masks[task] = share.units
+        return masks
 
     @property
     def owned(self) -> Tensor:
         """[n_units], bool: units that any finished task uses."""
-        return self.masks[self.finished].any(0)
+        return self.masks.any(0)
 
-    def claim(self, task: int, mask: Tensor, scale: Mapping[str, Tensor] | None = None) -> None:
-        """Records the binary mask [n_units] with which a task ended, and what it multiplies weights
-        by: bool tensors by parameter's name, None where that is 1 for all.
+    def claim(self, task: int, share: Share | Tensor) -> None:
+        """Records what a task ended with; a task that came back replaces what it had.
 
-        Raises:
-            RunError: the task has ended before.
+        Args:
+            task: its number.
+            share: its share, or just a mask [n_units], positive for its units.
         """
-        if self.finished[task]:
-            raise RunError(f"task {task} has claimed its neurons already; a task ends once")
-        self.masks[task] = mask > 0
-        self.finished[task] = True
-        if scale:
-            self.scales[task] = dict(scale)
+        self.shares[task] = Share(share > 0) if isinstance(share, Tensor) else share
+
+    def without(self, task: int) -> Ownership:
+        """The shares of all other tasks."""
+        others = Ownership(self.n_tasks, self.n_units, self.device)
+        others.shares = {number: s for number, s in self.shares.items() if number != task}
+        return others
 
     def cut(self, policy: MetaPolicy, task: int) -> MetaPolicy:
         """A finished task's network, cut out of the meta-policy; see `extract`."""
-        return extract(policy, self.masks[task].float(), self.scales.get(task))
+        return extract(policy, self.shares[task])
 
     def alike(self, tasks: Tensor) -> list[Tensor]:
         """The places of rows whose tasks have equal shares, together; [n] to a list of [*].
@@ -65,15 +77,10 @@ class Ownership(nn.Module):
             tasks: number of a finished task for each row, [n], int64.
         """
         firsts: list[int] = []
-        first = torch.zeros(len(self.finished), dtype=torch.int64)
+        first = torch.zeros(self.n_tasks, dtype=torch.int64)
         for task in tasks.unique().tolist():
-            same = (
-                t
-                for t in firsts
-                if not (t in self.scales or task in self.scales)
-                and torch.equal(self.masks[t], self.masks[task])
-            )
-            first[task] = next(same, task)
+            share = self.shares[task]
+            first[task] = next((t for t in firsts if self.shares[t].equals(share)), task)
             firsts += [task] * (int(first[task]) == task)
         of_rows = first.to(tasks.device)[tasks]
         return [(of_rows == task).nonzero().squeeze(-1) for task in firsts]
@@ -81,10 +88,9 @@ class Ownership(nn.Module):
     def used(self, policy: MetaPolicy) -> dict[str, Tensor]:
         """The weights that some finished task's policy reads, bool by parameter's name."""
         used = {k: torch.zeros_like(p, dtype=torch.bool) for k, p in policy.named_parameters()}
-        for task in self.finished.nonzero().flatten().tolist():
-            scale = self.scales.get(task, {})
-            for name, inside in membership(policy, self.masks[task]).items():
-                used[name] |= inside & scale[name] if name in scale else inside
+        for share in self.shares.values():
+            for name, mine in used_weights(policy, share).items():
+                used[name] |= mine
         return used
 
     def guard(
@@ -96,9 +102,8 @@ class Ownership(nn.Module):
         """The weights that may still change.
 
         A weight is frozen iff both its ends are owned (Eq. 4), or, by tasks, iff some one finished
-        task uses it; in the first layer iff its output is, in the heads iff their input is.  The
-        bias of the log-std head has no input and is shared by all tasks: it is frozen once a task
-        has finished.
+        task uses it; inputs count as owned, and so do the rows of a head from the first task on
+        that ends with it.  A task with weights of its own (`Share.own`) freezes nothing.
 
         Args:
             policy: whose weights.
@@ -109,12 +114,45 @@ class Ownership(nn.Module):
         Returns:
             parameter name to bool tensor, true where the weight may change.
         """
-        any_finished = self.finished.any()
-        if by == "owners":
-            frozen = membership(policy, self.owned)
-            guard = {name: ~(both & any_finished) for name, both in frozen.items()}
-        else:
-            guard = {name: ~used for name, used in self.used(policy).items()}
+        frozen = self._between_owned(policy) if by == "owners" else self.used(policy)
+        guard = {name: ~fixed for name, fixed in frozen.items()}
         if not log_std:
             guard |= {k: torch.ones_like(v) for k, v in guard.items() if k.startswith("log_std")}
         return guard
+
+    def _between_owned(self, policy: MetaPolicy) -> dict[str, Tensor]:
+        units = torch.zeros(self.n_units, dtype=torch.bool, device=self.device)
+        rows = torch.zeros_like(policy.rows(0))
+        for share in self.shares.values():
+            if not share.own:
+                units |= share.units
+                rows |= policy.rows(share.head)
+        return membership(policy, units, rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The shares by number of their task."""
+        return {
+            str(task): {
+                "units": share.units,
+                "head": share.head,
+                "scale": dict(share.scale),
+                "own": dict(share.own),
+            }
+            for task, share in self.shares.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+
+        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: t.to(self.device, copy=True) for name, t in tensors.items()}
+
+        self.shares = {
+            int(task): Share(
+                share["units"].to(self.device, copy=True),
+                int(share["head"]),
+                moved(share["scale"]),
+                moved(share["own"]),
+            )
+            for task, share in state.items()
+        }

@@ -141,6 +141,7 @@ class MetaPolicy(nn.Module):
         log_std_range: bounds of log_std.
         squash_mean: whether loc = tanh(W_mu h), the reference code's.
         head_scale: variance scale of the heads' initialisation.
+        heads: pairs of heads; one for all tasks, or one for each.
     """
 
     def __init__(
@@ -154,17 +155,19 @@ class MetaPolicy(nn.Module):
         log_std_range: tuple[float, float] = (-5.0, 2.0),
         squash_mean: bool = False,
         head_scale: float = 1e-2,
+        heads: int = 1,
     ) -> None:
         super().__init__()
         self.action_dim = action_dim
+        self.heads = heads
         self.std = std
         low, high = log_std_range
         self.log_std_range = (low, high)
         self.squash_mean = squash_mean
         self.head_scale = head_scale
         self.body = MaskedMLP(in_features, hidden, activation)
-        self.mean = nn.Linear(hidden[-1], action_dim, bias=False)
-        self.log_std = nn.Linear(hidden[-1], action_dim)
+        self.mean = nn.Linear(hidden[-1], heads * action_dim, bias=False)
+        self.log_std = nn.Linear(hidden[-1], heads * action_dim)
         for head in (self.mean, self.log_std):
             variance_scaling_(head.weight, head_scale)
         nn.init.zeros_(self.log_std.bias)
@@ -174,8 +177,18 @@ class MetaPolicy(nn.Module):
         """Widths of the hidden layers."""
         return self.body.hidden
 
-    def with_hidden(self, hidden: Sequence[int]) -> MetaPolicy:
-        """A new policy of the same kind with other widths, on the same device."""
+    def rows(self, head: int) -> Tensor:
+        """The rows of the heads' weights that are one head's, bool [heads * action_dim]."""
+        place = torch.arange(self.heads * self.action_dim, device=self.mean.weight.device)
+        return place // self.action_dim == head
+
+    def with_hidden(self, hidden: Sequence[int], heads: int | None = None) -> MetaPolicy:
+        """A new policy of the same kind with other widths, on the same device.
+
+        Args:
+            hidden: widths of the hidden layers.
+            heads: pairs of heads; None: as many as there are.
+        """
         device, dtype = self.mean.weight.device, self.mean.weight.dtype
         with torch.device("meta"):  # weights are about to be copied in: draw no random numbers
             policy = MetaPolicy(
@@ -187,20 +200,24 @@ class MetaPolicy(nn.Module):
                 log_std_range=self.log_std_range,
                 squash_mean=self.squash_mean,
                 head_scale=self.head_scale,
+                heads=self.heads if heads is None else heads,
             )
         return policy.to_empty(device=device).to(dtype)
 
-    def forward(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, observation: Tensor, mask: Tensor | None = None, head: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Parameters of the Gaussian before its squashing.
 
         Args:
             observation: [*, in_features].
             mask: see `MaskedMLP.forward`.
+            head: which of the heads.
 
         Returns:
             loc and scale, [*, action_dim] each.
         """
-        loc, raw = self._heads(self.body(observation, mask))
+        loc, raw = self._heads(self.body(observation, mask), head)
         if self.squash_mean:
             loc = torch.tanh(loc)
         low, high = self.log_std_range
@@ -221,12 +238,13 @@ class MetaPolicy(nn.Module):
         scale = 2.0 if name.startswith("body") else self.head_scale
         return variance_scaling_(values, scale, generator)
 
-    def _heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def _heads(self, features: Tensor, head: int) -> tuple[Tensor, Tensor]:
         """Both heads by one product: a product this small costs the same for 4 columns as for 8."""
-        weight = torch.cat([self.mean.weight, self.log_std.weight])
+        rows = slice(head * self.action_dim, (head + 1) * self.action_dim)
+        weight = torch.cat([self.mean.weight[rows], self.log_std.weight[rows]])
         both = features @ weight.T
         loc, raw = both.split(self.action_dim, dim=-1)
-        return loc, raw + self.log_std.bias
+        return loc, raw + self.log_std.bias[rows]
 
 
 def sample_squashed(loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,10 @@ class ResidualCritics(nn.Module):
             x = block(x)
         return self.last(x).squeeze(-1)
 
+    def head_names(self) -> list[str]:
+        """Names of the last layer's parameters."""
+        return ["last.weight", "last.bias"]
+
 
 class Residual(nn.ModuleList):
     """x + f_2(relu(f_1(x))) of two modules f_1, f_2."""

@@ -35,6 +35,10 @@ class ActorSpec:
 
     The widths are the paper's; its reference code has a `softplus` deviation, log_std in [-2, 2], a
     squashed mean and heads near 0 (`recipes/reference_cw10.yaml`).
+
+    Args:
+        heads: `"shared"` by all tasks, so that a text alone can give a policy (CoTASP, HAT), or one
+            pair `"per_task"`, as the methods of Continual World have (arXiv 2105.10919).
     """
 
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
@@ -43,6 +47,7 @@ class ActorSpec:
     log_std_range: tuple[float, float] = (-5.0, 2.0)
     squash_mean: bool = False
     head_scale: float = 1e-2
+    heads: Literal["shared", "per_task"] = "shared"
 
     def __post_init__(self):
         _check_widths("ActorSpec", self.hidden)
@@ -53,11 +58,12 @@ class ActorSpec:
                 f"ActorSpec.log_std_range: expected [low, high], got {list(self.log_std_range)}"
             )
 
-    def build(self, in_features: int, action_dim: int) -> MetaPolicy:
+    def build(self, in_features: int, action_dim: int, n_tasks: int = 1) -> MetaPolicy:
         """A freshly initialised meta-policy (from torch's global random state)."""
         from cotasp.modules.policy import MetaPolicy
 
-        return MetaPolicy(in_features, action_dim, **vars(self))
+        fields = {**vars(self), "heads": 1 if self.heads == "shared" else n_tasks}
+        return MetaPolicy(in_features, action_dim, **fields)
 
 
 class Critic(Protocol):

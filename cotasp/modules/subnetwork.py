@@ -1,8 +1,9 @@
 """Compact execution: the sub-network of a mask as a small dense network of its own.
 
 Every parameter of a meta-policy has rows that belong to the units of one layer, columns that
-belong to the units of the layer below, or neither.  `unit_axes` says which; gathering,
-scattering, ownership and membership are all indexing by that table.
+belong to the units of the layer below, or neither; the rows of the heads count as one layer more.
+`unit_axes` says which; gathering, scattering, ownership and membership are all indexing by that
+table.
 """
 
 from __future__ import annotations
@@ -12,28 +13,42 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
 
 from cotasp.errors import RunError
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
 
-Active = Sequence[Tensor]  # per hidden layer, the indices of its units in the sub-network, sorted
+# per hidden layer, the indices of its units in the sub-network, sorted; last, the heads' rows
+Active = Sequence[Tensor]
 
 
 def unit_axes(policy: MetaPolicy) -> dict[str, tuple[int | None, int | None]]:
-    """For each parameter, the hidden layers its rows and its columns belong to.
+    """For each parameter, the layers that its rows and its columns belong to.
 
     Returns:
-        parameter name to (layer of the rows, layer of the columns), None where the axis
-        belongs to no hidden layer: inputs, actions, or an axis that is not there.
+        parameter name to (layer of the rows, layer of the columns): hidden ones, or, one more, that
+        of the heads' rows; None where the axis belongs to none: inputs, or an axis that is not
+        there.
     """
     axes: dict[str, tuple[int | None, int | None]] = {}
     for i in range(len(policy.hidden)):
         axes[f"body.layers.{i}.weight"] = (i, i - 1 if i else None)
         axes[f"body.layers.{i}.bias"] = (i, None)
-    last = len(policy.hidden) - 1
-    return {**axes, "mean.weight": (None, last), "log_std.weight": (None, last)} | {
-        "log_std.bias": (None, None)
+    heads = len(policy.hidden)
+    return {**axes, "mean.weight": (heads, heads - 1), "log_std.weight": (heads, heads - 1)} | {
+        "log_std.bias": (heads, None)
     }
+
+
+def active_rows(policy: MetaPolicy, share: Share) -> list[Tensor]:
+    """Indices of a share's units, per hidden layer, and of its head's rows.
+
+    Raises:
+        RunError: a layer has none.
+    """
+    rows = policy.rows(share.head).nonzero().squeeze(-1)
+    return [*active_units(share.units, policy.hidden), rows]
 
 
 def active_units(mask: Tensor, hidden: Sequence[int]) -> list[Tensor]:
@@ -102,17 +117,14 @@ def pad_layers(layers: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
     return torch.cat([F.pad(layer, (0, k - len(layer))) for layer, k in zip(layers, widths)])
 
 
-def extract(
-    policy: MetaPolicy, mask: Tensor, scale: Mapping[str, Tensor] | None = None
-) -> MetaPolicy:
-    """The sub-network of a mask as an ordinary, small policy that needs no mask.
+def extract(policy: MetaPolicy, share: Share | Tensor) -> MetaPolicy:
+    """The sub-network of a share as an ordinary, small policy that needs no mask.
 
-    Computes the same function as `policy(observation, mask)` for a binary mask (up to the
+    For a binary mask it computes the same function as `policy(observation, mask)` (up to the
     rounding of sums in another order); it shares no memory with `policy`.
 
     Args:
-        mask: [sum(hidden)], binary.
-        scale: multipliers of weights by parameter's name, of its shape; missing: 1.
+        share: a task's, or just a mask [sum(hidden)], binary.
 
     Raises:
         RunError: a layer has no active unit.
@@ -122,33 +134,59 @@ def extract(
         >>> extract(policy, torch.tensor([1.0, 0.0] * 8)).hidden
         (4, 4)
     """
-    active = active_units(mask, policy.hidden)
-    small = policy.with_hidden([len(units) for units in active])
+    if isinstance(share, Tensor):
+        share = Share(share > 0)
+    active = active_rows(policy, share)
+    small = policy.with_hidden([len(units) for units in active[:-1]], heads=1)
     full = {name: weight.detach() for name, weight in policy.named_parameters()}
-    full |= {name: full[name] * factor for name, factor in (scale or {}).items()}
-    weights = gather(full, unit_axes(policy), active)
-    small.load_state_dict(weights)
+    small.load_state_dict(gather(share.weights(full), unit_axes(policy), active))
     return small
 
 
-def membership(policy: MetaPolicy, units: Tensor) -> dict[str, Tensor]:
+def outputs_by(
+    policy: MetaPolicy, share: Share, weights: Mapping[str, Tensor], observation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """loc, scale [*, action_dim] of a share's policy with given weights of the meta-policy.
+
+    Args:
+        policy: that the weights are of.
+        share: whose policy acts.
+        weights: by parameter's name; gradients flow to them.
+        observation: [*, in_features].
+    """
+    mask = share.units.to(policy.mean.weight)
+    inputs = observation, mask, share.head
+    return functional_call(policy, share.weights(weights), inputs)
+
+
+def membership(policy: MetaPolicy, units: Tensor, rows: Tensor | None = None) -> dict[str, Tensor]:
     """Which weights lie between marked units.
 
     Args:
         units: [sum(hidden)], bool.
+        rows: of the heads, bool [heads * action_dim]; None: all are marked.
 
     Returns:
-        parameter name to bool tensor of its shape, true where **both** ends are marked; an
-        axis that belongs to no hidden layer (inputs, actions) counts as marked.
+        parameter name to bool tensor of its shape, true where **both** ends are marked; inputs
+        count as marked.
     """
-    marked, axes = units.split(policy.hidden), unit_axes(policy)
+    heads = len(policy.log_std.bias)
+    rows = units.new_ones(heads, dtype=torch.bool) if rows is None else rows
+    marked, axes = [*units.split(policy.hidden), rows], unit_axes(policy)
     result = {}
     for name, parameter in policy.named_parameters():
-        rows, columns = axes[name]
+        above, below = axes[name]
         both = torch.ones_like(parameter, dtype=torch.bool)
-        if rows is not None:
-            both &= marked[rows].view(-1, *[1] * (parameter.ndim - 1))
-        if columns is not None:
-            both &= marked[columns]
+        if above is not None:
+            both &= marked[above].view(-1, *[1] * (parameter.ndim - 1))
+        if below is not None:
+            both &= marked[below]
         result[name] = both
     return result
+
+
+def used_weights(policy: MetaPolicy, share: Share) -> dict[str, Tensor]:
+    """The meta-policy's weights that a share's policy reads, bool by parameter's name."""
+    used = membership(policy, share.units, policy.rows(share.head))
+    used |= {name: torch.zeros_like(used[name]) for name in share.own}
+    return used | {name: used[name] & scale for name, scale in share.scale.items()}

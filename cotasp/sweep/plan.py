@@ -170,33 +170,20 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
     Raises:
         RecipeError: the stream is not one whose tasks can be listed.
     """
-    from cotasp.tasks.entries import TaskEntry
-    from cotasp.tasks.streams import MetaWorld
+    from cotasp.tasks.streams import Separable
 
-    stream: Any = recipe.stream
+    stream = recipe.stream
+    if not isinstance(stream, Separable):
+        raise RecipeError(
+            f"sweep: single tasks: {type(stream).__name__} has no method `alone`, so its tasks "
+            f"cannot be taken one by one; name its single-task runs in `cotasp report` yourself"
+        )
     found: dict[str, Recipe] = {}
     with calling("stream", stream):
         tasks = stream.make_tasks()
     for index, task in enumerate(tasks):
-        if task.env in found:
-            continue
-        if hasattr(stream, "goals"):
-            alone = replace(stream, goals=(stream.goals[index],))
-        elif hasattr(stream, "tasks"):
-            alone = replace(stream, tasks=(stream.tasks[index],))
-        elif hasattr(stream, "reward_version"):  # the fixed streams of Meta-World tasks
-            alone = MetaWorld(
-                (TaskEntry(task.env, task.texts if task.phrasings else task.text),),
-                stream.horizon,
-                stream.reward_version,
-                stream.action_repeat,
-            )
-        else:
-            raise RecipeError(
-                "sweep: single tasks: the stream's tasks cannot be taken one by one; "
-                "name its single-task runs in `cotasp report` yourself"
-            )
-        found[task.env] = replace(recipe, stream=alone)
+        if task.env not in found:
+            found[task.env] = replace(recipe, stream=stream.alone(index))
     return found
 
 

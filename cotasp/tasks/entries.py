@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import RecipeError
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Returning, Task
 
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
@@ -100,6 +100,7 @@ def named_tasks(
     builds: Sequence[Callable[..., EnvBase]],
     horizons: Sequence[int],
     action_repeat: int,
+    returning: Returning = "new",
 ) -> tuple[Task, ...]:
     """Tasks from pairs of env and texts; the second visit of an env is `env#2`, and so on."""
     visits: dict[str, int] = {}
@@ -107,7 +108,8 @@ def named_tasks(
     for (env, texts), build, horizon in zip(tasks, builds, horizons):
         visits[env] = visits.get(env, 0) + 1
         name = env if visits[env] == 1 else f"{env}#{visits[env]}"
-        named.append(Task(name, texts[0], env, build, horizon, action_repeat, texts[1:]))
+        rest = texts[1:], None, returning
+        named.append(Task(name, texts[0], env, build, horizon, action_repeat, *rest))
     return tuple(named)
 
 
@@ -145,3 +147,8 @@ def check_repeat(stream: Any, horizon: int | None) -> None:
             f"{name}.action_repeat: expected a divisor of the {horizon} steps of an episode, got "
             f"{repeat}; use {fitting}, or another horizon"
         )
+
+
+def returning_fact(returning: Returning) -> dict[str, str]:
+    """What a protocol says of tasks that come back; nothing where they are new ones."""
+    return {} if returning == "new" else {"returning": returning}

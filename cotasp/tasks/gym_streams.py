@@ -16,9 +16,10 @@ from cotasp.tasks.entries import (
     named_tasks,
     one_or_all,
     phrased,
+    returning_fact,
     task_facts,
 )
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Returning, Task
 
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
@@ -38,12 +39,14 @@ class Gymnasium:
             Where an episode terminates within them, they count as whole ones.
         packages: modules that register environments; they are imported, so they are trusted as
             plug-ins are.
+        returning: as for `cw20`, of tasks whose text has come before.
     """
 
     tasks: tuple[GymEntry, ...]
     horizon: int | None = None
     action_repeat: int = 1
     packages: tuple[str, ...] = ()
+    returning: Returning = "new"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
@@ -78,7 +81,7 @@ class Gymnasium:
         ]
         horizons = [self._facts(i)[2] for i in range(len(self.tasks))]
         tasks = [(e.name, phrased(e.text)) for e in self.tasks]
-        named = named_tasks(tasks, builds, horizons, self.action_repeat)
+        named = named_tasks(tasks, builds, horizons, self.action_repeat, self.returning)
         return tuple(replace(t, return_range=e.return_range) for t, e in zip(named, self.tasks))
 
     def protocol(self) -> dict[str, str | int | float]:
@@ -92,8 +95,13 @@ class Gymnasium:
             "action_repeat": self.action_repeat,
             "success_return": one_or_all(entry.success_return for entry in self.tasks),
             "return_range": one_or_all(entry.return_range for entry in self.tasks),
+            **returning_fact(self.returning),
             **task_facts([(entry.name, phrased(entry.text)) for entry in self.tasks]),
         }
+
+    def alone(self, index: int) -> Gymnasium:
+        """One of the tasks."""
+        return replace(self, tasks=(self.tasks[index],), returning="new")
 
     def _facts(self, index: int) -> tuple[int, int, int]:
         from cotasp.tasks.gym import facts

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.tasks import texts
-from cotasp.tasks.entries import check_horizon, named_tasks, task_facts
+from cotasp.tasks.entries import check_horizon, named_tasks, returning_fact, task_facts
 from cotasp.tasks.orders import Order, angles, check_arc, check_family
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Returning, Task
 from cotasp.tasks.texts import shipped_texts
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ class Point:
         horizon: steps per episode, at least 1; the longest way takes about 12.
         action_repeat: environment steps that every action is held for; it divides the horizon.
         phrasings: as for `cw10`.
+        returning: as for `cw20`, of goals that have come before.
     """
 
     goals: tuple[str, ...] = ("right", "left", "top", "bottom")
     horizon: int = 30
     action_repeat: int = 1
     phrasings: bool = False
+    returning: Returning = "new"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "goals", tuple(self.goals))
@@ -55,7 +57,8 @@ class Point:
             partial(_point, texts.GOALS[goal][:2], self.horizon, self.action_repeat)
             for goal in self.goals
         ]
-        return named_tasks(self._texts(), builds, [self.horizon] * len(builds), self.action_repeat)
+        horizons = [self.horizon] * len(builds)
+        return named_tasks(self._texts(), builds, horizons, self.action_repeat, self.returning)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -64,8 +67,13 @@ class Point:
             "environment": POINT,
             "horizon": self.horizon,
             "action_repeat": self.action_repeat,
+            **returning_fact(self.returning),
             **task_facts(self._texts()),
         }
+
+    def alone(self, index: int) -> Point:
+        """One of the goals."""
+        return replace(self, goals=(self.goals[index],), returning="new")
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(goal, shipped_texts(goal, self.phrasings)) for goal in self.goals]

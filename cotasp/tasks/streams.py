@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
@@ -17,9 +17,10 @@ from cotasp.tasks.entries import (
     checked_entries,
     named_tasks,
     phrased,
+    returning_fact,
     task_facts,
 )
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Returning, Task
 from cotasp.tasks.texts import shipped_texts
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ class Stream(Protocol):
 
     def protocol(self) -> dict[str, str | int | float]:
         """What must agree for two results to be compared; JSON-able."""
+        ...
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """A stream whose tasks can be taken one by one."""
+
+    def alone(self, index: int) -> Stream:
+        """The stream of one of its tasks alone, under the same protocol."""
         ...
 
 
@@ -85,22 +95,29 @@ class CW10:
         """Simulator, rewards, horizon and tasks."""
         return _metaworld_protocol("cw10", self)
 
+    def alone(self, index: int) -> MetaWorld:
+        """One of the tasks."""
+        return _metaworld_alone(self, TaskEntry(texts.CW10[index]))
+
 
 @dataclass(frozen=True)
 class CW20:
-    """Continual World's ten tasks on Meta-World v3, twice; second visits are new tasks.
+    """Continual World's ten tasks on Meta-World v3, twice.
 
     Args:
         horizon: as for `cw10`.
         reward_version: as for `cw10`.
         action_repeat: as for `cw10`.
         phrasings: as for `cw10`.
+        returning: what a second visit is: a `new` task (Continual World's), the `same` task, which
+            goes on, or a `recall` of its policy without training.
     """
 
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
     action_repeat: int = 1
     phrasings: bool = False
+    returning: Returning = "new"
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
@@ -113,6 +130,10 @@ class CW20:
         """Simulator, rewards, horizon and tasks."""
         return _metaworld_protocol("cw20", self)
 
+    def alone(self, index: int) -> MetaWorld:
+        """One of the tasks."""
+        return _metaworld_alone(self, TaskEntry((2 * texts.CW10)[index]))
+
 
 @dataclass(frozen=True)
 class MetaWorld:
@@ -124,6 +145,7 @@ class MetaWorld:
         reward_version: as for `cw10`; the 50 tasks differ in how well their v1 rewards work.
         action_repeat: as for `cw10`.
         phrasings: as for `cw10`.
+        returning: as for `cw20`, of tasks whose text has come before.
     """
 
     tasks: tuple[str | TaskEntry, ...]
@@ -131,6 +153,7 @@ class MetaWorld:
     reward_version: Literal["v1", "v2"] = "v2"
     action_repeat: int = 1
     phrasings: bool = False
+    returning: Returning = "new"
 
     def __post_init__(self) -> None:
         entries = checked_entries(self, TaskEntry)
@@ -150,6 +173,20 @@ class MetaWorld:
     def protocol(self) -> dict[str, str | int | float]:
         """Simulator, rewards, horizon and tasks."""
         return _metaworld_protocol("metaworld", self)
+
+    def alone(self, index: int) -> MetaWorld:
+        """One of the tasks."""
+        return replace(self, tasks=(self.tasks[index],), returning="new")
+
+
+def _metaworld_alone(stream: CW10 | CW20, entry: TaskEntry) -> MetaWorld:
+    return MetaWorld(
+        (entry,), stream.horizon, stream.reward_version, stream.action_repeat, stream.phrasings
+    )
+
+
+def _returning(stream: CW10 | CW20 | MetaWorld) -> Returning:
+    return "new" if isinstance(stream, CW10) else stream.returning
 
 
 def _check_metaworld(stream: CW10 | CW20 | MetaWorld) -> None:
@@ -176,7 +213,8 @@ def _metaworld_tasks(
     tasks = _texts(stream, entries)
     settings = stream.horizon, stream.reward_version, stream.action_repeat
     builds = [partial(_metaworld, env, *settings) for env, _ in tasks]
-    return named_tasks(tasks, builds, [stream.horizon] * len(tasks), stream.action_repeat)
+    horizons = [stream.horizon] * len(tasks)
+    return named_tasks(tasks, builds, horizons, stream.action_repeat, _returning(stream))
 
 
 def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str, Any]:
@@ -187,6 +225,7 @@ def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str,
         "reward_version": stream.reward_version,
         "horizon": stream.horizon,
         "action_repeat": stream.action_repeat,
+        **returning_fact(_returning(stream)),
         **task_facts([(task.env, task.texts) for task in stream.make_tasks()]),
     }
 

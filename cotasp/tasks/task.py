@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cotasp.errors import CotaspError, PluginError
 
 if TYPE_CHECKING:
     from torchrl.envs import EnvBase
+
+Returning = Literal["new", "same", "recall"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Task:
         action_repeat: environment steps that the environment holds each action for.
         return_range: returns that count as 0 and as 1, where episodes are judged by their return;
             None: they are by their success.
+        returning: what becomes of the task if its text has come before in the stream: `"new"`: it
+            is learned as any other; `"same"`: the first task with that text goes on; `"recall"`:
+            that task's policy is taken as it is, and nothing is learned.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Task:
     action_repeat: int = 1
     phrasings: tuple[str, ...] = ()
     return_range: tuple[float, float] | None = None
+    returning: Returning = "new"
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -69,3 +75,12 @@ class Task:
                 f"task {self.name!r}: its environment {self.env} cannot be built: "
                 f"{type(error).__name__}: {error}; --debug shows where"
             ) from error
+
+
+def owners(tasks: Sequence[Task]) -> tuple[int, ...]:
+    """For each task, the number of the one that it goes on with: itself, unless it returns."""
+    first: dict[str, int] = {}
+    return tuple(
+        i if task.returning == "new" else first.setdefault(task.text, i)
+        for i, task in enumerate(tasks)
+    )

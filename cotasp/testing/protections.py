@@ -66,7 +66,7 @@ def check_protection(protection: Protection, idle: Protection | None = None) -> 
 def _check_state(protection: Protection) -> None:
     learner: Any = toy(protections=(protection,))
     train(learner, 0)
-    state = learner.actor.protections[0].state
+    state = learner.actor.components.protections[0].state
     leaves = [leaf for of in state.values() for leaf in of.values()]
     for leaf in leaves:
         ensure(isinstance(leaf, Tensor), f"state is tensors, got a {type(leaf).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,11 +28,12 @@ def learner(
     texts: list[str] | None = None,
     action_repeat: int = 1,
     agent_class: type[OffPolicy] = SAC,
+    owners: tuple[int, ...] = (),
     **changes: Any,
 ) -> OffPolicyLearner:
     """A learner of six made-up tasks; keyword arguments change the method or the agent."""
     torch.manual_seed(seed)
-    method = {
+    method: dict[str, Any] = {
         "encoder": RandomEncoder(dim=16),
         "dictionary": SparseCoding(lmbda=0.05),
         "mask": Step(),
@@ -59,6 +61,9 @@ def learner(
         if name in ("renewals", "memory"):
             method[name] = value
             continue
+        if name == "heads":
+            method["actor"] = replace(method["actor"], heads=value)
+            continue
         if name == "protection":
             name, value = "protections", (value,)
         target = method if name in method else agent
@@ -66,7 +71,13 @@ def learner(
         target[name] = value
     agent = {k: v for k, v in agent.items() if hasattr(agent_class(), k)}
     problem = Problem(
-        texts or TEXTS, OBS, ACT, steps_per_task=100, action_repeat=action_repeat, seed=seed
+        texts or TEXTS,
+        OBS,
+        ACT,
+        steps_per_task=100,
+        action_repeat=action_repeat,
+        seed=seed,
+        owners=owners,
     )
     return OffPolicyLearner(agent_class(**agent), problem, Method(**method))
 

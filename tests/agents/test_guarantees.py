@@ -9,8 +9,9 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from cotasp.agents import off_policy
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze, Unprotected
+from cotasp.methods.l2 import L2
 from cotasp.methods.packnet import PackNet
-from cotasp.modules.masks import Dense, RandomMask, Sigmoid, Step, TopK
+from cotasp.modules.masks import Copies, Dense, RandomMask, Sigmoid, Step, TopK
 from cotasp.modules.subnetwork import membership, unpadded
 from cotasp.registry import KINDS
 from tests.agents.problems import OBS, learner, train, transitions
@@ -27,6 +28,7 @@ MASKS = {
     "random": RandomMask(0.3),
     "dense": Dense(),
     "packnet": PackNet(retrain=0.2),
+    "copies": Copies(),
 }
 STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
 
@@ -38,13 +40,13 @@ def test_every_mask_policy_is_covered():
 
 def behaviour(made, task: int) -> dict[str, torch.Tensor]:
     """A finished task's policy: Gaussian, mean action, and actions under the same noise."""
-    mask = made.actor.ownership.masks[task].float()
+    share = made.actor.ownership.shares[task]
     policy = made.policy(task)
     with torch.no_grad():
-        if task in made.actor.ownership.scales:  # the meta-policy alone knows no multipliers
+        if share.scale or share.own:  # of which the meta-policy alone knows nothing
             loc, scale = made.sub_network(task)(STATES)
         else:
-            loc, scale = made.actor.meta_policy(STATES, mask)
+            loc, scale = made.actor.meta_policy(STATES, share.units.float(), share.head)
         with set_exploration_type(ExplorationType.DETERMINISTIC):
             mean = policy.module(STATES)
         with set_exploration_type(ExplorationType.RANDOM):
@@ -59,18 +61,33 @@ def behaviour(made, task: int) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("execution", ["compact", "dense"])
 @pytest.mark.parametrize("mask", MASKS)
 def test_finished_policies_stay_bit_for_bit(mask, execution, by, average):
-    made = learner(
-        mask=MASKS[mask], execution=execution, actor_average=average, protection=Freeze(by=by)
+    check_nothing_is_forgotten(
+        learner(
+            mask=MASKS[mask], execution=execution, actor_average=average, protection=Freeze(by=by)
+        ),
+        by,
     )
+
+
+@pytest.mark.parametrize("execution", ["compact", "dense"])
+@pytest.mark.parametrize("mask", ["step-clipped", "sigmoid", "dense", "packnet"])
+def test_finished_policies_stay_bit_for_bit_with_heads_of_their_own(mask, execution):
+    made = learner(
+        mask=MASKS[mask], execution=execution, protection=Freeze("tasks"), heads="per_task"
+    )
+    check_nothing_is_forgotten(made, "tasks")
+
+
+def check_nothing_is_forgotten(made, by: str) -> None:
     kept: dict[int, dict[str, torch.Tensor]] = {}
+    policy, ownership = made.actor.meta_policy, made.actor.ownership
     for task in range(5):
-        before = [p.detach().clone() for p in made.actor.meta_policy.parameters()]
-        guard = made.actor.ownership.guard(made.actor.meta_policy, by=by)
+        before = [p.detach().clone() for p in policy.parameters()]
+        guard = ownership.guard(policy, by=by)
         train(made, task)
-        moved = any(
-            not torch.equal(a, b) for a, b in zip(before, made.actor.meta_policy.parameters())
-        )
-        mine = membership(made.actor.meta_policy, made.actor.ownership.masks[task])
+        moved = any(not torch.equal(a, b) for a, b in zip(before, policy.parameters()))
+        share = ownership.shares[task]
+        mine = membership(policy, share.units, policy.rows(share.head))
         assert moved or not any(bool((mine[name] & free).any()) for name, free in guard.items())
         assert moved or task > 0
         for earlier, expected in kept.items():
@@ -100,11 +117,12 @@ def test_without_freezing_policies_drift(protection):
 
 
 @pytest.mark.parametrize(
-    ("mask", "protection"),
-    [(mask, Freeze()) for mask in MASKS]
-    + [("step-clipped", p) for p in (Unprotected(), EWC(weight=10.0, samples=8))],
+    ("mask", "protection", "heads"),
+    [(mask, Freeze(), "shared") for mask in MASKS]
+    + [("step-clipped", p, "shared") for p in (Unprotected(), EWC(weight=10.0, samples=8))]
+    + [("step-identity", EWC(weight=10.0, samples=8), "per_task"), ("dense", L2(), "per_task")],
 )
-def test_compact_equals_dense(mask, protection):
+def test_compact_equals_dense(mask, protection, heads):
     """Same seed, same data: all weights, codes and masks agree after 2 x 200 updates.
 
     In float64, so that the order of sums does not matter: what remains is the algorithm.
@@ -116,6 +134,7 @@ def test_compact_equals_dense(mask, protection):
             made = learner(
                 mask=MASKS[mask],
                 protection=protection,
+                heads=heads,
                 execution=execution,
                 updates_per_transition=2.5,
                 learning_rate=1e-3,

@@ -14,6 +14,7 @@ from cotasp.methods.l2 import L2
 from cotasp.methods.mas import MAS
 from cotasp.methods.protection import Ending, Now, check_protections
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import membership
 
 HIDDEN, OBS, ACT = (7, 6), 4, 2
@@ -30,7 +31,7 @@ def mask() -> torch.Tensor:
 @pytest.mark.parametrize("protection", [EWC(samples=8), L2(), MAS(samples=8)], ids=str)
 def test_a_pull_is_0_where_nothing_has_moved(protection):
     net, generator = policy(), torch.Generator().manual_seed(0)
-    state = protection.remember(Ending(0, net, mask(), rows, {}, generator))
+    state = protection.remember(Ending(0, net, Share(mask() > 0), rows, {}, generator))
 
     def penalty():
         weights = dict(net.named_parameters())
@@ -79,7 +80,7 @@ def rows_one_by_one(net, states, numbers, size) -> dict[str, torch.Tensor]:
 def test_importances_are_autograds_row_by_row(kind):
     """In float64, to rounding."""
     net, states = policy().double(), torch.randn(5, OBS, dtype=torch.float64)
-    of_task = net, mask().double(), states
+    of_task = net, Share(mask() > 0), states
 
     def by_deviation(loc, scale):
         squashed = kind == "continual_world"
@@ -104,8 +105,8 @@ def test_importances_are_autograds_row_by_row(kind):
 
 def test_the_sampled_fisher_information_tends_to_the_gaussian_one():
     net, states = policy().double(), torch.randn(4, OBS, dtype=torch.float64)
-    exact = gaussian_fisher(net, mask().double(), states)
-    sampled = fisher_information(net, mask().double(), states.repeat(3000, 1), chunk=2000)
+    exact = gaussian_fisher(net, Share(mask() > 0), states)
+    sampled = fisher_information(net, Share(mask() > 0), states.repeat(3000, 1), chunk=2000)
     total = sum(float(e.sum()) for e in exact.values())
     for name, value in sampled.items():
         torch.testing.assert_close(value, exact[name], rtol=0.15, atol=1e-3 * total)
@@ -120,7 +121,9 @@ def test_ewcs_options_are_their_formulas():
 
     def information(before=None, **options):
         ewc = EWC(fisher="gaussian", **options)
-        return ewc.remember(Ending(0, net, mask(), fixed, before or {}, generator))["fisher"]
+        return ewc.remember(Ending(0, net, Share(mask() > 0), fixed, before or {}, generator))[
+            "fisher"
+        ]
 
     plain = information()
     twice = information({"fisher": plain, "anchor": {}}, decay=0.25)
@@ -136,10 +139,10 @@ def test_ewcs_options_are_their_formulas():
 def test_ewc_sums_over_tasks_and_pulls_to_the_last_weights():
     net, ewc = policy(), EWC(weight=3.0, samples=16)
     generator = torch.Generator().manual_seed(0)
-    first = ewc.remember(Ending(0, net, mask(), rows, {}, generator))
+    first = ewc.remember(Ending(0, net, Share(mask() > 0), rows, {}, generator))
     with torch.no_grad():
         net.mean.weight += 0.5
-    second = ewc.remember(Ending(1, net, mask(), rows, first, generator))
+    second = ewc.remember(Ending(1, net, Share(mask() > 0), rows, first, generator))
     assert all((second["fisher"][k] >= first["fisher"][k]).all() for k in first["fisher"])
     assert torch.equal(second["anchor"]["mean.weight"], net.mean.weight.detach())
     weights = {k: p + 0.1 for k, p in net.named_parameters()}

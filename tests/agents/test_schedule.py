@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from cotasp.agents import off_policy
 from cotasp.agents.acting import on_cpu
+from cotasp.agents.settings import ValuesSpec
 from cotasp.modules.masks import Sigmoid, Step
 from tests.agents.problems import ACT, OBS, learner, train, transitions
 
@@ -72,7 +73,7 @@ def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_pr
 def test_what_acts_is_up_to_date_also_where_it_is_a_copy(mask, monkeypatch):
     """As on a GPU, whose networks are copied to act on the CPU."""
     monkeypatch.setattr(
-        off_policy, "on_cpu", lambda network, mask=None: on_cpu(copy.deepcopy(network), mask)
+        off_policy, "on_cpu", lambda network, *given: on_cpu(copy.deepcopy(network), *given)
     )
     made = learner(mask=mask, warmup_steps=5)
     for task in (0, 1):
@@ -108,7 +109,7 @@ def test_distillation_brings_the_next_policy_nearer_to_a_standard_normal():
 
 @pytest.mark.parametrize("reset", [True, False])
 def test_critics_and_temperature_start_anew_or_go_on(reset):
-    made = learner(reset_critic=reset)
+    made = learner(values=ValuesSpec("nothing" if reset else "weights"))
     train(made, 0)
     weights = [p.detach().clone() for p in made.values.network.parameters()]
     temperature = made.values.number("log_temperature").exp().clone()

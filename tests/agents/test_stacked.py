@@ -13,7 +13,7 @@ from cotasp.agents.stacked import UpdatesTogether, stack
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Unprotected
-from cotasp.modules.masks import Sigmoid, Step, TopK
+from cotasp.modules.masks import Dense, Sigmoid, Step, TopK
 from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic
 from cotasp.modules.subnetwork import unpadded
 from tests.agents.problems import learner, train, transitions
@@ -78,6 +78,8 @@ def assert_as_alone(alone, others):
     "changes",
     [
         {},
+        {"heads": "per_task"},
+        {"heads": "per_task", "mask": Dense(), "execution": "dense"},
         {"execution": "dense"},
         {"mask": Step(gradient="identity")},
         {"mask": Sigmoid(), "protection": Unprotected()},
@@ -90,6 +92,8 @@ def assert_as_alone(alone, others):
     ],
     ids=[
         "compact",
+        "heads",
+        "heads-dense",
         "dense",
         "identity",
         "sigmoid",

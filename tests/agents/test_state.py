@@ -14,6 +14,7 @@ import torch
 from tensordict import TensorDict
 
 from cotasp.agents.off_policy import OffPolicyLearner
+from cotasp.agents.settings import ValuesSpec
 from cotasp.errors import RunError
 from cotasp.methods.agem import AGEM
 from cotasp.methods.ewc import EWC
@@ -43,13 +44,14 @@ MEMORIES = [
 ]
 OTHERS = [
     {"warmup": "uniform"},
-    {"reset_critic": False},
+    {"values": ValuesSpec("weights")},
     {"distillation_updates": 0},
     {"precision": "bfloat16"},
     {"buffer_size": 50},
     {"n_step": 1},
     {"actor_average": 0.9, "final_learning_rate": 0.1, "clip": 0.1},
     {"warmup_hold": 1.0, "noise_correlation": 0.8},
+    {"heads": "per_task", "values": ValuesSpec("weights", "per_task")},
     {"encoder": "onehot"},
     {"encoder": "tfidf"},
 ]
@@ -196,10 +198,12 @@ def test_a_share_of_another_network_is_refused(spoil):
     one = made(settings)
     train(one, 0)
     state = copied(one.state_dict())
-    scale = state["actor"]["scales"]["0"]
+    scale = state["actor"]["ownership"]["0"]["scale"]
     scale["mean.weight"] = spoil(scale["mean.weight"])
     other = made(settings)
-    with pytest.raises(RunError, match=r"share of task 1: mean.weight: expected bits of shape"):
+    with pytest.raises(
+        RunError, match=r"share of task 1: mean.weight: expected torch.bool of shape"
+    ):
         other.load_state_dict(state)
     with pytest.raises(RunError, match=r"codes: expected 90 neurons, got 88"):
         learner(0, actor=ActorSpec(hidden=(50, 40))).load_state_dict(copied(one.state_dict()))

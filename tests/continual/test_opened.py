@@ -76,7 +76,7 @@ def test_bad_arguments_are_told(opened, directory):
 
 def test_a_run_without_finished_tasks_says_so(directory):
     first = cotasp.open_run(directory)
-    first._learner.actor.ownership.finished.zero_()
+    first._learner.actor.ownership.shares.clear()
     with pytest.raises(RunError, match="no task is finished yet"):
         first.prompt("Park the car on the right.")
 

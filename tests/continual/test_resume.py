@@ -59,7 +59,7 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
         ("memory={name: shelf, size: 30}", "protection={name: cloning, rehearsal: 8}"),
         ("mask=dense", "memory={name: reservoir, size: 30}", "protection=none"),
         "agent.execution=dense",
-        "agent.reset_critic=false",
+        "agent.values={carry: weights}",
         "logger=tensorboard",
         "stream={name: gymnasium, horizon: 7, "
         "tasks: [{env: Pendulum-v1, text: a, success_return: -100}]}",

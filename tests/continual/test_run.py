@@ -146,7 +146,7 @@ def test_metrics_only_evaluates_all_tasks_at_the_end_alone(tmp_path):
         "agent.execution=dense",
         "agent.precision=bfloat16",
         "agent.warmup=uniform",
-        "agent.reset_critic=false",
+        "agent.values={carry: weights}",
         "dictionary.update=frozen",
         "dictionary.update={name: online, unused: keep}",
         "dictionary.update={name: lazy, every: 2}",

@@ -19,7 +19,8 @@ from cotasp.modules.policy import (
     sample_squashed,
     variance_scaling_,
 )
-from cotasp.modules.subnetwork import active_units, extract, gather, scatter_, unit_axes
+from cotasp.modules.share import Share
+from cotasp.modules.subnetwork import active_rows, extract, gather, scatter_, unit_axes
 
 HIDDEN = (12, 9, 10)
 
@@ -139,7 +140,7 @@ def test_extraction_shares_no_memory_and_draws_no_random_numbers():
 
 def test_scatter_undoes_gather_and_touches_nothing_else():
     net, mask = policy(), random_mask()
-    axes, active = unit_axes(net), active_units(mask, net.hidden)
+    axes, active = unit_axes(net), active_rows(net, Share(mask > 0))
     weights = {k: p.detach().clone() for k, p in net.named_parameters()}
     cut = gather(weights, axes, active)
     zeroed = {k: v.clone() for k, v in weights.items()}
@@ -149,6 +150,24 @@ def test_scatter_undoes_gather_and_touches_nothing_else():
     scatter_(zeroed, cut, axes, active)
     for name, value in zeroed.items():
         assert torch.equal(value, weights[name])
+
+
+def test_heads_are_separate_networks_on_one_body():
+    net = MetaPolicy(6, 2, (12, 9), heads=3)
+    x = torch.randn(5, 6)
+    one = MetaPolicy(6, 2, (12, 9))
+    for head in range(3):
+        rows = net.rows(head)
+        state = {
+            k: v[rows] if k.startswith(("mean", "log_std")) else v
+            for k, v in net.state_dict().items()
+        }
+        one.load_state_dict(state)
+        expected = one(x)
+        share = Share(torch.ones(21, dtype=torch.bool), head)
+        for got in (net(x, head=head), extract(net, share)(x)):
+            for a, b in zip(got, expected):
+                torch.testing.assert_close(a, b)
 
 
 def test_a_layer_without_active_units_is_an_error_that_names_it():

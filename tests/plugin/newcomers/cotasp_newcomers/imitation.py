@@ -34,11 +34,8 @@ class Imitation:
         return self.weight * total / len(now.state["states"])
 
     def remember(self, ending):
-        import torch
-
         states = ending.rows(self.states).observation.clone()
-        with torch.no_grad():
-            loc, scale = ending.policy(states, ending.mask.float())
+        loc, scale = ending.acts(states)
         new = {"states": states, "loc": loc, "scale": scale}
         before = {part: ending.state.get(part, {}) for part in new}
         return {part: {**before[part], str(ending.task): t} for part, t in new.items()}

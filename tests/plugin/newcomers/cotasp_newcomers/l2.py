@@ -17,9 +17,9 @@ class L2:
         return self.weight * squared_distance(now.weights, now.state["anchor"], now.state["tasks"])
 
     def remember(self, ending):
-        from cotasp.modules import membership
+        from cotasp.modules import used_weights
 
-        used = membership(ending.policy, ending.mask > 0)
+        used = used_weights(ending.policy, ending.share)
         before = ending.state.get("tasks", {})
         tasks = {name: mine.float() + before.get(name, 0.0) for name, mine in used.items()}
         weights = {name: p.detach().clone() for name, p in ending.policy.named_parameters()}

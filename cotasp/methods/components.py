@@ -1,0 +1,166 @@
+"""The protections and renewals of an actor, what they remember, and their random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from cotasp.errors import calling
+from cotasp.methods.batch import Batch
+from cotasp.methods.memory import Rehearses
+from cotasp.methods.method import Method
+from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
+from cotasp.methods.renewing import network_seen
+from cotasp.methods.subpolicy import SubPolicy
+from cotasp.modules.ownership import Ownership
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
+
+Rows = Callable[[int, Generator], Batch]  # number -> as many rows of the task in training
+
+
+@dataclass
+class Component:
+    """A protection or renewal, what it remembers, and its random numbers."""
+
+    component: Any
+    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    generator: Generator = field(default_factory=Generator)
+
+
+class Components:
+    """Asks protections and renewals for what they can do, and holds what they return.
+
+    Args:
+        method: whose they are.
+        seed: of the problem.
+        policy: the meta-policy, before the first task.
+        device: of states.
+    """
+
+    def __init__(self, method: Method, seed: int, policy: MetaPolicy, device: torch.device) -> None:
+        self.protections = [Component(p) for p in method.protections]
+        self.renewals = [Component(r) for r in method.renewals]
+        self.device = device
+        for i, each in enumerate((*self.protections, *self.renewals)):
+            each.generator.manual_seed(seed * 10_007 + 7919 * (i + 1))
+        # whether a protection looks at updates
+        self.asked = any(isinstance(p, (Penalises, Transforms)) for p in method.protections)
+        for each in self.protections:
+            if isinstance(each.component, Begins):
+                with calling("protection", each.component):
+                    each.state = each.component.begin(policy)
+
+    @property
+    def not_stackable(self) -> str | None:
+        """The component that steps of many stacked actors cannot serve; None: there is none."""
+        for each in self.renewals:
+            return type(each.component).__name__
+        for each in self.protections:
+            asks = getattr(each.component, "asks_policy", False)
+            if asks or isinstance(each.component, (Transforms, Rehearses)):
+                return type(each.component).__name__
+        return None
+
+    def guard(
+        self, policy: MetaPolicy, ownership: Ownership, free: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor] | None:
+        """What all guards let move, by parameter's name; None: everything.
+
+        Args:
+            policy: whose weights.
+            ownership: what they are guarded for.
+            free: what may move besides, true where it may.
+        """
+        guards = [] if free is None else [free]
+        for each in self.protections:
+            if isinstance(each.component, Guards):
+                with calling("protection", each.component):
+                    guard = each.component.guard(policy, ownership)
+                guards += [] if guard is None else [guard]
+        if not guards:
+            return None
+        return {k: torch.stack([g[k] for g in guards]).all(0) for k in guards[0]}
+
+    @property
+    def states(self) -> list[dict[str, dict[str, Tensor]]]:
+        """What protections remember, in the meta-policy's shapes."""
+        return [each.state for each in self.protections]
+
+    def gradients(self, loss: Tensor, seen: Sequence[Now]) -> Mapping[str, Tensor]:
+        """Gradients of a loss and the penalties, transformed.
+
+        Args:
+            loss: scalar.
+            seen: of each protection.
+        """
+        weights = seen[0].weights
+        loss = self.penalised(loss, seen)
+        gradients: Mapping[str, Tensor] = dict(
+            zip(weights, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
+        )
+        for each, now in zip(self.protections, seen):
+            if isinstance(each.component, Transforms):
+                with calling("protection", each.component):
+                    gradients = each.component.transform(gradients, now)
+        return gradients
+
+    def penalised(self, loss: Tensor, seen: Sequence[Now]) -> Tensor:
+        """A loss and the penalties of all protections that have one."""
+        for each, now in zip(self.protections, seen):
+            if isinstance(each.component, Penalises):
+                with calling("protection", each.component):
+                    penalty = each.component.penalty(now)
+                loss = loss if penalty is None else loss + penalty
+        return loss
+
+    def renew(self, sub: SubPolicy, observations: Tensor) -> None:
+        """Renewals that are due after the last step of the weights."""
+        for each in self.renewals:
+            if sub.optimiser.steps % each.component.every == 0:
+                with torch.no_grad(), calling("renewal", each.component):
+                    seen = network_seen(sub, observations, each.generator, each.state)
+                    sub.renew(each.component.renew(seen))
+
+    def remember(self, task: int, policy: MetaPolicy, share: Share, rows: Rows) -> None:
+        """Lets protections remember a task that has ended with a share."""
+        for each in self.protections:
+            if isinstance(each.component, Remembers):
+                drawn = partial(_drawn, rows, each.generator)
+                ending = Ending(task, policy, share, drawn, each.state, each.generator)
+                with calling("protection", each.component):
+                    each.state = each.component.remember(ending)
+
+    def _named(self) -> Iterator[tuple[str, Component]]:
+        """By names that a run which goes on with other components does not mistake."""
+        for each in self.protections:
+            yield type(each.component).__name__, each
+        for i, each in enumerate(self.renewals):
+            yield f"{type(each.component).__name__}_{i}", each
+
+    def state_dict(self) -> dict[str, Any]:
+        """States and generators, by component."""
+        return {
+            name: {"state": each.state, "generator": each.generator.get_state()}
+            for name, each in self._named()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back the states of the components that are there."""
+        for name, each in self._named():
+            saved = state.get(name)
+            if saved is not None:
+                each.state = {
+                    kind: {k: t.to(self.device, copy=True) for k, t in tensors.items()}
+                    for kind, tensors in saved["state"].items()
+                }
+                each.generator.set_state(saved["generator"])
+
+
+def _drawn(rows: Rows, generator: Generator, count: int) -> Batch:
+    return rows(count, generator)

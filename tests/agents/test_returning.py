@@ -1,0 +1,88 @@
+"""Tasks that come back: the same task goes on, and what others use stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cotasp.agents.settings import ValuesSpec
+from cotasp.methods.freeze import Freeze
+from cotasp.modules.masks import Copies, Dense, Step
+from cotasp.testing._toy import copied
+from tests.agents.problems import OBS, learner, train, transitions
+from tests.agents.test_state import assert_same
+
+pytestmark = pytest.mark.filterwarnings("ignore::cotasp.errors.ConvergenceWarning")
+
+TEXTS = ["a", "b", "a"]
+STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
+METHODS: dict[str, dict[str, Any]] = {
+    "owners": {"protection": Freeze()},
+    "tasks": {"protection": Freeze("tasks")},
+    "dense": {"mask": Dense(), "protection": Freeze("tasks"), "heads": "per_task"},
+    "copies": {"mask": Copies()},
+}
+
+
+def returning(**changes: Any) -> Any:
+    return learner(texts=TEXTS, owners=(0, 1, 0), **changes)
+
+
+def outputs(made: Any, task: int) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat(made.sub_network(task)(STATES))
+
+
+@pytest.mark.parametrize("execution", ["compact", "dense"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_task_that_returns_trains_what_it_alone_uses(method, execution):
+    made = returning(execution=execution, **METHODS[method])
+    train(made, 0)
+    train(made, 1)
+    first, second = outputs(made, 0), outputs(made, 1)
+    train(made, 2)
+    assert torch.equal(outputs(made, 1), second)
+    assert not torch.equal(outputs(made, 0), first)
+    assert torch.equal(outputs(made, 2), outputs(made, 0))
+    assert sorted(made.actor.ownership.shares) == [0, 1]
+    assert len(made.summary()["mask_overlap"]) == 3
+
+
+def test_it_goes_on_from_its_own_code_and_is_one_owner():
+    made = returning(mask=Step("identity"))
+    train(made, 0)
+    train(made, 1)
+    code = made.actor.codes[0].clone()
+    made.start_task(2)
+    assert torch.equal(made.actor.code, code)
+    assert made.actor.task == 0
+
+
+def test_it_resumes_bit_for_bit():
+    one = returning()
+    train(one, 0)
+    train(one, 1)
+    one.start_task(2)
+    other = returning()
+    other.load_state_dict(copied(one.state_dict()))
+    assert other.actor.in_training
+    assert_same(one, other)
+
+
+def test_last_layers_of_critics_wait_for_their_task():
+    made = returning(values=ValuesSpec("weights", "per_task"))
+    train(made, 0)
+    kept = {k: v.clone() for k, v in made.values.heads["0"].items()}
+    body = made.values.network.weights[0].detach().clone()
+    made.start_task(1)
+    assert torch.equal(made.values.network.weights[0], body)
+    last = made.values.network.weights[-1]
+    assert not torch.equal(last, kept["critics.weights.2"])
+    assert float(made.values.number("log_temperature").exp()) == pytest.approx(0.2)
+    made.learn(transitions(20, seed=1))
+    made.end_task()
+    made.start_task(2)
+    assert torch.equal(made.values.network.weights[-1], kept["critics.weights.2"])
+    assert torch.equal(made.values.number("log_temperature"), kept["log_temperature"])
