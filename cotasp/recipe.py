@@ -178,7 +178,7 @@ class Recipe:
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
-        check_memory_serves(self.memory, self.protections, self.mask)
+        check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
         width = min(self.actor.hidden)
         if isinstance(self.mask, TopK) and self.mask.k > width:
             raise RecipeError(

@@ -98,14 +98,20 @@ class Behaviour(nn.Module):
         # not submodules: a collector must neither copy nor move what the learner trains
         self.__dict__["heads"] = ()
         self.policy_index = 0  # of the policies, for the episode under way
+        self.in_turn = False
         self.random_action: Tensor | None = None
         self.noise: Tensor | None = None
 
-    def act_by(self, *heads: Heads) -> None:
+    def act_by(self, *heads: Heads, in_turn: bool = False) -> None:
         """Acts by the given policies, which are where the environment is, see `on_cpu`; among
-        several, one is drawn for every episode.
+        several, one is drawn for every episode, or they take turns, from the first one on.
         """
         self.__dict__["heads"] = heads
+        self.in_turn = in_turn
+
+    def begin_turns(self) -> None:
+        """Gives the next episode to the first of the policies that take turns."""
+        self.policy_index = -1
 
     def act_uniformly(self) -> None:
         """Acts uniformly at random."""
@@ -127,6 +133,8 @@ class Behaviour(nn.Module):
             return self.random_action
         if len(heads) == 1:
             self.policy_index = 0
+        elif self.in_turn:
+            self.policy_index = (self.policy_index + begins) % len(heads)
         elif begins or self.policy_index >= len(heads):
             self.policy_index = int(torch.randint(len(heads), ()))
         loc, scale = heads[self.policy_index](observation)
@@ -159,7 +167,7 @@ class Behaviour(nn.Module):
         """
         tensors = {k: state[k] for k in ("random_action", "noise") if state[k] is not None}
         check_shapes("behaviour", tensors, {name: [self.action_dim] for name in tensors})
-        self.policy_index = max(0, int(state["policy_index"]))
+        self.policy_index = max(-1, int(state["policy_index"]))
         self.random_action, self.noise = (
             tensors[name].clone() if name in tensors else None
             for name in ("random_action", "noise")

@@ -17,6 +17,7 @@ from cotasp.agents.compiled import width_multiple
 from cotasp.agents.precision import check_precision
 from cotasp.agents.settings import Heads, OffPolicy
 from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.trials import Trials
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
 from cotasp.errors import RecipeError, calling
@@ -27,6 +28,7 @@ from cotasp.methods.kept import KeptRows
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay
+from cotasp.methods.sizes import size_facts
 from cotasp.modules.policy import MetaPolicy
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
@@ -102,6 +104,8 @@ class OffPolicyLearner:
             self.values.take_head(owner)
         self.replay = Replay(self.settings.sampling(self.problem), self.problem, task)
         self._begin_phase("theta")
+        self.trials = Trials(len(self.actor.ownership.shares))
+        self.acting.begin_turns()
         self.begin_acting()
         return facts | active
 
@@ -134,8 +138,24 @@ class OffPolicyLearner:
         if self.settings.warmup == "uniform" or not owned.shares:
             self.acting.act_uniformly()
             return
-        cut = (owned.cut(actor.meta_policy, task) for task in sorted(owned.shares))
-        self.acting.act_by(*(explores(on_cpu(network)) for network in cut))
+        tries = self.settings.warmup == "best_earlier"
+        best = self.trials.best if tries else None
+        tasks = sorted(owned.shares) if best is None else [sorted(owned.shares)[best]]
+        cut = (owned.cut(actor.meta_policy, task) for task in tasks)
+        self.acting.act_by(*(explores(on_cpu(network)) for network in cut), in_turn=tries)
+
+    def _try_policies(self, data: TensorDictBase) -> None:
+        """Counts what finished tasks' policies earn in warm-up; the best one goes on alone."""
+        if self.steps >= self.warmup_steps or self.trials.best is not None:
+            return
+        self.trials.add(data)
+        best = self.trials.best
+        if best is None:
+            return
+        if self.settings.head_start == "best":
+            self.actor.begin_head_as(sorted(self.actor.ownership.shares)[best])
+            self._begin_phase("theta")
+        self.begin_acting()
 
     def _explores(self, heads: Heads) -> Heads:
         with calling("agent", self.settings):
@@ -147,6 +167,8 @@ class OffPolicyLearner:
         data = data.reshape(-1)
         before, updates = self._updates_due(), self.updates
         self.replay.extend(data)  # type: ignore[union-attr]  # a task has begun
+        if self.settings.warmup == "best_earlier":
+            self._try_policies(data)
         self.steps += len(data) * self.problem.action_repeat
         losses = self.update(self._updates_due() - before)
         if self.steps >= self.warmup_steps:
@@ -256,7 +278,7 @@ class OffPolicyLearner:
         return self.actor.prompt_mask(embedding)
 
     def summary(self) -> dict[str, Any]:
-        return self.actor.summary()
+        return self.actor.summary() | size_facts(self.actor, self.kept)
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -271,6 +293,7 @@ class OffPolicyLearner:
                 "updates": self.updates,
                 "phase": self.phase,
                 "behaviour": self.acting.get_extra_state(),
+                "trials": self.trials.state_dict(),
             }
             if in_training
             else None
@@ -297,5 +320,7 @@ class OffPolicyLearner:
             return
         self.steps, self.updates = int(training["steps"]), int(training["updates"])
         self.phase = str(training["phase"])
+        self.trials = Trials(len(self.actor.ownership.shares))
+        self.trials.load_state_dict(training["trials"])
         self.begin_acting()
         self.acting.set_extra_state(training["behaviour"])

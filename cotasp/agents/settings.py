@@ -88,7 +88,11 @@ class OffPolicy:
         warmup_steps: environment steps of each task that only collect data; None: a tenth of the
             task, at most 2,000.
         warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from
-            the second task on by the policy of a random finished task, drawn for every episode.
+            the second task on by the policy of a random finished task, drawn for every episode;
+            `"best_earlier"` (ClonEx's, arXiv 2209.13900): each finished task's policy for one
+            episode, in turn, then the one that earned most.
+        head_start: `"best"`: where every task has a head of its own, it begins as that of the
+            policy which earned most in warm-up (ClonEx's); `"fresh"`: as it was drawn.
         warmup_hold: environment steps that a random action is held for, on average (after
             arXiv 2006.01782, with geometric durations).
         noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv
@@ -127,7 +131,8 @@ class OffPolicy:
     theta_updates: int = 990
     code_updates: int = 10
     warmup_steps: int | None = None
-    warmup: Literal["earlier_prompts", "uniform"] = "uniform"
+    warmup: Literal["earlier_prompts", "uniform", "best_earlier"] = "uniform"
+    head_start: Literal["fresh", "best"] = "fresh"
     warmup_hold: float = 8.0
     noise_correlation: float = 0.0
     distillation_updates: int = 0
@@ -151,6 +156,12 @@ class OffPolicy:
             for name in names:
                 if not ok(getattr(self, name)):
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
+
+        if self.head_start == "best" and self.warmup != "best_earlier":
+            raise RecipeError(
+                f"head_start: expected fresh, for no policy is tried in warm-up, got best; set "
+                f"warmup to best_earlier, too, in place of {self.warmup}"
+            )
 
     def sampling(self, problem: Problem) -> Sampling:
         """What is kept and drawn of a problem's tasks; its discount factor is fitted if need be."""

@@ -176,6 +176,19 @@ class ContinualActor:
         self.sub.begin_task(guard, self.components.states, self._head(self.task))
         self.trains = ""
 
+    def begin_head_as(self, task: int) -> None:
+        """Begins the head of the task in training as that of a finished one, and its optimiser
+        anew; where all tasks share a head there is nothing to do.
+        """
+        if self.meta_policy.heads == 1:
+            return
+        self.sub.write_back()
+        mine, other = (self.meta_policy.rows(self._head(t)) for t in (self.task, task))
+        full = self._full_weights()
+        for name in ("mean.weight", "log_std.weight", "log_std.bias"):
+            full[name][mine] = full[name][other].clone()
+        self.begin_weights()
+
     def new_code_optimiser(self) -> None:
         """Forgets the moments of the code."""
         self.code_optimiser = Adam([self.code], self.rates.code_learning_rate)

@@ -68,6 +68,11 @@ class KeptRows:
     def __len__(self) -> int:
         return len(self._task)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept now."""
+        return sum(column.nbytes for column in (*self._all.values(), self._task))
+
     def keep(
         self, task: int, replay: Replay, policy: Callable[[Tensor], tuple[Tensor, Tensor]]
     ) -> None:

@@ -72,13 +72,13 @@ def check_memory_unused(memory: Memory, protections: Sequence[Protection], agent
 
 
 def check_memory_serves(
-    memory: Memory, protections: Sequence[Protection], mask: MaskPolicy
+    memory: Memory, protections: Sequence[Protection], mask: MaskPolicy, heads: str
 ) -> None:
     """Sees that a memory has what protections ask for, and that training can use what it gives.
 
     Raises:
         RecipeError: a protection rehearses where nothing is kept, or training batches hold rows
-            whose tasks have other sub-networks.
+            whose tasks have other sub-networks or heads.
     """
     kind = type(memory).__name__
     with calling("memory", memory):
@@ -90,9 +90,16 @@ def check_memory_serves(
                 f"{type(each).__name__} rehearses them, got {kind}, which keeps none; "
                 f"use shelf"
             )
-    if trained_on > 0 and not getattr(mask, "all_units", False):
+    if trained_on < 1:
+        return
+    if not getattr(mask, "all_units", False):
         raise RecipeError(
             f"memory: expected one whose training batches are of the task in training, for its "
             f"sub-network ({type(mask).__name__}) is not that of other tasks' rows, got "
             f"{kind}; use shelf, or mask=dense"
+        )
+    if heads != "shared":
+        raise RecipeError(
+            f"memory: expected one whose training batches are of the task in training, for its "
+            f"head is not that of other tasks' rows, got {kind}; use shelf, or actor.heads=shared"
         )

@@ -67,6 +67,9 @@ def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
     return None
 
 
+_SIZES = ("weights", "active_weights", "kept_bytes")
+
+
 def _damaged_facts(summary: Mapping[str, Any]) -> str | None:
     """What is wrong with what a run need not have."""
     facts = summary.get("task_facts", {})
@@ -77,6 +80,8 @@ def _damaged_facts(summary: Mapping[str, Any]) -> str | None:
     capacity = summary.get("capacity_used", [])
     if not isinstance(capacity, list) or not all(map(_is_number, capacity)):
         return "capacity_used is no list of numbers"
+    if not all(_is_number(summary.get(name, 0)) for name in _SIZES):
+        return f"one of {', '.join(_SIZES)} is no number"
     if not isinstance(summary.get("versions", {}), Mapping):
         return "versions is no mapping"
     return None

@@ -208,35 +208,53 @@ def updates(run: Run) -> float:
 
 
 def cost_table(study: Study) -> Table:
-    """Capacity, time and memory."""
+    """Sizes, updates, time and memory."""
     rows = []
     for variant in study.variants:
-        wall = [run.cost.get("wall_seconds", math.nan) for run in variant.runs]
-        rate = [updates(r) / w if w else math.nan for r, w in zip(variant.runs, wall)]
-        memory = [run.cost.get("peak_memory_bytes", math.nan) / 2**30 for run in variant.runs]
-        capacity = [_capacity(run) for run in variant.runs]
-        rows.append(
-            (
-                Cell(variant.name),
-                *(
-                    _spread(values, digits)
-                    for values, digits in ((capacity, 3), (wall, 0), (rate, 1), (memory, 2))
-                ),
-            )
+        runs = variant.runs
+        wall = [run.cost.get("wall_seconds", math.nan) for run in runs]
+        measured = (
+            ([_capacity(run) for run in runs], 3),
+            ([_size(run, "weights") for run in runs], 0),
+            ([_size(run, "active_weights") for run in runs], 0),
+            ([_size(run, "kept_bytes") / 2**20 for run in runs], 2),
+            ([updates(run) for run in runs], 0),
+            (wall, 0),
+            ([updates(r) / w if w else math.nan for r, w in zip(runs, wall)], 1),
+            ([run.cost.get("peak_memory_bytes", math.nan) / 2**30 for run in runs], 2),
         )
+        rows.append((Cell(variant.name), *(_spread(*values) for values in measured)))
     return Table(
         "cost",
-        "Capacity, time and memory, per run",
-        ("variant", "capacity used", "wall time, s", "updates/s", "peak memory, GiB"),
+        "Sizes, updates, time and memory, per run",
+        (
+            "variant",
+            "capacity used",
+            "weights",
+            "active weights",
+            "kept, MiB",
+            "updates",
+            "wall time, s",
+            "updates/s",
+            "peak memory, GiB",
+        ),
         tuple(rows),
         (
             "Mean over seeds, least to most in brackets.",
             "capacity used: fraction of neurons that some task owns at the end, mean of layers; "
+            "weights: of the actor; active weights: that a task's policy reads, mean of tasks; "
+            "kept: what the method holds beside the actor: anchors and importances, rows of "
+            "finished tasks, multipliers, copies; updates: with those after a task's last step; "
             "updates/s: over the whole run, environment and evaluation included; times are of "
             "the machine that ran it, and of all that ran beside it.",
             *stamp_notes(study),
         ),
     )
+
+
+def _size(run: Run, name: str) -> float:
+    value = run.summary.get(name)
+    return math.nan if value is None else float(value)
 
 
 def _capacity(run: Run) -> float:

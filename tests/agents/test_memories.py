@@ -74,17 +74,6 @@ def test_training_batches_draw_the_same_numbers_whatever_is_kept(name):
         assert all(torch.equal(ours[place], theirs[place]) for place in ours)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_until_the_first_task_has_ended_all_are_fine_tuning(name):
-    ends = []
-    for memory_name in ("task", name):
-        made = dense(memory=memory(memory_name))
-        made.start_task(0)
-        made.learn(transitions(40, seed=0))
-        ends.append(weights(made))
-    assert all(torch.equal(ends[0][place], ends[1][place]) for place in ends[0])
-
-
 def test_rehearsal_changes_no_training_batch():
     plain, rehearsing = dense(), dense(memory=Shelf(20), protection=AGEM(rehearsal=8))
     for each in (plain, rehearsing):
@@ -186,7 +175,10 @@ def test_rehearsal_without_rows_is_refused(name):
 def test_batches_of_many_tasks_are_refused_where_these_have_sub_networks_of_their_own(name):
     with pytest.raises(RecipeError, match=r"^recipe.memory: .* \(Step\) is not that of other"):
         loads(f"memory: {name}")
-    loads(f"{{memory: {name}, mask: dense, protection: none}}")
+    dense = f"memory: {name}, mask: dense, protection: none"
+    loads(f"{{{dense}}}")
+    with pytest.raises(RecipeError, match=r"^recipe.memory: .* head is not that of other tasks"):
+        loads(f"{{{dense}, actor: {{heads: per_task}}}}")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ OTHERS = [
 CASES: list[tuple[dict[str, Any], str]] = [({}, moment) for moment in MOMENTS]
 CASES += [({"warmup": "uniform"}, "warming up"), ({"warmup_steps": 0}, "code")]
 CASES += [({"warmup": "uniform", "warmup_hold": 1.0}, "warming up")]
+CASES += [({"warmup": "best_earlier"}, "warming up")]
 for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}):
     CASES += [(settings, "theta"), (settings, "code")]
 CASES += [(settings, "code") for settings in (*UPDATES, *MEMORIES, *OTHERS)]
