@@ -7,7 +7,7 @@ third-party ones are entry points of the group `cotasp.<kind>`, imported when as
 
 >>> from cotasp.registry import KINDS
 >>> KINDS["mask"].names()[:2]
-['dense', 'packnet']
+['copies', 'dense']
 >>> KINDS["solver"].get("larz")
 Traceback (most recent call last):
     ...
