@@ -15,6 +15,7 @@ VERBS = (
     "evaluate",
     "prompt",
     "play",
+    "adapt",
     "export",
     "sweep",
     "report",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cotasp.continual.history import History
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, load, to_node
 from cotasp.storage.checkpoint import Checkpoint
@@ -28,6 +29,7 @@ FREE = (
     "checkpoint_every",
     "faults",
 )
+ADAPTING = (*FREE, "steps_per_task", "evaluation")  # where nothing was evaluated before
 BOUND = ("agent.name", "agent.critic", "agent.buffer_size")  # in spite of `FREE`
 _WORLD = (
     "environment",
@@ -71,8 +73,22 @@ def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
     return directory, number, saved
 
 
-def check_agreement(source: Recipe, recipe: Recipe, tasks: tuple[Task, ...], finished: int) -> None:
-    """Raises RecipeError, naming the keys, when a recipe cannot go on from a source's tasks."""
+def check_agreement(
+    source: Recipe,
+    recipe: Recipe,
+    tasks: tuple[Task, ...],
+    finished: int,
+    free: tuple[str, ...] = FREE,
+) -> None:
+    """Raises RecipeError, naming the keys, when a recipe cannot go on from a source's tasks.
+
+    Args:
+        source: recipe of the run that was.
+        recipe: of the run to be.
+        tasks: of its stream.
+        finished: how many of them the source had finished.
+        free: keys that may differ.
+    """
     there, here = dict(_flat(to_node(source))), dict(_flat(to_node(recipe)))
     there |= {f"stream {key}": source.stream.protocol().get(key) for key in _WORLD}
     here |= {f"stream {key}": recipe.stream.protocol().get(key) for key in _WORLD}
@@ -83,7 +99,7 @@ def check_agreement(source: Recipe, recipe: Recipe, tasks: tuple[Task, ...], fin
     differ = [
         f"{key}: {there.get(key)} there, {here.get(key)} here"
         for key in {**there, **here}
-        if _must_agree(key) and there.get(key) != here.get(key)
+        if _must_agree(key, free) and there.get(key) != here.get(key)
     ]
     if differ:
         raise RecipeError(
@@ -107,11 +123,11 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _must_agree(key: str) -> bool:
+def _must_agree(key: str, free: tuple[str, ...]) -> bool:
     def within(names: tuple[str, ...]) -> bool:
         return any(key == name or key.startswith(f"{name}.") for name in names)
 
-    return within(BOUND) or not within((*FREE, "stream"))
+    return within(BOUND) or not within((*free, "stream"))
 
 
 def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:
@@ -125,3 +141,18 @@ def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:
             (new / "rows" / entry["file"]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(saved.rows_path(entry), new / "rows" / entry["file"])
     shutil.copytree(saved.path, new / saved.path.name)
+
+
+def copy_learner(source: Path, saved: Checkpoint, target: Path) -> None:
+    """Gives a new run directory what another had learned, and none of what was measured there."""
+    state = saved.state()
+    empty = History([], rule="last", budget=1, average=1, threshold=1.0)
+    beside = {
+        "wall_seconds": 0.0,
+        "peak_memory_bytes": 0,
+        "cpu_seconds": 0.0,
+        "cpu_seconds_at_evaluations": [],
+        "metrics": {},
+    }
+    state = {**state, "history": empty.state_dict(), "faults": 0}
+    Checkpoints(target).save(saved.path.name, state, beside)

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cotasp.agents.agent import Learner, Stackable
-from cotasp.continual.branch import check_agreement, copy_boundary, find_boundary
+from cotasp.continual.branch import (
+    ADAPTING,
+    FREE,
+    check_agreement,
+    copy_boundary,
+    copy_learner,
+    find_boundary,
+)
 from cotasp.continual.cost import cost
 from cotasp.continual.course import Course
 from cotasp.continual.machine import check_machine
@@ -116,6 +123,7 @@ def run(
     *,
     baseline: Mapping[str, float] | None = None,
     source: str | None = None,
+    adapting: bool = False,
     progress: bool = True,
     together: Together | None = None,
     link: Link | None = None,
@@ -131,6 +139,8 @@ def run(
             it, or where a task has none, there is no forward transfer.
         source: `DIR@TASK`, a run and one of its tasks, by name or number, after which this run
             begins; the recipes may differ in what comes next, see `cotasp.continual.branch`.
+        adapting: take from there what was learned and not what was measured, so that steps per
+            task and evaluations may differ as well.
         progress: whether to draw a progress bar on standard error.
         together: see `make_learner`.
         link: to the process of the run's environments; None: they are in this one.
@@ -162,9 +172,11 @@ def run(
     more = {}
     if source is not None:
         before, finished, saved = find_boundary(source)
-        check_agreement(load(before.recipe), recipe, tasks, finished)
+        free = ADAPTING if adapting else FREE
+        check_agreement(load(before.recipe), recipe, tasks, finished, free)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
-        more["fill"] = partial(copy_boundary, before.path, saved)
+        copy = copy_learner if adapting else copy_boundary
+        more["fill"] = partial(copy, before.path, saved)
     learner = make_learner(recipe, tasks, together)
     directory = RunDirectory.create(out, dump(recipe), facts, **more)
     with directory.locked():

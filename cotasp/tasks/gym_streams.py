@@ -84,6 +84,15 @@ class Gymnasium:
         named = named_tasks(tasks, builds, horizons, self.action_repeat, self.returning)
         return tuple(replace(t, return_range=e.return_range) for t, e in zip(named, self.tasks))
 
+    def followed_by(self, count: int, env: str, text: str | None) -> Gymnasium:
+        """See `cotasp.tasks.streams.Extensible`."""
+        if text is None:
+            raise RecipeError(
+                f"Gymnasium: expected a text for {env}, got none; say what it asks for"
+            )
+        solved = {entry.env: entry.success_return for entry in self.tasks}
+        return replace(self, tasks=(*self.tasks[:count], GymEntry(env, text, solved.get(env))))
+
     def protocol(self) -> dict[str, str | int | float]:
         """Gymnasium's version, horizons, what counts as success, and tasks."""
         by_return = all(entry.return_range is not None for entry in self.tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.tasks import texts
-from cotasp.tasks.entries import check_horizon, named_tasks, returning_fact, task_facts
+from cotasp.tasks.entries import (
+    TaskEntry,
+    check_horizon,
+    named_tasks,
+    phrased,
+    returning_fact,
+    task_facts,
+)
 from cotasp.tasks.orders import Order, angles, check_arc, check_family
 from cotasp.tasks.task import Returning, Task
 from cotasp.tasks.texts import shipped_texts
@@ -27,24 +35,25 @@ class Point:
 
     Args:
         goals: one task each: right, left, top, bottom, upper-right, lower-left, upper-left,
-            lower-right, centre.
+            lower-right, centre; or `{env, text}`, one of these under another text.
         horizon: steps per episode, at least 1; the longest way takes about 12.
         action_repeat: environment steps that every action is held for; it divides the horizon.
         phrasings: as for `cw10`.
         returning: as for `cw20`, of goals that have come before.
     """
 
-    goals: tuple[str, ...] = ("right", "left", "top", "bottom")
+    goals: tuple[str | TaskEntry, ...] = ("right", "left", "top", "bottom")
     horizon: int = 30
     action_repeat: int = 1
     phrasings: bool = False
     returning: Returning = "new"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "goals", tuple(self.goals))
+        goals = tuple(TaskEntry(**g) if isinstance(g, Mapping) else g for g in self.goals)
+        object.__setattr__(self, "goals", goals)
         if not self.goals:
             raise RecipeError("Point.goals: expected at least one goal, got none; name a goal")
-        for i, goal in enumerate(self.goals):
+        for i, (goal, _) in enumerate(self._entries()):
             if goal not in texts.GOALS:
                 raise RecipeError(
                     f"Point.goals[{i}]: expected a goal, got {goal!r}. {suggest(goal, texts.GOALS)}"
@@ -55,7 +64,7 @@ class Point:
         """One task per goal."""
         builds = [
             partial(_point, texts.GOALS[goal][:2], self.horizon, self.action_repeat)
-            for goal in self.goals
+            for goal, _ in self._entries()
         ]
         horizons = [self.horizon] * len(builds)
         return named_tasks(self._texts(), builds, horizons, self.action_repeat, self.returning)
@@ -75,8 +84,20 @@ class Point:
         """One of the goals."""
         return replace(self, goals=(self.goals[index],), returning="new")
 
+    def followed_by(self, count: int, env: str, text: str | None) -> Point:
+        """See `cotasp.tasks.streams.Extensible`."""
+        goal = env if text is None else TaskEntry(env, text)
+        return replace(self, goals=(*self.goals[:count], goal))
+
+    def _entries(self) -> list[tuple[str, str | tuple[str, ...] | None]]:
+        """Goals and their texts; None: the shipped ones."""
+        return [(g.env, g.text) if isinstance(g, TaskEntry) else (g, None) for g in self.goals]
+
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [(goal, shipped_texts(goal, self.phrasings)) for goal in self.goals]
+        return [
+            (goal, shipped_texts(goal, self.phrasings) if text is None else phrased(text))
+            for goal, text in self._entries()
+        ]
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,24 @@ class Separable(Protocol):
         ...
 
 
+@runtime_checkable
+class Extensible(Protocol):
+    """A stream that can be cut short and take another task."""
+
+    def followed_by(self, count: int, env: str, text: str | None) -> Stream:
+        """The stream of the first `count` tasks and one more.
+
+        Args:
+            count: 0 gives the new task alone.
+            env: of the new task.
+            text: of the new task; None: the shipped one.
+
+        Raises:
+            RecipeError: no such environment, or one that needs a text.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class CW10:
     """Continual World's ten tasks on Meta-World v3, one after the other.
@@ -99,6 +117,10 @@ class CW10:
         """One of the tasks."""
         return _metaworld_alone(self, TaskEntry(texts.CW10[index]))
 
+    def followed_by(self, count: int, env: str, text: str | None) -> Stream:
+        """See `Extensible`."""
+        return _followed_by(self, map(TaskEntry, texts.CW10), count, env, text)
+
 
 @dataclass(frozen=True)
 class CW20:
@@ -133,6 +155,10 @@ class CW20:
     def alone(self, index: int) -> MetaWorld:
         """One of the tasks."""
         return _metaworld_alone(self, TaskEntry((2 * texts.CW10)[index]))
+
+    def followed_by(self, count: int, env: str, text: str | None) -> Stream:
+        """See `Extensible`."""
+        return _followed_by(self, map(TaskEntry, 2 * texts.CW10), count, env, text)
 
 
 @dataclass(frozen=True)
@@ -178,6 +204,11 @@ class MetaWorld:
         """One of the tasks."""
         return replace(self, tasks=(self.tasks[index],), returning="new")
 
+    def followed_by(self, count: int, env: str, text: str | None) -> Stream:
+        """See `Extensible`."""
+        entries = cast("tuple[TaskEntry, ...]", self.tasks)
+        return _followed_by(self, entries, count, env, text)
+
 
 def _metaworld_alone(stream: CW10 | CW20, entry: TaskEntry) -> MetaWorld:
     return MetaWorld(
@@ -187,6 +218,18 @@ def _metaworld_alone(stream: CW10 | CW20, entry: TaskEntry) -> MetaWorld:
 
 def _returning(stream: CW10 | CW20 | MetaWorld) -> Returning:
     return "new" if isinstance(stream, CW10) else stream.returning
+
+
+def _followed_by(
+    stream: CW10 | CW20 | MetaWorld,
+    entries: Iterable[TaskEntry],
+    count: int,
+    env: str,
+    text: str | None,
+) -> MetaWorld:
+    tasks = (*list(entries)[:count], TaskEntry(env, text))
+    settings = stream.horizon, stream.reward_version, stream.action_repeat
+    return MetaWorld(tasks, *settings, stream.phrasings, _returning(stream))
 
 
 def _check_metaworld(stream: CW10 | CW20 | MetaWorld) -> None:

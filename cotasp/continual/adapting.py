@@ -1,0 +1,145 @@
+"""Few-shot adaptation: what a run's network makes of a task that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cotasp.continual.evaluation import Evaluator
+from cotasp.continual.loop import make_tasks, run
+from cotasp.continual.opened import OpenedRun
+from cotasp.errors import RecipeError, RunError
+from cotasp.prompting.recall import Exact, RecallPolicy
+from cotasp.recipe import Recipe, load
+from cotasp.registry import KINDS
+from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.rundir import RunDirectory, write_json
+from cotasp.tasks.streams import Extensible
+
+RESULT = "adapt.json"
+
+
+def adapt(
+    source: str | Path,
+    env: str,
+    out: str | Path,
+    *,
+    text: str | None = None,
+    steps: int,
+    baseline: bool = False,
+    recall: RecallPolicy | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Trains one more task from a run's last finished one, and says how fast it is learned.
+
+    The run itself stays as it is.  Written are run directories `adapted` and, as a baseline,
+    `fresh`: the same recipe on the new task alone, from new networks, with the same budget.
+
+    Args:
+        source: run directory.
+        env: the new task's environment, of the kind of the run's stream.
+        out: directory to be made.
+        text: the new task's sentence; None: the shipped one.
+        steps: environment steps of training, at least 1.
+        baseline: whether to train the fresh networks, too.
+        recall: which finished task a sentence means, for `zero_shot`; None: the recipe's.
+        progress: whether to draw progress bars on standard error.
+
+    Returns:
+        what `adapt.json` holds: `env`, `text`, `verdict` and `task` (what the sentence means to the
+        run), `threshold`; success before any training by the policy that the run gives the
+        sentence (`zero_shot`) and by the sentence's own prompt, from which training begins
+        (`own_prompt`); and for `adapted` and perhaps `fresh`, `steps` and `success` of the
+        evaluations, `area_under_curve`, `steps_to_threshold` (None: not reached) and `final`.
+
+    Raises:
+        RecipeError: an environment or a text that does not fit the run, or a budget in which
+            nothing can be learned.
+        RunError: the run has finished no task, or `out` is not free.
+    """
+    directory, out = RunDirectory.open(source), Path(out)
+    for path in (out, out / "adapted", out / "fresh"):
+        RunDirectory.check_free(path)
+    recipe, finished = load(directory.recipe), finished_tasks(directory.path)
+    extended, alone = (longer(recipe, count, env, text, steps) for count in (finished, 0))
+    tasks = make_tasks(extended)
+    task = tasks[-1]
+    before = OpenedRun(directory.path, recall)
+    facts = before.prompt(task.text)
+    own = OpenedRun(directory.path, Exact())
+    evaluator = Evaluator(tasks, extended.evaluation, extended.seed)
+    try:
+        zero_shot, own_prompt = (
+            evaluator(finished, opened.policy(task.text)).success for opened in (before, own)
+        )
+    finally:
+        evaluator.close()
+    out.mkdir(parents=True, exist_ok=True)
+    place = f"{directory.path}@{finished}"
+    summaries = {
+        "adapted": run(extended, out / "adapted", source=place, adapting=True, progress=progress)
+    }
+    if baseline:
+        summaries["fresh"] = run(alone, out / "fresh", progress=progress)
+    result: dict[str, Any] = {
+        "run": str(source),
+        "finished_tasks": finished,
+        "env": env,
+        "text": task.text,
+        "verdict": facts.verdict,
+        "task": facts.task,
+        "recall": KINDS["recall"].name_of(before.recall),
+        "threshold": extended.evaluation.threshold,
+        "budget": steps,
+        "zero_shot": zero_shot,
+        "own_prompt": own_prompt,
+        **{name: learning(summary) for name, summary in summaries.items()},
+    }
+    write_json(out / RESULT, result)
+    return result
+
+
+def finished_tasks(path: Path) -> int:
+    """How many tasks a run has finished, by its checkpoints; RunError if none."""
+    ends = [each.name for each in Checkpoints(path).paths() if "_step_" not in each.name]
+    if not ends:
+        raise RunError(f"{path}: no task is finished yet; wait until one is")
+    return int(ends[-1].removeprefix("task_"))
+
+
+def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -> Recipe:
+    """A recipe's first `count` tasks and a new one, of so many steps each.
+
+    Raises:
+        RecipeError: see `adapt`.
+    """
+    stream = recipe.stream
+    if not isinstance(stream, Extensible):
+        raise RecipeError(
+            f"adapt: a {type(stream).__name__} takes no other task: it has no followed_by, see "
+            "cotasp.tasks.streams.Extensible"
+        )
+    evaluation = replace(recipe.evaluation, every=None)
+    return replace(
+        recipe,
+        stream=stream.followed_by(count, env, text),
+        steps_per_task=steps,
+        evaluation=evaluation,
+    )
+
+
+def learning(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """How the last task of a run was learned, from its summary."""
+    last = len(summary["tasks"]) - 1
+    evaluations = summary["evaluations"]
+    while_it_trained = [i for i, trained in enumerate(evaluations["trained"]) if trained == last]
+    per_task = {name: values[last] for name, values in summary["per_task"].items()}
+    return {
+        "steps": [evaluations["task_steps"][i] for i in while_it_trained],
+        "success": [summary["success"][last][i] for i in while_it_trained],
+        "area_under_curve": per_task["area_under_curve"],
+        "steps_to_threshold": per_task["steps_to_threshold"] if per_task["reached"] else None,
+        "final": per_task["performance"],
+    }
