@@ -23,6 +23,7 @@ EPILOG = """examples:
   cotasp evaluate runs/smoke-seed0
   cotasp prompt runs/smoke-seed0 "Move the car to the right."
   cotasp play runs/smoke-seed0 --all --out smoke.gif
+  cotasp adapt runs/smoke-seed0 --env bottom --steps 1500 --baseline
   cotasp export runs/smoke-seed0 --task right --out right.pt2
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored --seeds 5
   cotasp report runs/smoke-sweep

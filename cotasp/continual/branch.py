@@ -144,8 +144,14 @@ def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:
 
 
 def copy_learner(source: Path, saved: Checkpoint, target: Path) -> None:
-    """Gives a new run directory what another had learned, and none of what was measured there."""
+    """Gives a new run directory what another had learned, and none of what was measured there.
+
+    The last task's transitions stay behind, for how many there are goes with its budget: nothing
+    is distilled on them at the beginning of the next.
+    """
     state = saved.state()
+    if "replay" in state["learner"]:
+        state["learner"] = {**state["learner"], "replay": None}
     empty = History([], rule="last", budget=1, average=1, threshold=1.0)
     beside = {
         "wall_seconds": 0.0,

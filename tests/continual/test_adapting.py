@@ -1,0 +1,91 @@
+"""Few-shot adaptation: what it takes over, what it measures, what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import cotasp
+from cotasp.__main__ import main
+from cotasp.continual.adapting import longer
+from cotasp.errors import RecipeError
+from cotasp.recipe import loads
+from cotasp.tasks.streams import Extensible
+from tests.continual.runs import contents, tiny
+
+
+def test_a_new_task_is_learned_from_the_run_and_the_run_stays(undisturbed, tmp_path, capsys):
+    before, out = contents(undisturbed), tmp_path / "out"
+    argv = ["adapt", str(undisturbed), "--env", "top", "--text", "Climb the hill.", "--steps", "60"]
+    assert main([*argv, "--baseline", "--quiet", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split(": ")[1] == "'Climb the hill.' means no finished task for sure"
+    assert [line.split()[0] for line in printed[-3:]] == ["adapted", "fresh", "done:"]
+    assert contents(undisturbed) == before
+
+    found = json.loads((out / "adapt.json").read_text())
+    assert (found["env"], found["text"], found["finished_tasks"]) == ("top", "Climb the hill.", 2)
+    for name in ("adapted", "fresh"):
+        assert found[name]["steps"][-1] == 60
+        assert len(found[name]["steps"]) == len(found[name]["success"]) == 6
+        mean = sum(found[name]["success"]) / 6
+        assert found[name]["area_under_curve"] == pytest.approx(mean, abs=1e-6)
+
+    adapted, original = cotasp.open_run(out / "adapted"), cotasp.open_run(undisturbed)
+    assert [task.name for task in adapted.tasks] == ["right", "left", "top"]
+    rows = torch.linspace(-1, 1, 40).reshape(10, 4)
+    for task in ("right", "left"):  # nothing was forgotten on the way
+        ours, theirs = (run.policy(task=task).module.heads(rows)[0] for run in (adapted, original))
+        assert torch.equal(ours, theirs)
+    assert [task.name for task in cotasp.open_run(out / "fresh").tasks] == ["top"]
+
+    assert main([*argv, "--quiet", "--out", str(out)]) == 1
+    assert "choose another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--env", "topp", "--steps", "60"], "Did you mean 'top'?"),
+        (["--env", "top", "--text", " ", "--steps", "60"], "adapt: expected a text that describes"),
+        (["--env", "top", "--steps", "20"], "agent.warmup_steps: expected fewer than the 20"),
+        (["--env", "top", "--steps", "0"], "steps_per_task: expected at least 1, got 0"),
+    ],
+)
+def test_refusals_leave_nothing(undisturbed, tmp_path, more, message, capsys):
+    out = tmp_path / "out"
+    assert main(["adapt", str(undisturbed), *more, "--out", str(out), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+GYM = "{name: gymnasium, tasks: [{env: Pendulum-v1, text: Swing up.}]}"
+
+
+@pytest.mark.parametrize(
+    ("stream", "env"),
+    [
+        ("cw10", "door-open-v3"),
+        ("cw20", "door-open-v3"),
+        ("{name: metaworld, tasks: [push-v3, reach-v3]}", "door-open-v3"),
+        ("{name: point, goals: [left]}", "top"),
+        (GYM, "Pendulum-v1"),
+    ],
+)
+def test_streams_take_another_task_under_a_text_of_its_own(stream, env):
+    recipe = loads(f"{{stream: {stream}}}")
+    assert isinstance(recipe.stream, Extensible)
+    one, two = (recipe.stream.followed_by(n, env, "Do it.").make_tasks() for n in (0, 1))
+    assert [(task.env, task.text) for task in one] == [(env, "Do it.")]
+    assert two[0].texts == recipe.stream.make_tasks()[0].texts
+    assert (two[1].env, two[1].text) == (env, "Do it.")
+    assert cotasp.loads(cotasp.dump(longer(recipe, 1, env, "Do it.", 40_000))).stream.make_tasks()
+
+
+def test_a_stream_that_takes_none_is_refused():
+    with pytest.raises(RecipeError, match="adapt: a PointGoals takes no other task"):
+        longer(tiny("stream={name: point_goals, horizon: 7}"), 1, "top", None, 60)
+    with pytest.raises(RecipeError, match="Gymnasium: expected a text for Pendulum-v1"):
+        loads(f"{{stream: {GYM}}}").stream.followed_by(0, "Pendulum-v1", None)
