@@ -1,3 +1,3 @@
 """The version, which a source tree that is not installed has too."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

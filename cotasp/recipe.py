@@ -262,6 +262,31 @@ def merge(base: Any, over: Any) -> Any:
     return {**base, **{k: merge(base[k], v) if k in base else v for k, v in over.items()}}
 
 
+def _shipped() -> dict[str, Path]:
+    """The recipes and sweeps that come with the package, by name, as `smoke`, `ablations/mask`."""
+    here = Path(__file__).parent
+    folder = here / "recipes" if (here / "recipes").is_dir() else here.parent / "recipes"
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*.yaml"))
+    }
+
+
+def find_recipe(path: str | Path) -> Path:
+    """The file that a path or a name means: the one that is there, or a shipped one.
+
+    `smoke`, `smoke.yaml` and `recipes/smoke.yaml` all mean a shipped recipe where no such file is.
+    """
+    path = Path(path)
+    try:
+        if path.is_absolute() or path.exists():
+            return path
+    except (OSError, ValueError):  # reading it says what is wrong
+        return path
+    name = path.as_posix().removeprefix("recipes/")
+    return _shipped().get(name.removesuffix(".yaml"), path)
+
+
 def read_node(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
@@ -274,7 +299,10 @@ def read_node(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         others = {other.stem: other for other in path.parent.glob("*.y*ml")}
         filed = path.parent / "recipes" / f"{path.stem}.yaml"
-        close = filed if filed.is_file() else others.get(nearest(path.stem, others) or "")
+        close: object = filed if filed.is_file() else others.get(nearest(path.stem, others) or "")
+        close = close or nearest(
+            path.with_suffix("").as_posix().removeprefix("recipes/"), _shipped()
+        )
         remedy = f"did you mean {close}?" if close else "check the path"
         raise RecipeError(f"{path}: no such file; {remedy}") from error
     except (OSError, ValueError) as error:
@@ -319,13 +347,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe file.
 
     Args:
-        path: the file; its key `base` names another, relative to it, with or without `.yaml`.
+        path: the file, or the name of a recipe that comes with the package, as `smoke`; its key
+            `base` names another, relative to it, with or without `.yaml`.
         overrides: `key.path=value`; a component's name replaces it, a field edits it.
 
     Raises:
         RecipeError: anything wrong, named by path, with a suggestion.
     """
-    path = Path(path)
+    path = find_recipe(path)
     node = read_node(path)
     if "axes" in node or "recipes" in node:
         raise RecipeError(f"{path}: a sweep, not a recipe; run it with `cotasp sweep {path}`")

@@ -37,7 +37,9 @@ def add_verb(subparsers: Any, name: str, help: str, epilog: str = "") -> argpars
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds a recipe's file, its overrides and its seed."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a YAML file, or a shipped recipe by name, as quickstart"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",

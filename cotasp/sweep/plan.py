@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cotasp.errors import RecipeError, calling
-from cotasp.recipe import Recipe, load, read_node, with_seed
+from cotasp.recipe import Recipe, find_recipe, load, read_node, with_seed
 from cotasp.registry import suggest
 from cotasp.words import shown
 
@@ -250,7 +250,7 @@ def load_sweep(path: str | Path) -> Plan:
     Raises:
         RecipeError: anything wrong, named by its key.
     """
-    path = Path(path)
+    path = find_recipe(path)
     node = read_node(path)
     if "recipe" in node and "recipes" in node:
         raise RecipeError(f"{path}: recipes: expected either this key or recipe, got both")

@@ -195,6 +195,16 @@ COMPONENTS = [
 ]
 
 
+def test_shipped_recipes_are_found_by_name(tmp_path, monkeypatch):  # case 26
+    monkeypatch.chdir(tmp_path)
+    for name in ("smoke", "smoke.yaml", "recipes/smoke.yaml"):
+        assert load(name) == load(Path(cotasp.__file__).parents[1] / "recipes/smoke.yaml")
+    with pytest.raises(RecipeError, match=r"smoek: no such file; did you mean smoke\?"):
+        load("smoek")
+    Path("smoke").write_text("seed: 7")
+    assert load("smoke").seed == 7
+
+
 def test_steps_alone_make_a_recipe(recipe, capsys):  # case 24
     recipe.write_text("steps_per_task: 3000")
     assert main(["show", str(recipe)]) == 0
