@@ -16,6 +16,7 @@ from cotasp.errors import CotaspError, RecipeError, RunStopped
 
 LONGEST = 1000  # characters of an error that are shown
 EPILOG = """examples:
+  cotasp init mine.yaml                              write a commented recipe
   cotasp run recipes/smoke.yaml                      learn a toy stream, in seconds
   cotasp resume runs/smoke-seed0                     go on with a run that was stopped
   cotasp show recipes/smoke.yaml dictionary.lmbda=1e-2

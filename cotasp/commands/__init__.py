@@ -8,6 +8,7 @@ A verb's module has two functions, and imports what is heavy only inside the sec
 
 # in the order in which `cotasp --help` lists them
 VERBS = (
+    "init",
     "run",
     "resume",
     "show",

@@ -209,3 +209,18 @@ def test_steps_alone_make_a_recipe(recipe, capsys):  # case 24
     recipe.write_text("steps_per_task: 3000")
     assert main(["show", str(recipe)]) == 0
     assert "warmup_steps: 300\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stream", ["point", "metaworld", "gymnasium"])
+def test_a_recipe_to_begin_with_can_be_shown_and_is_never_overwritten(
+    stream, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "mine.yaml", "--stream", stream]) == 0
+    assert "next: cotasp show mine.yaml, then cotasp run mine.yaml" in capsys.readouterr().out
+    assert load("mine.yaml").stream.make_tasks()
+    before = Path("mine.yaml").read_bytes()
+    assert main(["init", "mine.yaml"]) == 1
+    assert "is there already; name another file" in capsys.readouterr().err
+    assert Path("mine.yaml").read_bytes() == before
+    assert main(["init", "absent/mine.yaml"]) == 1
