@@ -94,10 +94,12 @@ def written(values: tuple[float, float, float], digits: int = 1) -> str:
 def compare(rows: list[dict], order: str) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Prints an order's tables; returns the comparisons with CoMPS."""
     found: dict[str, dict[str, np.ndarray]] = {}
-    seeds = sorted({row["seed"] for row in rows if row["order"] == order})
-    for method in METHODS:
-        mine = {r["seed"]: r for r in rows if (r["method"], r["order"]) == (method, order)}
-        if set(mine) == set(seeds) and seeds:
+    of_order = [row for row in rows if row["order"] == order]
+    by_method = {m: {r["seed"]: r for r in of_order if r["method"] == m} for m in METHODS}
+    by_method = {method: mine for method, mine in by_method.items() if mine}
+    seeds = sorted(set.intersection(*map(set, by_method.values()))) if by_method else []
+    for method, mine in by_method.items():
+        if seeds:
             stack = np.array([mine[seed]["episode_return"] for seed in seeds], dtype=float)
             found[method] = figures(stack)
             per_task = stack.mean((0, 2))

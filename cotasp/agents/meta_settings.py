@@ -45,7 +45,7 @@ class MetaLearning:
     fast_updates: int = 1
     step_size: float = 1.0
     learn_step_sizes: bool = True
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     weight_clip: float = 0.2
     batch_size: int = 300
     tasks_per_update: int | None = None
