@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cotasp.agents.acting import ActingPolicy, on_cpu
 from cotasp.continual.evaluation import Episodes, Evaluator
 from cotasp.continual.facts import LayerFacts, PromptFacts, TaskFacts
+from cotasp.continual.metrics import MATRICES
 from cotasp.continual.saved import load_run
 from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, calling
@@ -17,6 +18,7 @@ from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import Recall, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
+from cotasp.storage.rundir import EVALUATIONS, SUMMARY, RunDirectory
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -174,6 +176,44 @@ class OpenedRun:
             return evaluator.episodes(place, policy)
         finally:
             evaluator.close()
+
+    def curve(self, metric: str = "success") -> dict[str, list[tuple[int, float]]]:
+        """Each task's values over the whole run, (environment steps, value) for each evaluation.
+
+        Args:
+            metric: `"success"` (the one that counts), `"success_last"`, `"success_any"` or
+                `"episode_return"`.
+
+        Raises:
+            RecipeError: another metric.
+            RunError: no task has been finished and evaluated yet.
+        """
+        kept = RunDirectory.open(self.path).read(EVALUATIONS)
+        known = [name for name in ("success", *MATRICES) if name in kept]
+        if metric not in known:
+            raise RecipeError(f"curve: unknown metric {metric!r}. {suggest(metric, known)}")
+        budget = self.recipe.steps_per_task
+        steps = [i * budget + own for i, own in zip(kept["trained"], kept["task_steps"])]
+        return {
+            name: [(at, row[i]) for at, row in zip(steps, kept[metric]) if row[i] is not None]
+            for i, name in enumerate(kept["tasks"])
+        }
+
+    def table(self) -> Any:
+        """Each task's metrics, a row for each: a `pandas.DataFrame` where pandas is installed, else
+        a list of dictionaries.
+
+        Raises:
+            RunError: the run has not ended.
+        """
+        summary = RunDirectory.open(self.path).read(SUMMARY)
+        columns = {"task": summary["tasks"], **summary["per_task"]}
+        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+        try:
+            import pandas
+        except ImportError:
+            return rows
+        return pandas.DataFrame(rows).set_index("task")
 
     def choose(self, text: str | None, task: str | None) -> tuple[int, TensorDictModule]:
         """The place in `tasks` of the environment, and the policy, that a sentence, the name of a

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,3 +95,26 @@ def test_the_command_prints_the_facts(directory, capsys):
     assert set(facts) == {"text", "verdict", "task", "nearest", "layers"}
     assert main(["prompt", str(directory), ""]) == 2
     assert "expected a text that describes the task" in capsys.readouterr().err
+
+
+def test_curves_and_tables_are_those_of_the_summary(opened, directory, monkeypatch):
+    summary = json.loads((directory / "summary.json").read_text())
+    curve = opened.curve("episode_return")
+    assert set(curve) == {"right", "left"}
+    assert curve["left"][-1] == (200, summary["episode_return"][1][-1])
+    assert [steps for steps, _ in opened.curve()["left"]][-2:] == [150, 200]
+    with pytest.raises(RecipeError, match=r"unknown metric 'sucess'\. Did you mean 'success'"):
+        opened.curve("sucess")
+    table = opened.table()
+    assert list(table.index) == ["right", "left"]
+    assert table["performance"].tolist() == summary["per_task"]["performance"]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert [row["task"] for row in opened.table()] == ["right", "left"]
+
+
+def test_the_example_reads_a_run(directory, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example = Path(__file__).parents[2] / "examples" / "read_a_run.py"
+    runpy.run_path(str(example))["main"](str(directory), "Park the car on the right.")
+    assert capsys.readouterr().out.splitlines()[-1] == "episode.gif"
+    assert (tmp_path / "episode.gif").stat().st_size > 1000
