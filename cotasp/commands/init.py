@@ -18,7 +18,22 @@ STREAMS = {
     "point": """stream:
   name: point                # a toy; `cotasp list stream` names the others
   goals: [right, left, top]
-steps_per_task: 1600         # environment steps of each task
+steps_per_task: 1500         # environment steps of each task
+frames_per_batch: 20
+dictionary: {lmbda: 0.05}    # the larger, the fewer neurons a task uses
+agent:                       # so small a task takes high rates and a short look ahead
+  critic: {hidden: [64, 64]}
+  learning_rate: 5e-3
+  n_step: 3
+  gamma: 0.9
+  tau: 0.05
+  target_entropy: 0
+  initial_temperature: 0.3
+  reward_scale: 5.0
+  warmup_steps: 180
+  theta_updates: 99
+  code_updates: 1
+evaluation: {every: 300, average: 1}
 """,
     "metaworld": """stream:
   name: metaworld
