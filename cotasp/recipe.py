@@ -23,7 +23,7 @@ from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unus
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_keeping, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
-from cotasp.modules.masks import MaskPolicy, Step, TopK
+from cotasp.modules.masks import ChecksWidths, MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.recall import Margin, RecallPolicy
@@ -179,12 +179,8 @@ class Recipe:
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
         check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
-        width = min(self.actor.hidden)
-        if isinstance(self.mask, TopK) and self.mask.k > width:
-            raise RecipeError(
-                f"mask.k: expected at most {width}, the smallest width in actor.hidden, "
-                f"got {self.mask.k}"
-            )
+        if isinstance(self.mask, ChecksWidths):
+            self.mask.check_widths(self.actor.hidden)
         if isinstance(self.agent, WarmsUp):
             budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None))
             if self.agent.warmup_steps is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
@@ -123,6 +123,22 @@ class Parallel(Protocol):
     @property
     def num_envs(self) -> int:
         """Environments, at least 1."""
+        ...
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """An agent that may go on, changed, where another run had finished some tasks.
+
+    `bound` names its fields that must be as they were there; without this protocol, all must.
+    """
+
+    bound: ClassVar[tuple[str, ...]]
+
+    def check_continues(self, source: Any) -> None:
+        """Raises RecipeError where it cannot go on from what `source`, an agent of its kind with
+        equal bound fields, has left.
+        """
         ...
 
 

@@ -34,6 +34,9 @@ class SAC(OffPolicy):
             a run meets (widths are rounded up to multiples of 64) first costs up to a minute, so it
             is for long tasks.  Takes a C++ compiler, on a GPU Triton; without, training goes on
             uncompiled, as it does with critics whose gradients are autograd's (`residual`).
+        cuda_graphs: whether, on a CUDA device, an update of weights is captured as a CUDA graph for
+            every size of sub-network (widths are rounded up to multiples of 64): launched one by
+            one, its few hundred kernels would take much longer than they need.
     """
 
     losses: ClassVar = ("critic_loss", "actor_loss", "temperature", "entropy")
@@ -41,6 +44,7 @@ class SAC(OffPolicy):
     target_entropy: float | None = None
     initial_temperature: float = 0.1
     compile: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -53,6 +57,11 @@ class SAC(OffPolicy):
     def compiles(self) -> bool:  # type: ignore[override]  # a field here
         """Whether the losses are compiled."""
         return self.compile
+
+    @property
+    def captures(self) -> bool:  # type: ignore[override]  # a field here
+        """Whether updates are captured as CUDA graphs: equal tensors make equal updates."""
+        return self.cuda_graphs
 
     def numbers(self) -> Mapping[str, float]:
         """log alpha."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cotasp.errors import RecipeError
 from cotasp.methods.problem import Problem, Sampling
@@ -103,13 +103,10 @@ class OffPolicy:
         precision: of the factors in matrix products while training; `"bfloat16"` is faster where
             the device has such products (an x86 processor: with AMX), and float32 where it has
             not.  Weights, sums and losses stay float32 either way.
-        cuda_graphs: whether, on a CUDA device, an update of weights is captured as a CUDA graph for
-            every size of sub-network (widths are rounded up to multiples of 64): launched one by
-            one, its few hundred kernels would take much longer than they need.
     """
 
     losses: ClassVar[tuple[str, ...]]  # names of what an update returns
-    captures: ClassVar[bool] = True  # whether equal tensors make equal updates, for CUDA graphs
+    captures: ClassVar[bool] = False  # whether updates are captured as CUDA graphs
     squashed_noise: ClassVar[bool] = True  # whether a policy's noise is added before its squashing
     compiles: ClassVar[bool] = False  # whether its losses are compiled, in widths of 64
 
@@ -138,7 +135,6 @@ class OffPolicy:
     distillation_updates: int = 0
     execution: Literal["compact", "dense"] = "compact"
     precision: Literal["float32", "bfloat16"] = "float32"
-    cuda_graphs: bool = True
 
     def __post_init__(self):
         for names, ok, expected in (
@@ -161,6 +157,17 @@ class OffPolicy:
             raise RecipeError(
                 f"head_start: expected fresh, for no policy is tried in warm-up, got best; set "
                 f"warmup to best_earlier, too, in place of {self.warmup}"
+            )
+
+    bound: ClassVar[tuple[str, ...]] = ("critic", "buffer_size")
+
+    def check_continues(self, source: Any) -> None:
+        """See `cotasp.agents.agent.Continues`."""
+        if self.distillation_updates > 0 and source.distillation_updates == 0:
+            raise RecipeError(
+                f"distillation_updates: expected 0, got {self.distillation_updates}: that run kept "
+                f"no transitions to distil on, for it had 0; go on with 0, or run the source again "
+                f"with 1 or more"
             )
 
     def sampling(self, problem: Problem) -> Sampling:

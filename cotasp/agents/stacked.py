@@ -112,8 +112,7 @@ class Stack:
         self.values = learners[0].values.of(self.optimisers, self.targets)
         self.values.compute = compute
         device = self.targets[0].device.type
-        graphs = self.settings.cuda_graphs and self.settings.captures
-        self.captures = graphs and device == "cuda" and self.phase != "code"
+        self.captures = self.settings.captures and device == "cuda" and self.phase != "code"
         self.graph: CapturedGraph | None = None
 
     def _own(self) -> list[list[Adam]]:

@@ -39,7 +39,6 @@ class TD3(OffPolicy):
 
     losses: ClassVar = ("critic_loss", "actor_loss")
     squashed_noise: ClassVar = False
-    captures: ClassVar = False  # what an update does depends on how many there were
 
     exploration_noise: float = 0.3
     target_noise: float = 0.2

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cotasp.agents.agent import Agent, Continues
 from cotasp.continual.history import History
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RecipeError, RunError, at
 from cotasp.recipe import Recipe, load, to_node
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
@@ -20,7 +21,6 @@ from cotasp.tasks.task import Task
 FREE = (
     "question",
     "protection",
-    "agent",
     "recall",
     "dictionary.solver",
     "dictionary.update",
@@ -30,7 +30,6 @@ FREE = (
     "faults",
 )
 ADAPTING = (*FREE, "steps_per_task", "evaluation")  # where nothing was evaluated before
-BOUND = ("agent.name", "agent.critic", "agent.buffer_size")  # in spite of `FREE`
 _WORLD = (
     "environment",
     "simulator",
@@ -90,6 +89,7 @@ def check_agreement(
         free: keys that may differ.
     """
     there, here = dict(_flat(to_node(source))), dict(_flat(to_node(recipe)))
+    differing = _free_keys(recipe.agent, {**there, **here}, free)
     there |= {f"stream {key}": source.stream.protocol().get(key) for key in _WORLD}
     here |= {f"stream {key}": recipe.stream.protocol().get(key) for key in _WORLD}
     before = source.stream.make_tasks()[:finished]
@@ -99,17 +99,20 @@ def check_agreement(
     differ = [
         f"{key}: {there.get(key)} there, {here.get(key)} here"
         for key in {**there, **here}
-        if _must_agree(key, free) and there.get(key) != here.get(key)
+        if key not in differing and there.get(key) != here.get(key)
     ]
     if differ:
         raise RecipeError(
             f"recipe: cannot go on from that run, for these differ: {'; '.join(differ)}"
         )
-    if there.get("agent.distillation_updates") == 0 and here["agent.distillation_updates"] > 0:
+    if isinstance(recipe.agent, Continues):
+        with at("recipe.agent"):
+            recipe.agent.check_continues(source.agent)
+    heads, count = recipe.actor.heads, len(source.stream.make_tasks())
+    if heads == "per_task" and count != len(tasks):
         raise RecipeError(
-            f"recipe.agent.distillation_updates: expected 0, got "
-            f"{here['agent.distillation_updates']}: that run kept no transitions to distil on, for "
-            f"it had 0; go on with 0, or run the source again with 1 or more"
+            f"recipe.stream: expected {count} tasks, as many as that run has heads for, got "
+            f"{len(tasks)}; list as many, or run the source with actor.heads=shared"
         )
     if len(tasks) == finished:
         raise RecipeError(f"recipe.stream: expected a task after the {finished} finished ones")
@@ -123,11 +126,17 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _must_agree(key: str, free: tuple[str, ...]) -> bool:
-    def within(names: tuple[str, ...]) -> bool:
+def _free_keys(agent: Agent, keys: Iterable[str], free: tuple[str, ...]) -> set[str]:
+    """Of keys of a recipe, those that may differ."""
+
+    def within(key: str, names: Iterable[str]) -> bool:
         return any(key == name or key.startswith(f"{name}.") for name in names)
 
-    return within(BOUND) or not within((*free, "stream"))
+    bound: tuple[str, ...] = ("agent",)
+    if isinstance(agent, Continues):
+        bound = ("agent.name", *(f"agent.{name}" for name in agent.bound))
+    allowed = (*free, "stream", "agent")
+    return {key for key in keys if within(key, allowed) and not within(key, bound)}
 
 
 def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:

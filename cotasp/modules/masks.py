@@ -17,7 +17,7 @@ hold rows of several tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -85,6 +85,15 @@ class Keeps(Protocol):
 
 
 @runtime_checkable
+class ChecksWidths(Protocol):
+    """A mask policy that does not fit every network."""
+
+    def check_widths(self, hidden: Sequence[int]) -> None:
+        """Raises RecipeError where hidden layers of these widths cannot be masked by it."""
+        ...
+
+
+@runtime_checkable
 class Private(Protocol):
     """A mask policy whose tasks each keep a network of their own: no weight is shared."""
 
@@ -124,6 +133,14 @@ class TopK:
     def __post_init__(self):
         if self.k < 1:
             raise RecipeError(f"TopK.k: expected at least 1 neuron per layer, got {self.k}")
+
+    def check_widths(self, hidden: Sequence[int]) -> None:
+        """Every layer has k neurons."""
+        if self.k > min(hidden):
+            raise RecipeError(
+                f"mask.k: expected at most {min(hidden)}, the smallest width in actor.hidden, got "
+                f"{self.k}"
+            )
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         import torch
