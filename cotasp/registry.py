@@ -273,6 +273,7 @@ KINDS: dict[str, Registry] = {
                 "dense": f"{_MASKS}:Dense",
                 "copies": f"{_MASKS}:Copies",
                 "packnet": f"{_METHODS}.packnet:PackNet",
+                "hat": f"{_METHODS}.hat:HAT",
             },
         ),
         Registry(

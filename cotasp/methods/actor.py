@@ -26,7 +26,7 @@ from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.protection import Now
 from cotasp.methods.subpolicy import Policy, SubPolicy
-from cotasp.modules.masks import Keeps, Private
+from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.share import Share
@@ -117,8 +117,10 @@ class ContinualActor:
             rates.clip,
         )
         self.task = -1
-        self.trains = ""  # "weights" or "code"; of no task yet
+        self.trains = ""  # "weights", "code" or "both"; of no task yet
         self.progress = 0.0  # of the task in training
+        policy = self.masks.policy
+        self.learned = policy if isinstance(policy, Learned) else None
         self.in_training = False  # whether a task has begun and not ended
         self._scale: dict[str, Tensor] = {}  # of the task that ends
         masks = self.prompt_mask(self.embeddings)
@@ -135,7 +137,8 @@ class ContinualActor:
         self.task, self.in_training = task, True
         if task not in self.ownership.shares:
             with torch.no_grad():
-                self.codes[task] = self.prompter(self.embeddings[task]).to(self.device)
+                prompt = self.prompter(self.embeddings[task]).to(self.device)
+                self.codes[task] = self._first_code(prompt, task)
         self._begin_private(task)
         self.code = nn.Parameter(self.codes[task].clone())
         self.new_code_optimiser()
@@ -146,6 +149,13 @@ class ContinualActor:
         warn_if_little_is_free(free, task, self.problem.texts, self.embeddings)
         facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
         return facts | {"free": free}
+
+    def _first_code(self, prompt: Tensor, task: int) -> Tensor:
+        if self.learned is None:
+            return prompt
+        generator = torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
+        with calling("mask", self.learned):
+            return self.learned.first_code(prompt, generator)
 
     @torch.no_grad()
     def _begin_private(self, task: int) -> None:
@@ -196,7 +206,14 @@ class ContinualActor:
     @property
     def not_stackable(self) -> str | None:
         """The component that steps of many stacked actors cannot serve; None: there is none."""
+        if self.joint:
+            return type(self.masks.policy).__name__
         return self.components.not_stackable
+
+    @property
+    def joint(self) -> bool:
+        """Whether codes train together with the weights."""
+        return self.learned is not None and self.learned.joint
 
     # -- updates ------------------------------------------------------------------------------
 
@@ -210,12 +227,13 @@ class ContinualActor:
         """
         self.progress = progress
         policy = self.masks.policy
+        what = "both" if self.joint else what
         if what == self.trains and not (anew and policy.gradient == "smooth"):
             return
         if self.trains:
             self.sub.write_back()
         off_only = policy.local and policy.gradient == "clipped"
-        self.sub.cut(self.mask().detach(), full=what == "code" and not off_only)
+        self.sub.cut(self.mask().detach(), full=what != "weights" and not off_only)
         self.trains = what
 
     def _head(self, task: int) -> int:
@@ -224,15 +242,18 @@ class ContinualActor:
     @property
     def network_in_training(self) -> tuple[MetaPolicy, Tensor | None, int]:
         """The network that trains, the mask of its units, if any, and which of its heads acts."""
-        return self.sub.network, self.sub.mask, self.sub.head
+        mask = self.sub.select(self.mask().detach()) if self.trains == "both" else self.sub.mask
+        return self.sub.network, mask, self.sub.head
 
     def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [B, action_dim] of the sub-network in training."""
+        if self.trains == "both":
+            return self.sub(observation, self.sub.select(self.mask().detach()))
         return self.sub(observation)
 
     def policy_in_training(self) -> Policy:
         """The same, attached to what now trains."""
-        if self.trains != "code":
+        if self.trains == "weights":
             return self.sub
         mask = self.sub.select(self.mask())
         self._attached = mask.requires_grad
@@ -240,10 +261,23 @@ class ContinualActor:
 
     def step(self, loss: Tensor, objective: Objective | None = None) -> None:
         """One step of the weights or the code down a loss; see `TrainedActor.step`."""
+        if self.trains != "weights" and self.learned is not None:
+            with calling("mask", self.learned):
+                loss = loss + self.learned.cost(self.mask(), self.others.owned)
         if self.trains == "code":
             if self._attached:
                 self.step_code(*torch.autograd.grad(loss, [self.code]))
             return
+        if self.trains == "both":
+            (slope,) = torch.autograd.grad(
+                loss, [self.code], retain_graph=True, materialize_grads=True
+            )
+            self._step_weights(loss, objective)
+            self.step_code(slope)
+            return
+        self._step_weights(loss, objective)
+
+    def _step_weights(self, loss: Tensor, objective: Objective | None) -> None:
         weights = self.sub.weights()
         if not self.components.asked:
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
@@ -303,6 +337,8 @@ class ContinualActor:
         before = self.code.detach().clone()
         self.code_optimiser.step([gradient])
         with torch.no_grad():
+            if self.learned is not None:
+                self.learned.clamp_(self.code)
             hidden = self.meta_policy.hidden
             layers = zip(*(x.split(hidden) for x in (self.code, self.final_mask(), before)))
             for code, mask, old in layers:

@@ -9,6 +9,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from cotasp.agents import off_policy
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze, Unprotected
+from cotasp.methods.hat import HAT
 from cotasp.methods.l2 import L2
 from cotasp.methods.packnet import PackNet
 from cotasp.modules.masks import Copies, Dense, RandomMask, Sigmoid, Step, TopK
@@ -29,6 +30,7 @@ MASKS = {
     "dense": Dense(),
     "packnet": PackNet(retrain=0.2),
     "copies": Copies(),
+    "hat": HAT(s_max=50.0),
 }
 STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
 
