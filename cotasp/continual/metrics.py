@@ -168,6 +168,10 @@ def _reached(kept: Kept) -> Values:
     return _while_evaluated(kept, [float(g is not None) for g in _first_at_threshold(kept)])
 
 
+def _not_reached(kept: Kept) -> Values:
+    return 1.0 - _reached(kept)
+
+
 def _final_return(kept: Kept) -> Values:
     return kept.at_end(kept.matrix("episode_return"))
 
@@ -178,6 +182,13 @@ def _training_return(kept: Kept) -> Values:
         return np.full(kept.tasks, math.nan)
     total, number = np.nansum(returns * counts, axis=1), counts.sum(axis=1)
     return np.where(number > 0, total / np.maximum(number, 1), math.nan)
+
+
+def _return_not_reached(kept: Kept) -> Values:
+    if kept.training_return is None or kept.return_threshold is None:
+        return np.full(kept.tasks, math.nan)
+    best = np.nan_to_num(kept.training_return, nan=-math.inf).max(axis=1)
+    return np.where(best >= kept.return_threshold, 0.0, 1.0)
 
 
 def _episodes_to_return(kept: Kept) -> Values:
@@ -203,6 +214,8 @@ class Metric:
             `"return"`, or `"episodes"`.
         function: from what a run keeps to each task's value, [T]; NaN where there is none.
         first: number of the first task that can have a value.
+        unreached: of metrics that count until something is reached, from what a run keeps to 1.0
+            where a task never got there, so that its value is only a lower bound, else 0.0, [T].
     """
 
     name: str
@@ -212,6 +225,7 @@ class Metric:
     unit: Literal["rate", "steps", "return", "episodes"]
     function: Callable[[Kept], Values]
     first: int = 0
+    unreached: Callable[[Kept], Values] | None = None
 
     def per_task(self, kept: Kept) -> Values:
         """Each task's value, [T]; NaN where there is none.
@@ -268,6 +282,7 @@ METRICS: dict[str, Metric] = {
             False,
             "steps",
             _steps_to_threshold,
+            unreached=_not_reached,
         ),
         Metric(
             "reached",
@@ -327,6 +342,7 @@ METRICS: dict[str, Metric] = {
             False,
             "episodes",
             _episodes_to_return,
+            unreached=_return_not_reached,
         ),
     )
 }

@@ -27,6 +27,7 @@ class Series:
         y: values, None where there is none.
         low, high: ends of intervals, as `y`.
         x_low, x_high: the same across, empty where there are none.
+        remarks: what is said of each value beside its number; empty: nothing.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Series:
     high: Sequence[float | None] = ()
     x_low: Sequence[float | None] = ()
     x_high: Sequence[float | None] = ()
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,17 @@ def aggregates(study: Study) -> Figure:
         for variant in drawn(study):
             scores = study.scores(variant, metric)
             both = [estimate(scores, statistic) for statistic in (mean, interquartile_mean)]
-            series.append(_series(variant.name, [0, 1], both))
+            missed = study.missed(variant, metric)
+            marks = _series(variant.name, [0, 1], both)
+            series.append(marks if missed is None else _counted(marks, [missed] * 2))
         if any(v is not None for s in series for v in s.y):
             unit = "" if METRICS[metric].unit == "rate" else METRICS[metric].unit
             title = f"{study.symbol(metric)}: {metric.replace('_', ' ')}"
             charts.append(Chart(title, "", unit, series, ("mean", "IQM"), joined=False))
     text = (
         "Higher is better for P and FT, lower for F and G. Bars are 95 % intervals, bootstrap "
-        "over whole seeds; a point without a bar has one seed."
+        "over whole seeds; a point without a bar has one seed. G of a variant that reached the "
+        "threshold in no task is not drawn; where some tasks did not reach it, G is a lower bound."
     )
     return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
 
@@ -215,6 +220,22 @@ def plane(study: Study) -> Figure:
     return Figure("plane", "Plasticity and stability", text, [chart])
 
 
+def _counted(series: Series, missed: Sequence[np.ndarray]) -> Series:
+    """Counts until something is reached, without those where it never was.
+
+    Args:
+        series: of the counts.
+        missed: of each value, 1.0 where its seeds and tasks did not get there.
+    """
+    never = [m.size > 0 and bool(m.all()) for m in missed]
+    some = [int(np.nansum(m)) for m in missed]
+    return replace(
+        series,
+        y=[None if n else y for n, y in zip(never, series.y)],
+        remarks=[f"{k} of {m.size} not reached" if k else "" for k, m in zip(some, missed)],
+    )
+
+
 def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Chart:
     """One value per task and variant."""
     chosen = drawn(study)
@@ -231,9 +252,18 @@ def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Char
 def threshold(study: Study) -> Figure:
     """Steps to threshold of each task."""
     chart = _by_task(study, "", "steps", lambda v: v.scores("steps_to_threshold"), joined=False)
+    series = []
+    for marks in chart.series:
+        variant = next(v for v in study.variants if v.name == marks.name)
+        missed = variant.unreached("steps_to_threshold")
+        if missed is not None:
+            marks = _counted(marks, [missed[:, i : i + 1] for i in range(len(marks.y))])
+        series.append(marks)
+    chart = replace(chart, series=series)
     text = (
         "Steps of a task's own training until its success first reaches the threshold; a seed "
-        "that never gets there counts with the whole budget. Lower is better." + _note(study)
+        "that never gets there counts with the whole budget, and where no seed does, nothing is "
+        "drawn. Lower is better." + _note(study)
     )
     return Figure("threshold", "Steps to threshold", text, [chart])
 

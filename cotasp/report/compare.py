@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from cotasp.continual.metrics import METRICS
 from cotasp.errors import RecipeError
+from cotasp.report.cells import metric_cell
 from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
 from cotasp.report.results import paired
 from cotasp.report.runs import Found, read_runs
@@ -17,6 +20,7 @@ from cotasp.words import counted
 
 SEEDS = 5  # that a verdict needs
 TOO_FEW = "too few seeds to say"
+NOT_ALWAYS = "not always reached"
 
 
 def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = False) -> Study:
@@ -63,10 +67,15 @@ def comparison_table(study: Study) -> Table:
     for metric in METRICS:
         digits = digits_of(metric)
         row = [Cell(study.symbol(metric))]
-        row += [interval(estimate(study.scores(v, metric), mean), digits) for v in (a, b)]
+        row += [metric_cell(study, v, metric) for v in (a, b)]
         pair = paired(study, b, a, metric)
+        missed = [study.missed(v, metric) for v in (a, b)]
         if pair is None:
             row += [number(None), Cell("-")]
+        elif any(found is not None and np.nansum(found) for found in missed):
+            # bounds have no difference
+            word = TOO_FEW if len(pair[0]) < SEEDS else NOT_ALWAYS
+            row += [number(None), Cell(word if metric in HEADLINE else "-")]
         else:
             change = estimate(pair[0] - pair[1], mean)
             word = verdict(change, metric, len(pair[0])) if metric in HEADLINE else "-"
@@ -86,6 +95,8 @@ def comparison_table(study: Study) -> Table:
         (
             f"A verdict needs {SEEDS} common seeds and an interval that excludes no change; it is "
             f"given for few metrics, because of many some differ by chance.",
+            "Where something was not always reached, what stands behind ≥ is a lower bound, and no "
+            "difference is given.",
             "P(better): probability that p_i(end) is higher with B than with A at the same seed.",
             seeds_note(study),
             *partial_notes(study, METRICS),

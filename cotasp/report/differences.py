@@ -64,3 +64,38 @@ def variant_names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
         ", ".join(f"{unique[path]}={values[i]}" for path, values in found.items())
         for i in range(len(recipes))
     ]
+
+
+def without_shared(names: Sequence[str]) -> list[str]:
+    """Names without the parts between commas that all of them have.
+
+    >>> without_shared(["topk,agent=td3,k=3", "topk,agent=td3,k=9"])
+    ['k=3', 'k=9']
+    >>> without_shared(["hidden=[8,8],k=3", "hidden=[8,8]"])
+    ['hidden=[8,8],k=3', 'hidden=[8,8]']
+
+    Args:
+        names: all different.
+
+    Returns:
+        as many, all different; the names as they are where nothing would be left of one.
+    """
+    parts = [_parts(name) for name in names]
+    shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
+    kept = [[part for part in own if part not in shared] for own in parts]
+    if not shared or not all(kept):
+        return list(names)
+    found = [", ".join(own) for own in kept]
+    return found if len(set(found)) == len(found) else list(names)
+
+
+def _parts(name: str) -> list[str]:
+    """What stands between commas outside brackets."""
+    found, depth = [""], 0
+    for letter in name:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth <= 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [part.strip() for part in found]

@@ -18,6 +18,21 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
+// Scrolling: a table that has more than it shows says so, until its end is in sight.
+for (const box of document.querySelectorAll(".scroll")) {
+  const tell = () => {
+    const right = box.scrollWidth - box.clientWidth - box.scrollLeft > 4;
+    const below = box.scrollHeight - box.clientHeight - box.scrollTop > 4;
+    const more = [right && "columns →", below && "rows ↓"].filter(Boolean);
+    box.classList.toggle("right", right);
+    box.classList.toggle("below", below);
+    box.nextElementSibling.hidden = box.scrollWidth <= box.clientWidth && box.scrollHeight <= box.clientHeight;
+    box.nextElementSibling.textContent = more.length ? `Scroll for more ${more.join(" and ")}` : "\u00a0";
+  };
+  box.addEventListener("scroll", tell, { passive: true });
+  new ResizeObserver(tell).observe(box);
+}
+
 // Values: under the pointer, or with the arrow keys once a figure has the focus.
 const tip = document.getElementById("tip");
 let current = null;

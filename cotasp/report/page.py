@@ -99,7 +99,8 @@ def _versions(study: Study) -> str:
 def _table(table: Table) -> str:
     """A table whose columns can be sorted."""
     words = [
-        any(row[i].text[:1].isalpha() for row in table.rows) for i in range(len(table.columns))
+        any(row[i].text[:1].isalpha() and not row[i].numbers for row in table.rows)
+        for i in range(len(table.columns))
     ]
     kinds = [' class="word"' * is_word for is_word in words]
     head = "".join(
@@ -110,7 +111,7 @@ def _table(table: Table) -> str:
     for row in table.rows:
         cells = [f'<th scope="row">{escape(row[0].text)}</th>']
         for cell, kind in zip(row[1:], kinds[1:]):
-            value = "" if cell.value is None else f' data-value="{cell.value:.6g}"'
+            value = "" if cell.value is None else f' data-value="{_number(cell.value)}"'
             text, bracket, ends = cell.text.partition(" [")
             small = f"<small> {escape(bracket.strip() + ends)}</small>" if bracket else ""
             cells.append(f"<td{kind}{value}>{escape(text)}{small}</td>")
@@ -120,8 +121,14 @@ def _table(table: Table) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
         f"<table><caption>{escape(table.caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<p class="more" aria-hidden="true" hidden></p>'
         f'<ul class="notes">{notes}</ul>'
     )
+
+
+def _number(value: float) -> str:
+    """A number as JavaScript reads it."""
+    return f"{value:.6g}".replace("inf", "Infinity")
 
 
 def _figure(figure: Figure, names: Sequence[str]) -> str:

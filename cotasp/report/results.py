@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from cotasp.continual.metrics import METRICS
+from cotasp.report.cells import metric_cell, scores_cell
 from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
 from cotasp.report.runs import Run
 from cotasp.report.statistics import Estimate, estimate, improvement, interquartile_mean, mean
 from cotasp.report.study import HEADLINE, Study, Variant
-from cotasp.report.tables import Cell, Table, interval, number
+from cotasp.report.tables import NOT_REACHED, Cell, Table, interval, number
 
 
 def difference_table(study: Study) -> Table:
@@ -40,16 +41,15 @@ def result_table(study: Study) -> Table:
     for variant in study.variants:
         row = [Cell(variant.name), number(len(variant.runs), 0)]
         for metric in HEADLINE:
-            scores, digits = study.scores(variant, metric), digits_of(metric)
             for statistic in (mean, interquartile_mean):
-                row.append(interval(estimate(scores, statistic), digits))
+                row.append(metric_cell(study, variant, metric, statistic))
         reached = estimate(study.scores(variant, "reached"), mean).value
-        row.append(Cell("-" if reached is None else f"{reached:.0%}", reached))
+        row.append(Cell("-" if reached is None else f"{reached:.0%}", reached, (reached,)))
         if study.baseline:
             row.insert(3, _better(study, variant))
         rows.append(tuple(row))
     notes = [seeds_note(study), *partial_notes(study, HEADLINE), *metric_notes(study, HEADLINE)]
-    notes.append("G is in steps, and a lower bound where `reached` is below 100%.")
+    notes.append("G is in steps; behind ≥ it is a lower bound, because some tasks never got there.")
     if study.baseline:
         notes.append(
             f"P(better): probability that p_i(end) is higher than with the baseline, "
@@ -80,19 +80,33 @@ def _better(study: Study, variant: Variant) -> Cell:
     return number(None) if pair is None else interval(improvement(*pair))
 
 
+def _bounds(study: Study, variant: Variant, metric: str) -> list[Cell]:
+    """Mean, low, high, interquartile mean, and the fraction that was not reached."""
+    scores, missed = study.scores(variant, metric), study.missed(variant, metric)
+    found, digits = estimate(scores, mean), digits_of(metric)
+    values = (*found, estimate(scores, interquartile_mean, 1).value)  # without interval
+    cells = [number(value, digits) for value in values]
+    if missed is None or not missed.any() or found.value is None:
+        return [*cells, number(None if missed is None or found.value is None else 0.0)]
+    fraction = float(missed.mean())
+    if fraction == 1.0:
+        cells = [Cell(NOT_REACHED, math.inf, (None,)), *[number(None)] * 3]
+    else:
+        cells = [c if c.value is None else replace(c, text=f"≥ {c.text}") for c in cells]
+        cells[0] = replace(cells[0], value=math.inf)
+    return [*cells, number(fraction)]
+
+
 def metric_table(study: Study) -> Table:
     """Every metric there is, one a row, with bounds as numbers of their own."""
     rows = []
     for metric, entry in METRICS.items():
         for variant in study.variants:
-            scores, digits = study.scores(variant, metric), digits_of(metric)
-            found = estimate(scores, mean)
-            values = (*found, estimate(scores, interquartile_mean, 1).value)  # without interval
             rows.append(
                 (
                     Cell(study.symbol(metric)),
                     Cell(variant.name),
-                    *(number(value, digits) for value in values),
+                    *_bounds(study, variant, metric),
                     Cell(entry.unit),
                     Cell("higher" if entry.higher_is_better else "lower"),
                 )
@@ -100,10 +114,12 @@ def metric_table(study: Study) -> Table:
     return Table(
         "metrics",
         "Every metric, mean over tasks and seeds",
-        ("metric", "variant", "mean", "low", "high", "IQM", "unit", "better"),
+        ("metric", "variant", "mean", "low", "high", "IQM", NOT_REACHED, "unit", "better"),
         tuple(rows),
         (
-            "low, high: ends of the interval of the mean.",
+            "low, high: ends of the interval of the mean; not reached: fraction of seeds and "
+            "tasks that never got there, of metrics that count until something is reached: they "
+            "count with the whole budget, and what stands behind ≥ is a lower bound.",
             seeds_note(study),
             *partial_notes(study, METRICS),
             *metric_notes(study, METRICS),
@@ -120,14 +136,16 @@ def task_table(study: Study) -> Table:
     """Success and steps to the threshold, task by task."""
     rows = []
     for variant in study.variants:
-        columns = {m: variant.scores(m) for m in TASK_METRICS}
+        columns = {m: (variant.scores(m), variant.unreached(m)) for m in TASK_METRICS}
         for i, task in enumerate(variant.tasks):
             row = [Cell(variant.name), Cell(task, i)]
             for metric in TASK_METRICS:
-                found = estimate(columns[metric][:, i : i + 1], mean)
-                row.append(interval(found, digits_of(metric)))
+                scores, missed = columns[metric]
+                missed = None if missed is None else missed[:, i : i + 1]
+                row.append(scores_cell(metric, scores[:, i : i + 1], missed))
             reached = int(np.nansum(variant.scores("reached")[:, i]))
-            row.append(Cell(f"{reached} of {len(variant.runs)}", reached))
+            count = len(variant.runs)
+            row.append(Cell(f"{reached} of {count}", reached, (reached / count,)))
             rows.append(tuple(row))
     threshold = next(iter(study.protocols.values())).get("threshold", 0.9)
     return Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from cotasp.continual.metrics import METRICS, Kept
 from cotasp.continual.protocol import COMPARABLE, changed_formulas
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
-from cotasp.report.differences import differences, variant_names
+from cotasp.report.differences import differences, variant_names, without_shared
 from cotasp.report.runs import BEGUN_AFTER, Found, Run, Sweep
 from cotasp.report.statistics import Scores
 
@@ -62,8 +62,16 @@ class Variant:
 
         It is computed here, from what the runs keep.
         """
+        return self._rows(METRICS[metric].per_task, seeds)
+
+    def unreached(self, metric: str, seeds: Sequence[int] | None = None) -> Scores | None:
+        """1.0 where a metric's value is but a lower bound, as `scores`; None: it never is."""
+        function = METRICS[metric].unreached
+        return None if function is None else self._rows(function, seeds)
+
+    def _rows(self, function: Callable[[Kept], Scores], seeds: Sequence[int] | None) -> Scores:
         chosen = [k for run, k in zip(self.runs, self.kept) if seeds is None or run.seed in seeds]
-        rows = [METRICS[metric].per_task(kept) for kept in chosen]
+        rows = [function(kept) for kept in chosen]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.tasks))
 
     @cached_property
@@ -127,8 +135,17 @@ class Study:
 
     def scores(self, variant: Variant, metric: str, seeds: Sequence[int] | None = None) -> Scores:
         """As the variant's own, of those tasks alone that all variants have."""
-        complete = self.complete[tuple(variant.tasks)].get(metric, slice(None))
-        return variant.scores(metric, seeds)[:, complete]
+        return variant.scores(metric, seeds)[:, self._complete(variant, metric)]
+
+    def missed(
+        self, variant: Variant, metric: str, seeds: Sequence[int] | None = None
+    ) -> Scores | None:
+        """1.0 where a value of `scores` is but a lower bound; None: it never is."""
+        found = variant.unreached(metric, seeds)
+        return None if found is None else found[:, self._complete(variant, metric)]
+
+    def _complete(self, variant: Variant, metric: str) -> NDArray[np.bool_] | slice:
+        return self.complete[tuple(variant.tasks)].get(metric, slice(None))
 
 
 def environment(task: str) -> str:
@@ -159,7 +176,10 @@ def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool
     first = _baseline(named, found.sweeps, baseline)
     names = sorted(named, key=lambda name: name != first)
     own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
-    variants = tuple(Variant(name, tuple(named[name]), own[name]) for name in names)
+    variants = tuple(
+        Variant(short, tuple(named[name]), own[name])
+        for name, short in zip(names, without_shared(names))
+    )
     problems += _missing(found, variants)
     if any(np.isnan(v.scores("forward_transfer")).all() for v in variants):
         problems.append(
@@ -239,15 +259,21 @@ def _named_groups(
     return named
 
 
+def _named_by(wanted: str, name: str, short: str) -> bool:
+    """Whether a variant is meant: by its name, with or without what all share, or the protocol."""
+    return wanted in {n for full in (name, short) for n in (full, full.partition(" [protocol ")[0])}
+
+
 def _baseline(named: Mapping[str, Any], sweeps: Sequence[Sweep], asked: str | None) -> str | None:
     wanted = asked or next((s.baseline for s in sweeps if s.baseline), None)
     if wanted is None:
         return None
-    for name in named:
-        if name == wanted or name.partition(" [protocol ")[0] == wanted:
+    shorter = without_shared(list(named))
+    for name, short in zip(named, shorter):
+        if _named_by(wanted, name, short):
             return name
     if asked is not None:
-        raise RecipeError(f"--baseline: no variant {asked!r}. {suggest(asked, named)}")
+        raise RecipeError(f"--baseline: no variant {asked!r}. {suggest(asked, shorter)}")
     return None
 
 

@@ -220,7 +220,7 @@ def _with_interval(series: Series, i: int) -> str:
     text = shown(series.y[i])
     if series.low and series.low[i] is not None:
         text += f" [{shown(series.low[i])}, {shown(series.high[i])}]"
-    return text
+    return f"≥ {text}, {series.remarks[i]}" if series.remarks and series.remarks[i] else text
 
 
 def _dots(chart: Chart, series: Series, kind: int, count: int, axes: _Axes) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from cotasp.report.statistics import Estimate
+
+NOT_REACHED = "not reached"
 
 
 @dataclass(frozen=True)
@@ -16,10 +19,13 @@ class Cell:
     Args:
         text: as shown.
         value: what the table is sorted by, or None.
+        numbers: what programs read in place of the text: the number, or mean, low and high, or
+            these and the fraction that was not reached; None where there is none.
     """
 
     text: str
     value: float | None = None
+    numbers: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,10 @@ class Table:
         """Notes, and what is missing."""
         return (*self.notes, *(f"Missing or left out: {what}" for what in self.missing))
 
+    @property
+    def _places(self) -> range:
+        return range(len(self.columns))
+
     def markdown(self) -> str:
         """GitHub's tables, columns aligned."""
         texts = [self.columns, *(tuple(c.text for c in row) for row in self.rows)]
@@ -61,12 +71,18 @@ class Table:
         return f"**{self.caption}**\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
     def csv(self) -> str:
-        """Headings and rows, numbers as programs read them; above them caption and notes."""
+        """Headings and rows; above them caption and notes, each line begun with `#`.
+
+        A number and its interval take a column each; where there is no value, nothing stands.
+        """
         out = io.StringIO()
         out.writelines(f"# {line}\n" for line in (self.caption, *self.remarks))
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([_csv(cell) for cell in row] for row in self.rows)
+        widths = [max([1, *(len(row[i].numbers) for row in self.rows)]) for i in self._places]
+        headings = (_headings(*found) for found in zip(self.columns, widths))
+        writer.writerow([heading for group in headings for heading in group])
+        for row in self.rows:
+            writer.writerow([text for found in zip(row, widths) for text in _csv(*found)])
         return out.getvalue()
 
     def latex(self) -> str:
@@ -92,10 +108,18 @@ class Table:
         )
 
 
-def _csv(cell: Cell) -> str:
-    """The text; of a number alone, without what sets thousands apart."""
-    digits = cell.text.replace(",", "")
-    return digits if digits.lstrip("-").replace(".", "", 1).isdecimal() else cell.text
+def _headings(column: str, width: int) -> list[str]:
+    if width == 1:
+        return [column]
+    value = column if column.endswith("IQM") else f"{column} mean"
+    return [value, *(f"{column} {what}" for what in ("low", "high", "not reached"))][:width]
+
+
+def _csv(cell: Cell, width: int) -> list[str]:
+    """As many texts as the column is wide."""
+    found = ["" if v is None or v != v else f"{v + 0.0:.10g}" for v in cell.numbers]
+    found = found or ["" if cell.text == "-" else cell.text]
+    return found + [""] * (width - len(found))
 
 
 _TEX = {
@@ -118,15 +142,46 @@ def _tex(text: str) -> str:
 def number(value: float | None, digits: int = 2) -> Cell:
     """A number, or a dash."""
     if value is None or value != value:
-        return Cell("-")
+        return Cell("-", None, (None,))
     text = f"{value:,.{digits}f}"
-    return Cell(text.removeprefix("-") if float(text.replace(",", "")) == 0 else text, value)
+    text = text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
+    return Cell(text, value, (value,))
 
 
 def interval(found: Estimate, digits: int = 2) -> Cell:
     """A number and its interval, if it has one."""
     cell = number(found.value, digits)
-    if found.low is None or found.high is None:
-        return cell
-    low, high = number(found.low, digits).text, number(found.high, digits).text
-    return Cell(f"{cell.text} [{low}, {high}]", cell.value)
+    text = cell.text
+    if found.low is not None and found.high is not None:
+        low, high = number(found.low, digits).text, number(found.high, digits).text
+        text = f"{text} [{low}, {high}]"
+    return Cell(text, cell.value, tuple(found))
+
+
+def count_until(found: Estimate, digits: int, missed: int, cases: int) -> Cell:
+    """A count until something is reached, which says where that never was: as a lower bound if in
+    some cases, without a number if in all.  Sorted, both stand behind what was always reached.
+
+    Args:
+        found: of the counts, with the whole budget where it was never reached.
+        digits: decimals.
+        missed: cases in which it was never reached.
+        cases: seeds times tasks.
+
+    >>> count_until(Estimate(1667.0), 0, 2, 3).text
+    '≥ 1,667 (2 of 3 not reached)'
+    >>> count_until(Estimate(2000.0), 0, 3, 3).text
+    'not reached'
+    """
+    cell = interval(found, digits)
+    if not cases:
+        return replace(cell, numbers=(None,) * 4)
+    if missed == cases:
+        return Cell(NOT_REACHED, math.inf, (None, None, None, 1.0))
+    numbers = (*cell.numbers, missed / cases)
+    if not missed:
+        return replace(cell, numbers=numbers)
+    text, _, ends = cell.text.partition(" [")
+    said = f"{missed} of {cases} {NOT_REACHED}"
+    said = f"[{ends.removesuffix(']')}; {said}]" if ends else f"({said})"
+    return Cell(f"≥ {text} {said}", math.inf, numbers)

@@ -95,6 +95,17 @@ def test_every_section_shows_something_and_fits(page):
         assert pixels(svg.screenshot()).std() > 3
 
 
+@pytest.mark.parametrize("page", [("light", 390)], indirect=True, ids=str)
+def test_a_table_says_that_there_is_more_until_it_is_in_sight(page):
+    hint = page.locator("#results .more")
+    assert "Scroll for more columns" in hint.text_content()
+    box = page.locator("#results .scroll")
+    assert "right" in box.get_attribute("class").split()
+    box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    page.wait_for_function("!document.querySelector('#results .scroll').matches('.right')")
+    assert "columns" not in hint.text_content()
+
+
 def test_light_and_dark_differ(browser, report):
     shades = {}
     for scheme in SCHEMES:

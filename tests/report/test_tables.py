@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cotasp.report.tables import Cell, Table, number
+from cotasp.report.statistics import Estimate
+from cotasp.report.tables import Cell, Table, count_until, interval, number
 
 
 def test_a_table_reads_the_same_in_three_languages():
@@ -11,7 +12,7 @@ def test_a_table_reads_the_same_in_three_languages():
     lines = table.markdown().splitlines()
     assert len({len(line) for line in lines[2:5]}) == 1, "columns are aligned"
     assert lines[4] == r"| a_b\|c  | 1.50 | -   | 0.00 |"
-    assert table.csv().splitlines()[2:] == ["variant,x,y,z", "a_b|c,1.50,-,0.00"]
+    assert table.csv().splitlines()[2:] == ["variant,x,y,z", "a_b|c,1.5,,-0.001"]
     thousands = Table("t", "T", ("v", "x"), ((Cell("a, b"), number(12_000, 0)),))
     assert thousands.csv().splitlines()[-1] == '"a, b",12000'
     assert "| 12,000 |" in thousands.markdown()
@@ -19,3 +20,19 @@ def test_a_table_reads_the_same_in_three_languages():
     assert r"a\_b|c & 1.50 & - & 0.00 \\" in tex
     assert r"\caption{A \& B}" in tex
     assert r"50\% of \{it\}" in tex
+
+
+def test_a_csv_has_mean_low_and_high_as_numbers():
+    rows = (
+        (
+            Cell("a"),
+            interval(Estimate(1234.5678, 1000.0, 2000.0)),
+            count_until(Estimate(9.0), 0, 1, 2),
+        ),
+        (Cell("b"), interval(Estimate(None)), count_until(Estimate(9.0), 0, 2, 2)),
+    )
+    table = Table("t", "T", ("variant", "P", "G IQM"), rows)
+    head, a, b = table.csv().splitlines()[1:]
+    assert head == "variant,P mean,P low,P high,G IQM,G IQM low,G IQM high,G IQM not reached"
+    assert a == "a,1234.5678,1000,2000,9,,,0.5"
+    assert b == "b,,,,,,,1"
