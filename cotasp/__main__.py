@@ -28,6 +28,8 @@ EPILOG = """examples:
   cotasp export runs/smoke-seed0 --task right --out right.pt2
   cotasp sweep recipes/smoke.yaml --axis dictionary.update=online,anchored --seeds 5
   cotasp report runs/smoke-sweep
+  cotasp new plugin my-mask --kind mask              write a plug-in package to begin with
+  cotasp doctor                                      say what this machine offers to runs
 `cotasp COMMAND --help` has more.
 """
 

@@ -153,6 +153,8 @@ def test_a_broken_plug_in_is_listed_and_refused_when_named(capsys):
         (["show", SMOKE], 0),
         (["--help"], 0),
         (["run", "--help"], 0),
+        (["doctor", "--help"], 0),
+        (["new", "plugin", "torch", "--kind", "mask"], 2),
         (["show", SMOKE, "agent.warmup_steps=1500"], 2),
         (["run", SMOKE, "agent.warmup_steps=1500"], 2),
         (["run", SMOKE, "agent.n_step=31", "--quiet"], 2),

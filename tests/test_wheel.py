@@ -62,3 +62,4 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     assert "done: 1 run" in cotasp("report", "runs/smoke-seed0")
     assert "seed: 0" in cotasp("show", "recipes/quickstart.yaml")
     assert (empty / "runs/smoke-seed0/report/index.html").is_file()
+    assert "done: acme" in cotasp("new", "plugin", "acme", "--kind", "mask")

@@ -21,4 +21,6 @@ VERBS = (
     "sweep",
     "report",
     "compare",
+    "new",
+    "doctor",
 )

@@ -155,6 +155,27 @@ def _load(model: str) -> SentenceTransformer:
     )
 
 
+def model_place(model: str) -> str:
+    """Where the model would come from, without loading it, as in `the local hub cache`.
+
+    Raises:
+        RecipeError: it is neither here nor at a hub that answers.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    name = full_name(model)
+    for place, source in _local_sources(model, name):
+        if source != name or isinstance(try_to_load_from_cache(name, "modules.json"), str):
+            return place
+    try:
+        _ask_hub(name)
+    except Exception as error:
+        raise RecipeError(
+            f"SBERT.model: {model!r} is not here, and the hub: {_first_line(error)}"
+        ) from error
+    return "the hub, once"
+
+
 def _local_sources(model: str, name: str) -> Iterator[tuple[str, str]]:
     """(what it is called in messages, what SentenceTransformer takes)."""
     folder = _folder(model)

@@ -57,10 +57,8 @@ def choose_gl() -> str | None:
     return chosen
 
 
-def mujoco_viewer(model: Any, data: Any, width: int, height: int) -> Any:
-    """Gymnasium's off-screen viewer of a MuJoCo simulation, without shadows.
-
-    Shadows and reflections take three quarters of the time where the processor draws.
+def check_drawing(width: int = 64, height: int = 64) -> str:
+    """What MuJoCo draws by, tried out: `glfw`, `egl` or `osmesa`.
 
     Raises:
         RunError: nothing can be drawn here.
@@ -71,18 +69,37 @@ def mujoco_viewer(model: Any, data: Any, width: int, height: int) -> Any:
             f"MuJoCo cannot draw: there is no display, and neither EGL nor OSMesa; {_REMEDY}"
         )
     try:
-        # tried alone: the viewer complains a second time when it goes away half made
         import_module(f"mujoco.{backend}").GLContext(width, height).free()
+    except Exception as error:  # PyOpenGL, ctypes and the drivers raise their own
+        raise _cannot_draw(backend, error) from error
+    return backend
+
+
+def mujoco_viewer(model: Any, data: Any, width: int, height: int) -> Any:
+    """Gymnasium's off-screen viewer of a MuJoCo simulation, without shadows.
+
+    Shadows and reflections take three quarters of the time where the processor draws.
+
+    Raises:
+        RunError: nothing can be drawn here.
+    """
+    # tried alone: the viewer complains a second time when it goes away half made
+    backend = check_drawing(width, height)
+    try:
         import mujoco
         from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
 
         viewer = OffScreenViewer(model, data, width, height)
-    except Exception as error:  # PyOpenGL, ctypes and the drivers raise their own
-        others = [name for name in _LIBRARIES if name != backend]
-        raise RunError(
-            f"MuJoCo cannot draw by MUJOCO_GL={backend} ({type(error).__name__}: {error}); "
-            f"set MUJOCO_GL to {' or '.join(others)}, or {_REMEDY}"
-        ) from error
+    except Exception as error:
+        raise _cannot_draw(backend, error) from error
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         viewer.scn.flags[flag] = 0
     return viewer
+
+
+def _cannot_draw(backend: str, error: Exception) -> RunError:
+    others = [name for name in _LIBRARIES if name != backend]
+    return RunError(
+        f"MuJoCo cannot draw by MUJOCO_GL={backend} ({type(error).__name__}: {error}); "
+        f"set MUJOCO_GL to {' or '.join(others)}, or {_REMEDY}"
+    )

@@ -1,0 +1,68 @@
+"""An agent: twin delayed deterministic policy gradient."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from cotasp.agents import OffPolicy
+
+
+@dataclass(frozen=True)
+class Example(OffPolicy):
+    """Deterministic policy, twin critics, delayed and smoothed targets (TD3, arXiv 1802.09477).
+
+    Args:
+        exploration_noise: deviation of the actions' noise in training, at least 0.
+        target_noise, noise_clip: of the actions at which targets are taken.
+        policy_delay: updates of the critics for each of the policy.
+    """
+
+    losses: ClassVar = ("critic_loss", "actor_loss")
+    squashed_noise: ClassVar = False
+
+    exploration_noise: float = 0.3
+    target_noise: float = 0.2
+    noise_clip: float = 0.5
+    policy_delay: int = 2
+
+    def update(self, values, actor, batch, noise):
+        import torch
+
+        with torch.no_grad():
+            disturbance = (noise[0] * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
+            action = actor.policy(batch.next_observation)[0].tanh() + disturbance
+            both = values.targets.values(batch.next_observation, action.clamp(-1.0, 1.0))
+            following = both.amin(-2) if self.ensemble == "min" else both.mean(-2)
+            target = batch.reward + batch.discount * following
+            critic_loss, gradients = values.critics.fit(batch.observation, batch.action, target)
+        values.step_critics(gradients)
+        losses = partial(_losses, values.critics)
+        loss, surrogate = losses(actor.policy_in_training(), batch.observation, noise[1])
+        if values.steps % self.policy_delay == 0:
+            actor.step(surrogate, lambda *given: losses(*given)[1])
+        values.move_targets(self.tau)
+        return {"critic_loss": critic_loss, "actor_loss": loss}
+
+    def explores(self, heads):
+        return partial(_disturbed, heads, self.exploration_noise)
+
+    def learner(self, problem, method):
+        from cotasp.agents import OffPolicyLearner
+
+        return OffPolicyLearner(self, problem, method)
+
+
+def _losses(critics, policy, observation, noise):
+    """-mean Q(s, pi(s)), and what has its gradient."""
+    import torch
+
+    action = policy(observation)[0].tanh()
+    with torch.no_grad():
+        both, pullback = critics.action_vjp(observation, action)
+        rise = pullback(torch.full_like(both, 1.0 / both.shape[-2] / both.shape[-1]))
+    return -both.mean((-2, -1)), -(rise * action).sum()
+
+
+def _disturbed(heads, deviation, observation):
+    loc, scale = heads(observation)
+    return loc, scale.new_full(scale.shape, deviation)
