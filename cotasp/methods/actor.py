@@ -25,6 +25,7 @@ from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.protection import Now
+from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
@@ -121,6 +122,7 @@ class ContinualActor:
         self.progress = 0.0  # of the task in training
         policy = self.masks.policy
         self.learned = policy if isinstance(policy, Learned) else None
+        self.not_stackable = not_stackable(method)  # the component that is not, or None
         self.in_training = False  # whether a task has begun and not ended
         self._scale: dict[str, Tensor] = {}  # of the task that ends
         masks = self.prompt_mask(self.embeddings)
@@ -202,13 +204,6 @@ class ContinualActor:
     def new_code_optimiser(self) -> None:
         """Forgets the moments of the code."""
         self.code_optimiser = Adam([self.code], self.rates.code_learning_rate)
-
-    @property
-    def not_stackable(self) -> str | None:
-        """The component that steps of many stacked actors cannot serve; None: there is none."""
-        if self.joint:
-            return type(self.masks.policy).__name__
-        return self.components.not_stackable
 
     @property
     def joint(self) -> bool:

@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 
 from cotasp.errors import calling
 from cotasp.methods.batch import Batch
-from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
 from cotasp.methods.renewing import network_seen
@@ -55,17 +54,6 @@ class Components:
             if isinstance(each.component, Begins):
                 with calling("protection", each.component):
                     each.state = each.component.begin(policy)
-
-    @property
-    def not_stackable(self) -> str | None:
-        """The component that steps of many stacked actors cannot serve; None: there is none."""
-        for each in self.renewals:
-            return type(each.component).__name__
-        for each in self.protections:
-            asks = getattr(each.component, "asks_policy", False)
-            if asks or isinstance(each.component, (Transforms, Rehearses)):
-                return type(each.component).__name__
-        return None
 
     def guard(
         self, policy: MetaPolicy, ownership: Ownership, free: Mapping[str, Tensor] | None = None

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError
+from cotasp.methods.stackable import not_stackable
 
 if TYPE_CHECKING:
+    from cotasp.recipe import Recipe
     from cotasp.sweep.trial import Job
 
 
@@ -81,6 +83,15 @@ class Local:
         return LocalPool(self.workers or cores())
 
 
+@runtime_checkable
+class ChecksRecipes(Protocol):
+    """A launcher that cannot run every recipe."""
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Raises RecipeError for one that it cannot; nothing has been written."""
+        ...
+
+
 @dataclass(frozen=True)
 class Stacked:
     """A process per variant on this machine, its seeds' updates computed together: for a GPU.
@@ -110,6 +121,15 @@ class Stacked:
 
         shared = max(1, cores() // self.workers) if self.simulators is None else self.simulators
         return LocalPool(self.workers, stacked=True, simulators=shared)
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Every component must be one whose steps can be computed together."""
+        cannot = not_stackable(recipe.method)
+        if cannot is not None:
+            raise RecipeError(
+                f"{cannot} cannot be computed together with other learners' updates; run with "
+                f"--launcher local"
+            )
 
 
 @dataclass(frozen=True)

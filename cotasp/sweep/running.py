@@ -12,10 +12,10 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
-from cotasp.errors import RunError, RunStopped, calling
+from cotasp.errors import RunError, RunStopped, at, calling
 from cotasp.recipe import Recipe, dump
 from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
-from cotasp.sweep.launchers import Launcher
+from cotasp.sweep.launchers import ChecksRecipes, Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, job_at, reason
 from cotasp.words import counted
@@ -101,6 +101,10 @@ def run_sweep(
     Raises:
         RunStopped: SIGTERM or SIGINT asked for it; the same sweep goes on where its trials were.
     """
+    if isinstance(launcher, ChecksRecipes):
+        for name, recipe in plan.recipes().items():
+            with at(f"sweep: {name}"):
+                launcher.check_recipe(recipe)
     jobs = prepare(plan, Path(out))
     outcomes = {job.name: Outcome("there") for job in jobs if job.finished}
     missing = [job for job in jobs if job.name not in outcomes]

@@ -75,6 +75,23 @@ def test_a_sweep_runs_every_trial(plan, undisturbed):
     assert len(facts) == 4, "rules and seeds make no difference: what follows would show nothing"
 
 
+@pytest.mark.parametrize(
+    ("changes", "component"),
+    [
+        ("renewals=[redo]", "ReDo"),
+        ("protection=[freeze, cloning]", "Cloning"),
+        ("mask=hat", "HAT"),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused_before_anything_is_written(
+    recipe, tmp_path, changes, component
+):
+    plan = Plan(recipe=recipe, overrides=[changes, "memory=shelf"])
+    with pytest.raises(RecipeError, match=rf"^sweep: all: {component} cannot be computed together"):
+        run_sweep(plan, tmp_path / "sweep", Stacked(), progress=False)
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_again_nothing_runs_and_what_is_missing_does(plan, undisturbed, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("summary.json")}
     outcomes = run_sweep(plan, undisturbed, Local(), progress=False)

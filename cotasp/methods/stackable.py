@@ -1,0 +1,21 @@
+"""Which methods can be computed together for many learners."""
+
+from __future__ import annotations
+
+from cotasp.methods.memory import Rehearses
+from cotasp.methods.method import Method
+from cotasp.methods.protection import Transforms
+from cotasp.modules.masks import Learned
+
+
+def not_stackable(method: Method) -> str | None:
+    """The component that steps of many stacked actors cannot serve; None: there is none."""
+    if isinstance(method.mask, Learned) and method.mask.joint:
+        return type(method.mask).__name__
+    for renewal in method.renewals:
+        return type(renewal).__name__
+    for protection in method.protections:
+        asks = getattr(protection, "asks_policy", False)
+        if asks or isinstance(protection, (Transforms, Rehearses)):
+            return type(protection).__name__
+    return None
