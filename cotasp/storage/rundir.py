@@ -14,6 +14,7 @@ from typing import Any
 
 from cotasp.errors import RunError
 from cotasp.storage.disk import sync_directory, sync_tree, write_whole
+from cotasp.storage.readme import README, readme
 
 RECIPE = "recipe.yaml"
 STAMP = "protocol.json"
@@ -66,7 +67,7 @@ class RunDirectory:
         facts: dict[str, Any],
         fill: Callable[[Path], None] = lambda making: None,
     ) -> RunDirectory:
-        """A new run directory holding the resolved recipe and the protocol stamp.
+        """A new run directory holding the resolved recipe, the protocol stamp and a README.
 
         It appears with all that it begins with, or not at all.
 
@@ -89,6 +90,7 @@ class RunDirectory:
                 making.mkdir()
                 write_text(making / RECIPE, recipe)
                 write_json(making / STAMP, facts)
+                write_text(making / README, readme(path))
                 fill(making)
                 sync_tree(making)
                 if place == path:  # the recipe last: it makes a directory one of a run

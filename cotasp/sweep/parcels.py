@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cotasp.storage.disk import sync_directory, sync_tree
+from cotasp.storage.readme import README, readme
 from cotasp.storage.rundir import SUMMARY
 
 MANIFEST = "manifest.json"  # as in cotasp.storage.checkpoint, which imports torch
@@ -115,6 +116,8 @@ def unpack(parcel: Path, run: Path, names: Collection[str]) -> None:
     with tarfile.open(parcel) as tar:
         tar.extractall(aside, filter="data")
     parcel.unlink()
+    if (aside / README).is_file():  # it names the directory that it is in
+        (aside / README).write_text(readme(run), encoding="utf-8")
     sync_tree(aside)
     if not run.exists():
         os.rename(aside, run)

@@ -17,6 +17,7 @@ from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import dump
 from cotasp.storage import checkpoint
 from cotasp.storage.checkpoints import Checkpoints
+from cotasp.storage.readme import README, readme
 from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep import node, parcels, trial
 from cotasp.sweep.launchers import Ray
@@ -85,6 +86,16 @@ def test_what_is_half_written_hidden_or_a_link_stays(tmp_path):
     (source / "metrics/elsewhere").symlink_to("/etc/hostname")
     send(source, tmp_path / "other")
     assert tree(tmp_path / "other") == whole
+
+
+def test_a_readme_names_the_directory_that_it_is_in(tmp_path):
+    source, target = a_run(tmp_path / "run", 10), tmp_path / "other"
+    write(source / README, readme(source))
+    send(source, target)
+    assert (target / README).read_text() == readme(target) != readme(source)
+    write(source / README, readme(source))
+    send(source, target)
+    assert (target / README).read_text() == readme(target)
 
 
 def test_rows_arrive_first_and_the_summary_last(tmp_path):
