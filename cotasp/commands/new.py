@@ -123,13 +123,22 @@ def module_name(project: str) -> str:
     return project.replace("-", "_")
 
 
-def class_name(project: str) -> str:
-    """The project's name in camel case.
+def class_name(project: str, kind: str, taken: str) -> str:
+    """The project's name in camel case, with its kind where that word is in use.
 
-    >>> class_name("my-top2")
+    Args:
+        project: its name.
+        kind: of its component.
+        taken: the text that the class is written into.
+
+    >>> class_name("my-top2", "mask", "")
     'MyTop2'
+    >>> class_name("task", "stream", "from cotasp.tasks import Task")
+    'TaskStream'
     """
-    return "".join(part.capitalize() for part in re.split("[-_]", project))
+    name = "".join(part.capitalize() for part in re.split("[-_]", project))
+    used = keyword.iskeyword(name) or re.search(rf"\b{name}\b", taken)
+    return f"{name}{kind.capitalize()}" if used else name
 
 
 def check_name(project: str, kind: str) -> None:
@@ -154,10 +163,11 @@ def check_name(project: str, kind: str) -> None:
 
 def package(project: str, kind: str) -> dict[str, str]:
     """The package's files: path to text."""
-    name, cls = module_name(project), class_name(project)
+    template = (Path(__file__).parent / "templates" / f"{kind}.py").read_text(encoding="utf-8")
+    name = module_name(project)
+    cls = class_name(project, kind, template + _check(kind, "")["imported"])
     words = {"project": project, "kind": kind, "name": name, "cls": cls}
-    template = Path(__file__).parent / "templates" / f"{kind}.py"
-    module = re.sub(r"\bExample\b", cls, template.read_text(encoding="utf-8"))
+    module = re.sub(r"\bExample\b", cls, template)
     use = USED.get(kind, f"{kind}={{name}}").format(**words)
     run = f"cotasp run smoke '{use}'"
     if kind == "launcher":

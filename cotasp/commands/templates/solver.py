@@ -23,10 +23,15 @@ class Example:
     def __call__(self, X, dictionary, *, lmbda, positive, init):
         step = 1 / torch.linalg.matrix_norm(dictionary, 2) ** 2
         code = X @ dictionary.mT * 0 if init is None else init
-        for _ in range(self.max_iter):
-            code = code + step * (X - code @ dictionary) @ dictionary.mT
+        count = 0
+        while count < self.max_iter:
+            count, before = count + 1, code
+            code = before + step * (X - before @ dictionary) @ dictionary.mT
             if positive:
                 code = (code - step * lmbda).clamp(min=0)
             else:
                 code = torch.nn.functional.softshrink(code, float(step * lmbda))
-        return code, torch.full((len(X),), self.max_iter)
+            # the distance from optimality is at most twice the move over the step
+            if ((code - before).norm(dim=1) <= 0.5 * self.tol * lmbda * step).all():
+                break
+        return code, torch.full((len(X),), count)
