@@ -240,11 +240,13 @@ class MetaPolicy(nn.Module):
 
     def _heads(self, features: Tensor, head: int) -> tuple[Tensor, Tensor]:
         """Both heads by one product: a product this small costs the same for 4 columns as for 8."""
-        rows = slice(head * self.action_dim, (head + 1) * self.action_dim)
-        weight = torch.cat([self.mean.weight[rows], self.log_std.weight[rows]])
-        both = features @ weight.T
+        mean, log_std, bias = self.mean.weight, self.log_std.weight, self.log_std.bias
+        if self.heads > 1:  # three views take as long as a small product
+            rows = slice(head * self.action_dim, (head + 1) * self.action_dim)
+            mean, log_std, bias = mean[rows], log_std[rows], bias[rows]
+        both = features @ torch.cat([mean, log_std]).T
         loc, raw = both.split(self.action_dim, dim=-1)
-        return loc, raw + self.log_std.bias[rows]
+        return loc, raw + bias
 
 
 def sample_squashed(loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
