@@ -209,6 +209,10 @@ def check_stacked(device: str) -> str:
     return f"{len(alone)} seeds, {len(mine)} tensors each within 1e-9"
 
 
+# what every mask goes with
+PROTECTED = "{name: freeze, by: tasks}"
+
+
 def check_components(device: str) -> str:
     """Every critic, mask policy and protection goes through a run, its networks on the device."""
     kinds = {"agent.critic": "critic", "mask": "mask", "protection": "protection"}
@@ -217,7 +221,9 @@ def check_components(device: str) -> str:
         node = f"{key}={{name: {name}, {SETTINGS.get(name, '')}}}"
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "run")
-            summary = run(loads(TOY, [f"device={device}", node]), out, progress=False)
+            goes_with = [] if key == "protection" else [f"protection={PROTECTED}"]
+            recipe = loads(TOY, [f"device={device}", node, *goes_with])
+            summary = run(recipe, out, progress=False)
             assert summary["tasks"] == ["right", "left"], f"{name}: {summary['tasks']}"
             made = load_run(out)[2]
         parameters = [*made.actor.meta_policy.parameters(), *made.values.network.parameters()]

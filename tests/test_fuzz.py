@@ -114,7 +114,7 @@ def huge_size(node: dict, draw: random.Random) -> None:
         [
             lambda: node["actor"].update(hidden=[size]),
             lambda: node["actor"].update(hidden=[8] * (size % 999_000 + 100)),
-            lambda: node["agent"]["critic"].update(hidden=[64, size]),
+            lambda: node["agent"].update(critic={"hidden": [64, size]}),
             lambda: node["agent"].update(buffer_size=size * 10**4),
             lambda: node["agent"].update(batch_size=size * 10**4),
             lambda: node["evaluation"].update(episodes=size),

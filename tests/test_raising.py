@@ -102,6 +102,7 @@ CASES = [
     ("stream", raising(Point, "protocol", **POINT), "stream Faulty"),
 ]
 PLACES = {
+    "mask": lambda c: {"mask": c, "protection": Freeze(by="tasks")},
     "solver": lambda c: {"dictionary": replace(BASE.dictionary, solver=c)},
     "update": lambda c: {"dictionary": replace(BASE.dictionary, update=c)},
     "renewal": lambda c: {"renewals": (c,)},
