@@ -210,7 +210,7 @@ def check_stacked(device: str) -> str:
 
 
 # what every mask goes with
-PROTECTED = "{name: freeze, by: tasks}"
+PROTECTED = "protection={name: freeze, by: tasks}"
 
 
 def check_components(device: str) -> str:
@@ -221,8 +221,8 @@ def check_components(device: str) -> str:
         node = f"{key}={{name: {name}, {SETTINGS.get(name, '')}}}"
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "run")
-            goes_with = [] if key == "protection" else [f"protection={PROTECTED}"]
-            recipe = loads(TOY, [f"device={device}", node, *goes_with])
+            goes_with = "memory={name: shelf, size: 50}" if key == "protection" else PROTECTED
+            recipe = loads(TOY, [f"device={device}", node, goes_with])
             summary = run(recipe, out, progress=False)
             assert summary["tasks"] == ["right", "left"], f"{name}: {summary['tasks']}"
             made = load_run(out)[2]

@@ -56,7 +56,7 @@ def kill_a_worker(disk: Path, out: Path, killed: list[int]) -> None:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             except (OSError, ValueError):  # it has ended
                 continue
-            if "cotasp" in argv and any(a.startswith(str(disk)) for a in argv):
+            if any("cotasp" in a for a in argv) and any(a.startswith(str(disk)) for a in argv):
                 os.kill(parent, signal.SIGKILL)
                 killed.append(parent)
                 return
