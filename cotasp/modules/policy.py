@@ -240,7 +240,9 @@ class MetaPolicy(nn.Module):
 
     def _heads(self, features: Tensor, head: int) -> tuple[Tensor, Tensor]:
         """Both heads by one product: a product this small costs the same for 4 columns as for 8."""
-        mean, log_std, bias = self.mean.weight, self.log_std.weight, self.log_std.bias
+        mean: Tensor = self.mean.weight
+        log_std: Tensor = self.log_std.weight
+        bias: Tensor = self.log_std.bias
         if self.heads > 1:  # three views take as long as a small product
             rows = slice(head * self.action_dim, (head + 1) * self.action_dim)
             mean, log_std, bias = mean[rows], log_std[rows], bias[rows]
