@@ -155,9 +155,12 @@ class ContinualActor:
     def _first_code(self, prompt: Tensor, task: int) -> Tensor:
         if self.learned is None:
             return prompt
-        generator = torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
         with calling("mask", self.learned):
-            return self.learned.first_code(prompt, generator)
+            return self.learned.first_code(prompt, self._generator(task))
+
+    def _generator(self, task: int) -> torch.Generator:
+        """Random numbers of a task's beginning."""
+        return torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
 
     @torch.no_grad()
     def _begin_private(self, task: int) -> None:
@@ -165,7 +168,7 @@ class ContinualActor:
         mask = self.masks.policy
         if not isinstance(mask, Private):
             return
-        generator = torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
+        generator = self._generator(task)
         share = self.ownership.shares.get(task)
         for name, weight in self.meta_policy.named_parameters():
             if share is not None:
@@ -184,7 +187,9 @@ class ContinualActor:
         Args:
             free: what may move besides, true where it may.
         """
-        guard = self.components.guard(self.meta_policy, self.others, free)
+        others = self.others
+        self._owned = others.owned  # does not change while a task trains
+        guard = self.components.guard(self.meta_policy, others, free)
         self.sub.begin_task(guard, self.components.states, self._head(self.task))
         self.trains = ""
 
@@ -258,7 +263,7 @@ class ContinualActor:
         """One step of the weights or the code down a loss; see `TrainedActor.step`."""
         if self.trains != "weights" and self.learned is not None:
             with calling("mask", self.learned):
-                loss = loss + self.learned.cost(self.mask(), self.others.owned)
+                loss = loss + self.learned.cost(self.mask(), self._owned)
         if self.trains == "code":
             if self._attached:
                 self.step_code(*torch.autograd.grad(loss, [self.code]))
