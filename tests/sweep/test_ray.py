@@ -15,11 +15,12 @@ import pytest
 
 from cotasp.errors import RecipeError
 from cotasp.recipe import load
+from cotasp.sweep import ray_pool
 from cotasp.sweep.launchers import Local, Ray
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.ray_pool import _explained, _is_loss
 from cotasp.sweep.running import make_job, run_sweep
-from tests.sweep.test_running import TINY, ends, summaries
+from tests.sweep.test_running import ENDLESS, TINY, ends, summaries
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
 pytestmark = [
@@ -63,14 +64,15 @@ def kill_a_worker(disk: Path, out: Path, killed: list[int]) -> None:
         time.sleep(0.05)
 
 
-def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_path):
+def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_path, monkeypatch):
     """A cluster of two nodes, both on this machine."""
     from ray.cluster_utils import Cluster
 
-    longer = ["steps_per_task=800"]  # than it takes to be killed
+    monkeypatch.setattr(ray_pool, "_NEWS_EVERY", 0.1)  # s: its first checkpoint arrives at once
+    longer = ["steps_per_task=1500"]  # than the other takes to begin and this one to be killed
     plan = Plan(recipe=recipe, seeds=(0, 1), overrides=longer)
     killed, out = [], tmp_path / "ray"
-    run_sweep(plan, tmp_path / "local", Local(workers=1), progress=False)
+    run_sweep(plan, tmp_path / "local", Local(workers=2), progress=False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     threading.Thread(target=kill_a_worker, args=(disk, out, killed), daemon=True).start()
@@ -100,8 +102,8 @@ def size(folders: Iterable[Path]) -> int:
 
 def test_a_sweep_on_ray_is_stopped_where_it_can_go_on(recipe, disk, tmp_path):
     """SIGINT goes to the process group, as Ctrl-C does, and SIGTERM to the sweep alone."""
-    command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), "steps_per_task=2500"]
-    command += ["checkpoint_every=100000", "--launcher", "ray", "--workers", "1", "--quiet"]
+    command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), f"steps_per_task={ENDLESS}"]
+    command += [f"checkpoint_every={ENDLESS}", "--launcher", "ray", "--workers", "1", "--quiet"]
     job = make_job(tmp_path / "out", "all/seed0", load(recipe))
     for number, send in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
         sweep = subprocess.Popen(

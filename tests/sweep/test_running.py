@@ -36,6 +36,7 @@ actor: {hidden: [64]}
 agent: {critic: {hidden: [16]}, batch_size: 16, warmup_steps: 20, distillation_updates: 0}
 evaluation: {every: 150, episodes: 2, average: 1}
 """
+ENDLESS = 100_000  # steps: no trial ends before it is stopped, however busy the machine
 pytestmark = pytest.mark.slow
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -221,7 +222,7 @@ def test_a_trial_dies_with_its_sweep(plan, tmp_path):
 @linux
 def test_a_sweep_that_is_stopped_stops_its_trials_where_they_can_go_on(recipe, tmp_path):
     """As Ctrl-C does, SIGINT goes to the sweep's process group, and SIGTERM to the sweep alone."""
-    command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), "steps_per_task=1500"]
+    command = [sys.executable, "-m", "cotasp", "sweep", str(recipe), f"steps_per_task={ENDLESS}"]
     command += ["--seeds", "2", "--workers", "2", "--quiet", "--out", str(tmp_path)]
     jobs = [make_job(tmp_path, f"all/seed{seed}", load(recipe)) for seed in (0, 1)]
     for number, send in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
