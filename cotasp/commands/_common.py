@@ -97,9 +97,10 @@ def print_result(out: str, threads: int) -> None:
     directory = RunDirectory.open(out)
     summary, seconds = directory.read(SUMMARY), directory.read(TIMING)["wall_seconds"]
     print(summary_table(summary))
+    forgotten = "-" if summary["forgetting"] is None else f"{summary['forgetting']:.3f}"
     print(
         f"done: {summary['steps']:,} steps in {seconds:.0f} s "
         f"({threads} thread{'s' if threads > 1 else ''}), "
-        f"P {summary['performance']:.3f}, F {summary['forgetting']:.3f}; see {out}/{SUMMARY}"
+        f"P {summary['performance']:.3f}, F {forgotten}; see {out}/{SUMMARY}"
     )
     print(f"watch it: cotasp play {shlex.quote(str(out))} --all")

@@ -121,6 +121,12 @@ def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -
             f"adapt: a {type(stream).__name__} takes no other task: it has no followed_by, see "
             "cotasp.tasks.streams.Extensible"
         )
+    together = stream.make_tasks()[0].together
+    if together > 1:
+        raise RecipeError(
+            f"adapt: the tasks of this run train {together} at once, and its policy observes which "
+            f"of these it is at; a new task is none of them"
+        )
     evaluation = replace(recipe.evaluation, every=None)
     return replace(
         recipe,

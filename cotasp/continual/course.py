@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from cotasp.recipe import Recipe
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints, checkpoint_name
 from cotasp.storage.rundir import RunDirectory
+from cotasp.tasks.lessons import lesson_name, lesson_of, make_lesson
 from cotasp.tasks.task import Task, owners
 
 
@@ -58,8 +60,10 @@ class Course:
             average=recipe.averaged_evaluations,
             threshold=recipe.evaluation.threshold,
             return_threshold=recipe.evaluation.return_threshold,
+            lessons=None if tasks[0].together == 1 else [i - t.part for i, t in enumerate(tasks)],
         )
-        self.episodes = EpisodeReturns(len(tasks), recipe.steps_per_task, recipe.frames_per_batch)
+        steps = recipe.steps_per_task * tasks[0].together
+        self.episodes = EpisodeReturns(len(tasks), steps, recipe.frames_per_batch)
         self.checkpoints = Checkpoints(directory.path)
         self.finished = 0  # tasks
         self.faults = 0  # in finished tasks
@@ -76,6 +80,20 @@ class Course:
         self.checkpoints.continue_from(saved)
         self.logs = Logs(directory.path, recipe, len(tasks), progress, self._steps)
         self.evaluator = self._evaluator()
+
+    @property
+    def lesson(self) -> Sequence[Task]:
+        """The tasks that come next, or are in training: one, or several at once."""
+        return lesson_of(self.tasks, self.finished)
+
+    @property
+    def _name(self) -> str:
+        return lesson_name(self.lesson)
+
+    @property
+    def lesson_steps(self) -> int:
+        """Environment steps of that lesson: the budgets of its tasks."""
+        return self.recipe.steps_per_task * len(self.lesson)
 
     @property
     def _steps(self) -> int:
@@ -110,30 +128,29 @@ class Course:
         """Where the run is, for messages."""
         if self.collection is None:
             return f"after task {self.finished} of {len(self.tasks)}"
-        name, updates = self.tasks[self.finished].name, self.updates_at_end
+        name, updates = self._name, self.updates_at_end
         if updates is not None:
             return f"at the end of task {name!r} after {updates:,} updates"
         return f"in task {name!r} after {self.collection.steps:,} steps"
 
     def begin_task(self) -> Collection | RemoteCollection:
-        """Starts the next task, or goes on with the one that was in training."""
-        task = self.tasks[self.finished]
+        """Starts the next lesson, or goes on with the one that was in training."""
         if self.collection is None:
-            with at(f"task {task.name!r}, at its beginning", RunError):
+            with at(f"task {self._name!r}, at its beginning", RunError):
                 facts = self.learner.start_task(self.finished)
-            self.history.add_facts(task.name, facts)
+            self.history.add_facts(self.lesson[0].name, facts)
             self.episodes.begin_task()
             self.collection = self._collection()
-        self.logs.begin_task(self.finished, task.name, self.collection.steps)
+        self.logs.begin_task(self.finished, self._name, self.collection.steps)
         return self.collection
 
     def _collection(self) -> Collection | RemoteCollection:
-        task = self.tasks[self.finished]
         seed = derive_seed(self.recipe.seed, "training", self.finished)
         agent = self.recipe.agent
         side_by_side = agent.num_envs if isinstance(agent, Parallel) else None
-        make_env = partial(task.make_env, num_envs=side_by_side, seed=seed)
-        settings = self.learner.behaviour(), task.name, task.action_repeat, self.recipe.faults
+        make_env = partial(make_lesson, self.lesson, num_envs=side_by_side, seed=seed)
+        repeat = self.lesson[0].action_repeat
+        settings = self.learner.behaviour(), self._name, repeat, self.recipe.faults
         if self.link is None:
             return Collection(make_env(), *settings)
         return RemoteCollection(self.link, make_env, *settings)
@@ -148,22 +165,22 @@ class Course:
         """Lets a learner that works on at the task's end do so; whether anything is left."""
         if not isinstance(self.learner, Consolidates):
             return False
-        with at(f"task {self.tasks[self.finished].name!r}, at its end", RunError):
+        with at(f"task {self._name!r}, at its end", RunError):
             self.updates_at_end, due = self.learner.consolidate(seconds)
         self.logs.consolidating(self.updates_at_end, due)
         return self.updates_at_end < due
 
     def end_task(self) -> None:
-        """Finishes the task in training."""
-        name = self.tasks[self.finished].name
-        with at(f"task {name!r}, at its end", RunError):
+        """Finishes the lesson in training."""
+        name = self.lesson[0].name
+        with at(f"task {self._name!r}, at its end", RunError):
             facts = self.learner.end_task()
         self.history.add_facts(name, facts)
         self.logs.facts(name, self.history.facts[name])
         self.faults += self.collection.faults  # type: ignore[union-attr]  # a task is in training
         self.collection.close()  # type: ignore[union-attr]  # as above
         self.collection, self.updates_at_end = None, None
-        self.finished += 1
+        self.finished += len(self.lesson)
 
     def save(self) -> None:
         """Writes a checkpoint, unless this very state is saved; warns if there is no room.

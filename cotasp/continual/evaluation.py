@@ -16,7 +16,7 @@ from cotasp.continual.seeds import derive_seed
 from cotasp.errors import CotaspError, RunError
 from cotasp.recipe import Evaluation
 from cotasp.tasks.closing import close
-from cotasp.tasks.simulator import SimulatorEnv
+from cotasp.tasks.simulator import SkipsFaults
 from cotasp.tasks.task import Task
 
 ATTEMPTS = 10  # of an evaluation whose environment fails and cannot go on
@@ -144,7 +144,7 @@ class Evaluator:
         env = self._envs[name]
         env.set_seed(seed)
         before = 0
-        if isinstance(env, SimulatorEnv):
+        if isinstance(env, SkipsFaults):
             env.skip_faults, before = self.on_fault == "skip", env.faults
         deterministic = self.settings.mode == "deterministic"
         kind = ExplorationType.DETERMINISTIC if deterministic else ExplorationType.RANDOM
@@ -152,7 +152,7 @@ class Evaluator:
             data = env.rollout(
                 _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
             )["next"]
-        skipped = env.faults - before if isinstance(env, SimulatorEnv) else 0
+        skipped = env.faults - before if isinstance(env, SkipsFaults) else 0
         return self._read(data, self.tasks[task])._replace(faults=skipped)
 
     def _read(self, data: TensorDictBase, task: Task) -> Episodes:

@@ -11,7 +11,7 @@ from cotasp.modules.export import check_target, export_policy
 from cotasp.modules.policy import MetaPolicy
 from cotasp.prompting.texts import NORMALISATION, normal_form
 from cotasp.tasks.closing import close
-from cotasp.tasks.simulator import SimulatorEnv
+from cotasp.tasks.simulator import ScalesActions
 from cotasp.tasks.task import Task
 
 
@@ -60,7 +60,7 @@ def export(
         "protocol": protocol_stamp(run.recipe)["hash"],
     }
     env = (run.tasks[0] if chosen is None else chosen).make_env()
-    limits = env.action_range if isinstance(env, SimulatorEnv) else None
+    limits = env.action_range if isinstance(env, ScalesActions) else None
     close(env)
     export_policy(network, out, facts, limits)
     return network, chosen

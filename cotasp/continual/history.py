@@ -30,6 +30,7 @@ class History:
         average: evaluations that final values are averaged over.
         threshold: of steps-to-threshold, in (0, 1].
         return_threshold: of episodes-to-return; None: there is none.
+        lessons: of each task the first of the lesson that it is learned in; None: each its own.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class History:
         average: int,
         threshold: float,
         return_threshold: float | None = None,
+        lessons: Sequence[int] | None = None,
     ) -> None:
         self.tasks = tasks
         self.rule = rule
@@ -47,6 +49,7 @@ class History:
         self.average = average
         self.threshold = threshold
         self.return_threshold = return_threshold
+        self.lessons = None if lessons is None else list(lessons)
         self.facts: dict[str, dict[str, float | None]] = {}  # by task: neurons, dictionary, ...
         self.trained: list[int] = []
         self.task_steps: list[int] = []
@@ -137,6 +140,7 @@ class History:
             matrices=self.matrices,
             **of_training(training),
             return_threshold=self.return_threshold,
+            lessons=None if self.lessons is None else np.array(self.lessons, dtype=np.int64),
         )
 
     def summary(
@@ -164,5 +168,9 @@ class History:
                 task: {name: _plain(value, 9) for name, value in facts.items()}
                 for task, facts in self.facts.items()
             },
-            "evaluations": {"trained": self.trained, "task_steps": self.task_steps},
+            "evaluations": {
+                "trained": self.trained,
+                "task_steps": self.task_steps,
+                **({} if self.lessons is None else {"lessons": self.lessons}),
+            },
         }

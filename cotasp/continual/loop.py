@@ -35,6 +35,7 @@ from cotasp.methods.problem import Problem
 from cotasp.recipe import Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.closing import close
+from cotasp.tasks.lessons import check_lessons, lesson_name, lesson_of, taught_phrasings
 from cotasp.tasks.task import Task, owners
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
                     f"action_repeat: expected {repeat} in every task, as the stream says, got "
                     f"{task.action_repeat} in {task.name!r}"
                 )
+        check_lessons(tasks)
         return tasks
 
 
@@ -80,7 +82,7 @@ def make_learner(
     """
     check_machine(recipe)
     texts = [task.text for task in tasks]
-    phrasings = [task.phrasings for task in tasks]
+    phrasings = taught_phrasings(tasks)
     with at("recipe.encoder"), calling("encoder", recipe.encoder):
         method = replace(
             recipe.method, encoder=recipe.encoder.prepare([*texts, *chain(*phrasings)])
@@ -96,7 +98,7 @@ def make_learner(
         texts=texts,
         observation_dim=sizes[0],
         action_dim=sizes[1],
-        steps_per_task=recipe.steps_per_task,
+        steps_per_task=recipe.steps_per_task * tasks[0].together,
         horizon=horizons.pop() if len(horizons) == 1 else None,
         action_repeat=recipe.stream.action_repeat,
         seed=recipe.seed,
@@ -264,7 +266,8 @@ def _continue(
                     _train(course, stop)
                     _consolidate(course, stop)
                     course.end_task()
-                _evaluate(course, course.finished - 1, recipe.steps_per_task)
+                last = lesson_of(tasks, course.finished - 1)
+                _evaluate(course, course.finished - len(last), recipe.steps_per_task * len(last))
                 directory.write(
                     EVALUATIONS, {**course.history.to_json(), "training": course.episodes.to_json()}
                 )
@@ -276,18 +279,19 @@ def _continue(
 
 
 def _train(course: Course, stop: StopRequest) -> None:
-    """Collects and learns, to the last step of the task in training."""
+    """Collects and learns, to the last step of the lesson in training."""
     recipe, collection = course.recipe, course.begin_task()
-    while collection.steps < recipe.steps_per_task:
+    end, every = course.lesson_steps, recipe.evaluate_every * len(course.lesson)
+    while collection.steps < end:
         data = collection.collect(recipe.frames_per_batch)
         steps = collection.steps
         course.episodes.add(course.finished, steps, data)
         with at(f"task {collection.task!r}, step {steps}", RunError):
             losses = course.learner.learn(data)
         course.logs.step(steps, data, losses)
-        if steps == recipe.steps_per_task:
+        if steps == end:
             return
-        if steps % recipe.evaluate_every == 0:
+        if steps % every == 0:
             _evaluate(course, course.finished, steps)
         if steps % recipe.checkpoint_every < recipe.frames_per_batch:
             course.save()
@@ -348,13 +352,20 @@ def _summarise(course: Course) -> dict[str, Any]:
 
 
 def _evaluate(course: Course, index: int, steps: int) -> None:
-    """Evaluates the tasks that the schedule asks for."""
+    """Evaluates the tasks that the schedule asks for.
+
+    Args:
+        course: of the run.
+        index: of the first task of the lesson in training.
+        steps: that it has taken.
+    """
     recipe, history = course.recipe, course.history
-    per_task = recipe.evaluations_per_task
-    remaining = (len(history.tasks) - index) * per_task - -(-steps // recipe.evaluate_every)
-    everything = recipe.evaluation.schedule == "full" or remaining < recipe.averaged_evaluations
-    chosen = range(len(history.tasks)) if everything else [index]
-    place = f"task {history.tasks[index]!r}, step {steps}"
+    lesson = lesson_of(course.tasks, index)
+    done = -(-steps // (recipe.evaluate_every * len(lesson)))
+    left = (len(history.tasks) - index) // len(lesson) * recipe.evaluations_per_task - done
+    everything = recipe.evaluation.schedule == "full" or left < recipe.averaged_evaluations
+    chosen = range(len(history.tasks)) if everything else range(index, index + len(lesson))
+    place = f"task {lesson_name(lesson)!r}, step {steps}"
     with course.processor.evaluation(), at(place, RunError):
         scores = {i: course.evaluator(i, course.learner.policy(i)) for i in chosen}
     history.add(index, steps, scores)

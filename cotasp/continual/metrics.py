@@ -32,8 +32,8 @@ class Kept:
 
     Args:
         success: [E, T] in [0, 1], by the rule that counts; NaN where a task was not evaluated.
-        trained: [E], the task in training at each evaluation.
-        task_steps: [E], environment steps that this task had taken.
+        trained: [E], the task in training at each evaluation; of a lesson of several, the first.
+        task_steps: [E], environment steps that its lesson had taken.
         budget: environment steps per task.
         average: evaluations that values at an end are means of.
         threshold: success rate that counts as learned, in (0, 1].
@@ -43,6 +43,8 @@ class Kept:
             each of S equal spans of a task's budget; NaN where there was none.
         training_episodes: [T, S], their numbers.
         return_threshold: return that counts as learned; None: none does.
+        lessons: [T], the first task of the lesson that each is learned in; None: tasks are learned
+            one by one.
     """
 
     success: Values
@@ -56,6 +58,7 @@ class Kept:
     training_return: Values | None = None
     training_episodes: Values | None = None
     return_threshold: float | None = None
+    lessons: NDArray[np.int64] | None = None
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> Kept:
@@ -73,12 +76,23 @@ class Kept:
             matrices=found,
             **of_training(summary.get("training")),
             return_threshold=stamp.get("return_threshold"),
+            lessons=_lessons(evaluations.get("lessons")),
         )
 
     @property
     def tasks(self) -> int:
         """T."""
         return self.success.shape[1]
+
+    @property
+    def lesson(self) -> NDArray[np.int64]:
+        """[T], the first task of the lesson that each is learned in."""
+        return np.arange(self.tasks) if self.lessons is None else self.lessons
+
+    def one_by_one(self, values: Values) -> Values:
+        """The values [T] of tasks that have a budget of their own; NaN of the others."""
+        sizes = np.bincount(self.lesson, minlength=self.tasks)[self.lesson]
+        return np.where(sizes == 1, values, math.nan)
 
     def matrix(self, name: str) -> Values:
         """One of `MATRICES`, [E, T]; NaN where a run does not have it."""
@@ -91,7 +105,8 @@ class Kept:
     def at_own_end(self, values: Values, average: int | None = None) -> Values:
         """Of [E, T], each task's mean over the last evaluations of its own training, [T]."""
         span, trained = average or self.average, self.trained
-        return _row([_mean_of_last(c[trained == i], span) for i, c in enumerate(values.T)])
+        own = zip(self.lesson, values.T)
+        return _row([_mean_of_last(column[trained == i], span) for i, column in own])
 
 
 def of_training(kept: Mapping[str, Any] | None) -> dict[str, Values]:
@@ -100,6 +115,10 @@ def of_training(kept: Mapping[str, Any] | None) -> dict[str, Values]:
         return {}
     names = {"training_return": "episode_return", "training_episodes": "episodes"}
     return {field: _row(kept[name]) for field, name in names.items()}
+
+
+def _lessons(found: Any) -> NDArray[np.int64] | None:
+    return None if found is None else np.array(found, dtype=np.int64)
 
 
 def _row(values: Any) -> Values:
@@ -125,11 +144,13 @@ def _plasticity(kept: Kept) -> Values:
 
 
 def _forgetting(kept: Kept) -> Values:
-    return _plasticity(kept) - _performance(kept)
+    forgotten = _plasticity(kept) - _performance(kept)
+    # nothing comes after a stream's only lesson
+    return forgotten if kept.lesson.any() or kept.tasks == 1 else np.full(kept.tasks, math.nan)
 
 
 def _zero_shot(kept: Kept) -> Values:
-    before = [kept.success[kept.trained < i, i] for i in range(kept.tasks)]
+    before = [kept.success[kept.trained < first, i] for i, first in enumerate(kept.lesson)]
     return _row([_mean_of_last(values, 1) for values in before])
 
 
@@ -142,7 +163,7 @@ def _forward_transfer(kept: Kept) -> Values:
         return np.full(kept.tasks, math.nan)
     room = 1.0 - kept.baseline
     room[room == 0.0] = math.nan  # where the baseline is perfect
-    return (_area_under_curve(kept) - kept.baseline) / room
+    return kept.one_by_one((_area_under_curve(kept) - kept.baseline) / room)
 
 
 def _first_at_threshold(kept: Kept) -> list[int | None]:
@@ -155,8 +176,8 @@ def _first_at_threshold(kept: Kept) -> list[int | None]:
 
 
 def _while_evaluated(kept: Kept, values: list[float]) -> Values:
-    """The values of tasks that were evaluated while they trained; NaN of the others."""
-    return np.where(np.isnan(_area_under_curve(kept)), math.nan, _row(values))
+    """The values of tasks that were evaluated while they alone trained; NaN of the others."""
+    return kept.one_by_one(np.where(np.isnan(_area_under_curve(kept)), math.nan, _row(values)))
 
 
 def _steps_to_threshold(kept: Kept) -> Values:

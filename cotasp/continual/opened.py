@@ -58,7 +58,14 @@ class OpenedRun:
     @property
     def finished(self) -> list[int]:
         """Places in `tasks` of those that have been learned."""
-        return self._learner.actor.ownership.finished.nonzero().flatten().tolist()
+        shares, owner = self._learner.actor.ownership.shares, self._learner.problem.owner
+        tasks = enumerate(self.tasks)  # one that returns is the earlier one
+        return [i for i, t in tasks if owner(i) in shares and owner(i) in (i, i - t.part)]
+
+    def _masks(self) -> Tensor:
+        """Masks [n, sum(hidden)] of the finished tasks."""
+        places = [self._learner.problem.owner(i) for i in self.finished]
+        return self._learner.actor.ownership.masks[places]
 
     def prompt(self, text: str) -> PromptFacts:
         """What the run makes of a sentence.
@@ -69,7 +76,7 @@ class OpenedRun:
         """
         recall, lasso, mask = self._read(text)
         learner, finished = self._learner, self.finished
-        overlaps = jaccard(learner.actor.ownership.masks[finished], lasso > 0).tolist()
+        overlaps = jaccard(self._masks(), lasso > 0).tolist()
         rows = [
             TaskFacts(self.tasks[i].name, self.tasks[i].text, similarity, overlap)
             for i, similarity, overlap in zip(finished, recall.scores, overlaps)
@@ -250,7 +257,7 @@ class OpenedRun:
         if recall.task is None:
             active_units(lasso, learner.actor.meta_policy.hidden)
             return recall, lasso, lasso
-        return recall, lasso, learner.actor.ownership.masks[finished[recall.task]].float()
+        return recall, lasso, self._masks()[recall.task].float()
 
 
 def open_run(

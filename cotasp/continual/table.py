@@ -24,7 +24,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         found["reached"],
     )
     for name, own, final, forgotten, steps, reached in rows:
-        needed = f"{steps:,.0f}" if reached else "not reached"
+        needed = "-" if reached is None else f"{steps:,.0f}" if reached else "not reached"
         lines.append(
             f"{name:<{width}}  {_cell(own):>7}  {_cell(final):>6}  {_cell(forgotten):>9}"
             f"  {needed:>12}"

@@ -13,7 +13,7 @@ class Problem:
     Args:
         texts: of the tasks, in order.
         observation_dim, action_dim: shared by all tasks; actions lie in [-1, 1].
-        steps_per_task: environment steps per task.
+        steps_per_task: environment steps per task; of tasks that train together, of all of them.
         horizon: environment steps per episode; None: unknown, or not the same for all.
         action_repeat: environment steps per transition.
         seed: of everything the learner draws outside torch's global random state.

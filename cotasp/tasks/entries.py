@@ -101,14 +101,15 @@ def named_tasks(
     horizons: Sequence[int],
     action_repeat: int,
     returning: Returning = "new",
+    together: int = 1,
 ) -> tuple[Task, ...]:
     """Tasks from pairs of env and texts; the second visit of an env is `env#2`, and so on."""
     visits: dict[str, int] = {}
     named = []
-    for (env, texts), build, horizon in zip(tasks, builds, horizons):
+    for i, ((env, texts), build, horizon) in enumerate(zip(tasks, builds, horizons)):
         visits[env] = visits.get(env, 0) + 1
         name = env if visits[env] == 1 else f"{env}#{visits[env]}"
-        rest = texts[1:], None, returning
+        rest = texts[1:], None, returning, together, i % together
         named.append(Task(name, texts[0], env, build, horizon, action_repeat, *rest))
     return tuple(named)
 
@@ -146,6 +147,27 @@ def check_repeat(stream: Any, horizon: int | None) -> None:
         raise RecipeError(
             f"{name}.action_repeat: expected a divisor of the {horizon} steps of an episode, got "
             f"{repeat}; use {fitting}, or another horizon"
+        )
+
+
+def check_together(stream: Any, envs: Sequence[str], returning: Returning = "new") -> None:
+    """Raises RecipeError unless tasks can be learned as many at once as the stream says."""
+    place, together = f"{type(stream).__name__}.together", stream.together
+    if together == 1:
+        return
+    if together < 1 or len(envs) % together:
+        raise RecipeError(
+            f"{place}: expected a divisor of the {len(envs)} tasks, so that lessons are of equal "
+            f"size, got {together}; {len(envs)} learns all at once"
+        )
+    if returning != "new":
+        raise RecipeError(
+            f"{place}: expected 1 where tasks return as {returning!r}, got {together}; a task that "
+            f"is learned together with others cannot be taken up again"
+        )
+    if len(set(envs)) < len(envs):
+        raise RecipeError(
+            f"{place}: expected 1 where an environment comes twice, got {together}; list each once"
         )
 
 

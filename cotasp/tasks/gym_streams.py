@@ -12,6 +12,7 @@ from cotasp.tasks.entries import (
     GymEntry,
     check_horizon,
     check_repeat,
+    check_together,
     checked_entries,
     named_tasks,
     one_or_all,
@@ -40,6 +41,7 @@ class Gymnasium:
         packages: modules that register environments; they are imported, so they are trusted as
             plug-ins are.
         returning: as for `cw20`, of tasks whose text has come before.
+        together: as for `cw10`.
     """
 
     tasks: tuple[GymEntry, ...]
@@ -47,6 +49,7 @@ class Gymnasium:
     action_repeat: int = 1
     packages: tuple[str, ...] = ()
     returning: Returning = "new"
+    together: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
@@ -62,6 +65,7 @@ class Gymnasium:
                         f"of {entry.name}, got {got}"
                     )
         check_horizon(self)
+        check_together(self, [entry.name for entry in self.tasks], self.returning)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks listed; each environment is built once, to see that they fit together."""
@@ -81,7 +85,8 @@ class Gymnasium:
         ]
         horizons = [self._facts(i)[2] for i in range(len(self.tasks))]
         tasks = [(e.name, phrased(e.text)) for e in self.tasks]
-        named = named_tasks(tasks, builds, horizons, self.action_repeat, self.returning)
+        rest = self.action_repeat, self.returning, self.together
+        named = named_tasks(tasks, builds, horizons, *rest)
         return tuple(replace(t, return_range=e.return_range) for t, e in zip(named, self.tasks))
 
     def followed_by(self, count: int, env: str, text: str | None) -> Gymnasium:
@@ -110,7 +115,7 @@ class Gymnasium:
 
     def alone(self, index: int) -> Gymnasium:
         """One of the tasks."""
-        return replace(self, tasks=(self.tasks[index],), returning="new")
+        return replace(self, tasks=(self.tasks[index],), returning="new", together=1)
 
     def _facts(self, index: int) -> tuple[int, int, int]:
         from cotasp.tasks.gym import facts

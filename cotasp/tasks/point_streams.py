@@ -14,6 +14,7 @@ from cotasp.tasks import texts
 from cotasp.tasks.entries import (
     TaskEntry,
     check_horizon,
+    check_together,
     named_tasks,
     phrased,
     returning_fact,
@@ -40,6 +41,7 @@ class Point:
         action_repeat: environment steps that every action is held for; it divides the horizon.
         phrasings: as for `cw10`.
         returning: as for `cw20`, of goals that have come before.
+        together: as for `cw10`.
     """
 
     goals: tuple[str | TaskEntry, ...] = ("right", "left", "top", "bottom")
@@ -47,6 +49,7 @@ class Point:
     action_repeat: int = 1
     phrasings: bool = False
     returning: Returning = "new"
+    together: int = 1
 
     def __post_init__(self) -> None:
         goals = tuple(TaskEntry(**g) if isinstance(g, Mapping) else g for g in self.goals)
@@ -59,6 +62,7 @@ class Point:
                     f"Point.goals[{i}]: expected a goal, got {goal!r}. {suggest(goal, texts.GOALS)}"
                 )
         check_horizon(self)
+        check_together(self, [goal for goal, _ in self._entries()], self.returning)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per goal."""
@@ -67,7 +71,8 @@ class Point:
             for goal, _ in self._entries()
         ]
         horizons = [self.horizon] * len(builds)
-        return named_tasks(self._texts(), builds, horizons, self.action_repeat, self.returning)
+        rest = self.action_repeat, self.returning, self.together
+        return named_tasks(self._texts(), builds, horizons, *rest)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -82,7 +87,7 @@ class Point:
 
     def alone(self, index: int) -> Point:
         """One of the goals."""
-        return replace(self, goals=(self.goals[index],), returning="new")
+        return replace(self, goals=(self.goals[index],), returning="new", together=1)
 
     def followed_by(self, count: int, env: str, text: str | None) -> Point:
         """See `cotasp.tasks.streams.Extensible`."""

@@ -60,6 +60,31 @@ class HasActionRange(Protocol):
         """The action that 1 stands for, [n_act]."""
 
 
+@runtime_checkable
+class SkipsFaults(Protocol):
+    """An environment that can go on after a fault of what it simulates.
+
+    Attributes:
+        skip_faults: whether a simulator that raises, or returns a number that is not finite, ends
+            its episode there without success, and is counted; otherwise what it raises passes.
+        faults: that were skipped so far.
+    """
+
+    skip_faults: bool
+
+    @property
+    def faults(self) -> int: ...
+
+
+@runtime_checkable
+class ScalesActions(Protocol):
+    """An environment whose actions in [-1, 1] may stand for those of another range."""
+
+    @property
+    def action_range(self) -> tuple[list[float], list[float]] | None:
+        """The actions that -1 and 1 stand for, [n_act] each; None: themselves."""
+
+
 RESETS = 10  # that are tried in a row where faults are skipped
 _FLAGS = ("done", "terminated", "truncated", "success", "succeeded")
 

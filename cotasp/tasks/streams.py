@@ -14,6 +14,7 @@ from cotasp.tasks import texts
 from cotasp.tasks.entries import (
     TaskEntry,
     check_horizon,
+    check_together,
     checked_entries,
     named_tasks,
     phrased,
@@ -95,15 +96,20 @@ class CW10:
         action_repeat: environment steps that every action is held for, in training and evaluation;
             it divides the horizon.  All that counts steps goes on counting environment steps.
         phrasings: whether each task is taught three shipped phrasings besides its text.
+        together: tasks that are learned at once, episode by episode in turn, by one policy that
+            observes which it is; all of them: multi-task learning.  The budget of `steps_per_task`
+            is each task's still.
     """
 
     horizon: int = 200
     reward_version: Literal["v1", "v2"] = "v2"
     action_repeat: int = 1
     phrasings: bool = False
+    together: int = 1
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
+        check_together(self, texts.CW10)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """Ten tasks."""
@@ -172,6 +178,7 @@ class MetaWorld:
         action_repeat: as for `cw10`.
         phrasings: as for `cw10`.
         returning: as for `cw20`, of tasks whose text has come before.
+        together: as for `cw10`.
     """
 
     tasks: tuple[str | TaskEntry, ...]
@@ -180,6 +187,7 @@ class MetaWorld:
     action_repeat: int = 1
     phrasings: bool = False
     returning: Returning = "new"
+    together: int = 1
 
     def __post_init__(self) -> None:
         entries = checked_entries(self, TaskEntry)
@@ -191,6 +199,7 @@ class MetaWorld:
                     f"{entry.env!r}. {suggest(entry.env, texts.TEXTS)}"
                 )
         _check_metaworld(self)
+        check_together(self, [entry.env for entry in entries], self.returning)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks listed."""
@@ -202,7 +211,7 @@ class MetaWorld:
 
     def alone(self, index: int) -> MetaWorld:
         """One of the tasks."""
-        return replace(self, tasks=(self.tasks[index],), returning="new")
+        return replace(self, tasks=(self.tasks[index],), returning="new", together=1)
 
     def followed_by(self, count: int, env: str, text: str | None) -> Stream:
         """See `Extensible`."""
@@ -214,6 +223,10 @@ def _metaworld_alone(stream: CW10 | CW20, entry: TaskEntry) -> MetaWorld:
     return MetaWorld(
         (entry,), stream.horizon, stream.reward_version, stream.action_repeat, stream.phrasings
     )
+
+
+def _together(stream: CW10 | CW20 | MetaWorld) -> int:
+    return 1 if isinstance(stream, CW20) else stream.together
 
 
 def _returning(stream: CW10 | CW20 | MetaWorld) -> Returning:
@@ -257,7 +270,8 @@ def _metaworld_tasks(
     settings = stream.horizon, stream.reward_version, stream.action_repeat
     builds = [partial(_metaworld, env, *settings) for env, _ in tasks]
     horizons = [stream.horizon] * len(tasks)
-    return named_tasks(tasks, builds, horizons, stream.action_repeat, _returning(stream))
+    rest = _returning(stream), _together(stream)
+    return named_tasks(tasks, builds, horizons, stream.action_repeat, *rest)
 
 
 def _metaworld_protocol(name: str, stream: CW10 | CW20 | MetaWorld) -> dict[str, Any]:

@@ -31,6 +31,9 @@ class Task:
         returning: what becomes of the task if its text has come before in the stream: `"new"`: it
             is learned as any other; `"same"`: the first task with that text goes on; `"recall"`:
             that task's policy is taken as it is, and nothing is learned.
+        together: tasks of its lesson, which are learned at once, by one policy whose observation
+            ends with the task's number in the lesson, one-hot.
+        part: that number, from 0.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Task:
     phrasings: tuple[str, ...] = ()
     return_range: tuple[float, float] | None = None
     returning: Returning = "new"
+    together: int = 1
+    part: int = 0
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -66,6 +71,15 @@ class Task:
         Raises:
             PluginError: building it failed; the library's own errors pass.
         """
+        env = self.make_part(num_envs, seed)
+        if self.together == 1:
+            return env
+        from cotasp.tasks.lesson_env import LessonEnv
+
+        return LessonEnv({self.part: env}, self.together)
+
+    def make_part(self, num_envs: int | None, seed: int) -> EnvBase:
+        """As `make_env`, without what tells the tasks of a lesson apart."""
         try:
             return self.build(num_envs, seed)
         except CotaspError:
@@ -78,9 +92,11 @@ class Task:
 
 
 def owners(tasks: Sequence[Task]) -> tuple[int, ...]:
-    """For each task, the number of the one that it goes on with: itself, unless it returns."""
+    """For each task, the number of the one whose policy it has: itself, unless it returns; of a
+    lesson of several, the first.
+    """
     first: dict[str, int] = {}
     return tuple(
-        i if task.returning == "new" else first.setdefault(task.text, i)
+        i - task.part if task.returning == "new" else first.setdefault(task.text, i)
         for i, task in enumerate(tasks)
     )
