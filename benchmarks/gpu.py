@@ -325,11 +325,13 @@ def sweep(out: Path, recipe: str, seeds: int, *words: str, limit: float) -> tupl
 def successes(out: Path) -> dict[str, dict[str, list[list[float]]]]:
     """Evaluations so far, [steps, success], by trial and task."""
     found: dict[str, dict[str, list[list[float]]]] = {}
-    for path in sorted(out.rglob("metrics/scalars/evaluation/*/success.csv")):
-        trial = str(path.relative_to(out)).split("/metrics/")[0]
-        with open(path, encoding="utf-8") as file:
-            rows = [[float(x) for x in row] for row in csv.reader(file)]
-        found.setdefault(trial, {})[path.parent.name] = rows
+    for path in sorted(out.rglob("metrics.csv")):
+        curves = found.setdefault(str(path.parent.relative_to(out)), {})
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["name"] == "evaluation/success":
+                    point = [float(row["step"]), float(row["value"])]
+                    curves.setdefault(row["task"], []).append(point)
     return found
 
 

@@ -58,12 +58,9 @@ AGENT = ["agent.warmup_steps=100", "agent.buffer_size=300"]
 
 
 def contents(path: Path) -> dict[str, str | bytes]:
-    """All of a finished run that must be equal: everything but `timing`."""
-    names = ["summary.json", "evaluations.json"]
-    names += [str(file.relative_to(path)) for file in sorted((path / "metrics").rglob("*.csv"))]
-    found: dict[str, str | bytes] = {
-        name: (path / name).read_bytes() for name in names if "timing" not in name
-    }
+    """All of a finished run that must be equal: everything but timing."""
+    names = ["summary.json", "evaluations.json", "metrics.csv", "episodes.csv"]
+    found: dict[str, str | bytes] = {name: (path / name).read_bytes() for name in names}
     saved = Checkpoints(path).newest()
     assert saved is not None
     return found | {"checkpoint": saved.content_hash()}

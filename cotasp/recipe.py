@@ -96,7 +96,7 @@ class Recipe:
         actor: shape of the meta-policy.
         agent: how a task is learned.
         evaluation: when and how success is measured.
-        logger: where metrics go besides `metrics/scalars/**/*.csv`.
+        logger: where metrics go besides `metrics.csv`.
         device: torch device of networks and buffer; environments stay on the CPU.
         checkpoint_every: environment steps of a task between checkpoints; its end has one too.
         faults: what to do when an environment fails or returns a number that is not finite:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from tensordict import TensorDictBase
+
 from cotasp.agents.agent import Consolidates, Learner, Parallel
 from cotasp.continual.collection import Collection
 from cotasp.continual.cost import ProcessorTime, peak_memory
-from cotasp.continual.episodes import EpisodeReturns
+from cotasp.continual.episodes import TrainingEpisodes
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.history import History
 from cotasp.continual.logs import Logs, cut_metrics
@@ -62,8 +64,8 @@ class Course:
             return_threshold=recipe.evaluation.return_threshold,
             lessons=None if tasks[0].together == 1 else [i - t.part for i, t in enumerate(tasks)],
         )
-        steps = recipe.steps_per_task * tasks[0].together
-        self.episodes = EpisodeReturns(len(tasks), steps, recipe.frames_per_batch)
+        budget = recipe.steps_per_task * tasks[0].together, recipe.frames_per_batch
+        self.episodes = TrainingEpisodes(len(tasks), *budget, recipe.evaluation.success)
         self.checkpoints = Checkpoints(directory.path)
         self.finished = 0  # tasks
         self.faults = 0  # in finished tasks
@@ -160,6 +162,11 @@ class Course:
         if self.link is None:
             return Evaluator(*settings)
         return RemoteEvaluator(self.link, *settings)
+
+    def note_episodes(self, data: TensorDictBase) -> None:
+        """Counts and logs the episodes that a batch of the lesson in training ends."""
+        steps = self.collection.steps  # type: ignore[union-attr]  # a task is in training
+        self.logs.episodes(self.episodes.add(self.finished, steps, data, self.lesson))
 
     def consolidate(self, seconds: float) -> bool:
         """Lets a learner that works on at the task's end do so; whether anything is left."""

@@ -127,7 +127,7 @@ class History:
 
         Args:
             baseline: AUC^b of each task, [T]; None where there is none.
-            training: `EpisodeReturns.to_json()`; None: nothing is known.
+            training: `TrainingEpisodes.to_json()`; None: nothing is known.
         """
         return Kept(
             success=self.success,

@@ -5,24 +5,30 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tensordict import TensorDictBase
-from torchrl.record import CSVLogger
-from torchrl.record.loggers import Logger
 
 from cotasp.continual.bar import progress_bar, write_above
+from cotasp.continual.episodes import TrainingEpisode
 from cotasp.continual.score import Score
 from cotasp.errors import RunError
 from cotasp.recipe import Recipe
-from cotasp.storage.rundir import writing
+from cotasp.storage.rundir import EPISODES, GROWING, METRICS, SPEED, writing
+from cotasp.storage.tables import CsvFile
+
+if TYPE_CHECKING:
+    from torchrl.record.loggers import Logger
 
 EVERY = 1000  # environment steps between two values of a training curve
+COLUMNS = ("step", "task", "name", "value")
+EPISODE_COLUMNS = ("task", "step", "return", "length", "success")
 
 
-def _extra_logger(name: str, path: Path) -> list[Logger]:
+def _loggers(name: str, path: Path) -> list[Logger]:
+    """TorchRL's logger of that name."""
     if name == "csv":
         return []
     if name == "tensorboard":
@@ -36,8 +42,8 @@ def _extra_logger(name: str, path: Path) -> list[Logger]:
 
 def metrics_files(path: Path) -> list[Path]:
     """The files of a run directory to which metrics are appended."""
-    folders = (path / "metrics", path / "tensorboard")
-    return sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
+    found = (each for name in GROWING for each in (path / name, *(path / name).rglob("*")))
+    return sorted(file for file in found if file.is_file())
 
 
 def cut_metrics(path: Path, lengths: Mapping[str, int]) -> None:
@@ -59,11 +65,13 @@ def cut_metrics(path: Path, lengths: Mapping[str, int]) -> None:
 
 
 class Logs:
-    """Writes curves through TorchRL's loggers, always as CSV, and draws the progress bar.
+    """Writes what a run measures, as CSV and to a logger of TorchRL's, and draws the progress bar.
+
+    Steps are of the environment, counted over all tasks.  All files but `timing.csv`, which tells
+    how fast it went, are the same for equal runs.
 
     Args:
-        path: run directory; curves go to `metrics/scalars/**/*.csv`, lines of `step,value`.
-            Those under `timing` tell how fast it went; all others are the same for equal runs.
+        path: run directory, where `metrics.csv`, `episodes.csv` and `timing.csv` are.
         recipe: of the run.
         n_tasks: tasks of the stream.
         progress: whether to draw the bar.
@@ -75,21 +83,22 @@ class Logs:
     ) -> None:
         self.path = path
         self.recipe = recipe
-        self.loggers = [
-            CSVLogger("metrics", log_dir=str(path)),
-            *_extra_logger(recipe.logger, path),
-        ]
+        self.loggers = _loggers(recipe.logger, path)
+        with writing(path / METRICS, path):
+            self.metrics = CsvFile(path / METRICS, COLUMNS)
+            self.episode_log = CsvFile(path / EPISODES, EPISODE_COLUMNS)
+            self.speed = CsvFile(path / SPEED, COLUMNS)
         self.bar = progress_bar(recipe.steps_per_task * n_tasks, shown=progress, done=done)
         self.last = time.time(), 0
         self.done = done
         self.n_tasks = n_tasks
-        self.offset = 0
+        self.task, self.offset = "", 0  # of the one in training
         self.success: dict[str, float] = {}
         self._synced: dict[str, int] = {}  # sizes of files that are on the disk
 
     def begin_task(self, index: int, name: str, steps: int) -> None:
         """Announces a task, of which some steps may have been taken before a stop."""
-        self.offset = index * self.recipe.steps_per_task
+        self.task, self.offset = name, index * self.recipe.steps_per_task
         done = self.offset + steps
         self.last = time.time(), done
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}", refresh=False)
@@ -102,7 +111,14 @@ class Logs:
     def facts(self, task: str, values: Mapping[str, float | None]) -> None:
         """Logs what the learner tells of a task once it has ended."""
         at = self.offset + self.recipe.steps_per_task
-        self._log({f"tasks/{task}/{k}": v for k, v in values.items()}, at)
+        self._log("facts", task, values, at)
+
+    def episodes(self, ended: Iterable[TrainingEpisode]) -> None:
+        """Logs episodes that training has ended, of what was announced."""
+        rows = [(each.task, self.offset + each.step, *each[2:]) for each in ended]
+        if rows:
+            with writing(self.path / EPISODES, self.path):
+                self.episode_log.append(rows)
 
     def step(self, steps: int, data: TensorDictBase, losses: dict[str, Any]) -> None:
         """Notes one collected batch; logs a value of each curve now and then."""
@@ -113,16 +129,19 @@ class Logs:
             values = {name: float(value) for name, value in losses.items()}
             values["reward"] = float(data["next", "reward"].sum()) / taken
             at = self.offset + steps
-            self._log({f"train/{k}": v for k, v in values.items()}, at)
+            self._log("train", self.task, values, at)
             now, (before, last) = time.time(), self.last
-            self._log({"timing/steps_per_second": (at - last) / max(now - before, 1e-9)}, at)
+            rate = (at - last) / max(now - before, 1e-9)
+            with writing(self.path / SPEED, self.path):
+                self.speed.append([(at, self.task, "timing/steps_per_second", rate)])
+            self._tell("timing/steps_per_second", rate, at)
             self.last = now, at
 
     def evaluation(self, index: int, steps: int, scores: dict[str, Score]) -> None:
         """Logs and shows the scores of an evaluation by task name."""
         at = self.offset + steps
         for name, score in scores.items():
-            self._log({f"evaluation/{name}/{k}": v for k, v in score._asdict().items()}, at)
+            self._log("evaluation", name, score._asdict(), at)
         self.success |= {name: score.success for name, score in scores.items()}
         shown = ", ".join(f"{name} {value:.2f}" for name, value in self.success.items())
         self.bar.set_postfix_str(f"success: {shown}", refresh=False)
@@ -130,16 +149,22 @@ class Logs:
             now = ", ".join(f"{name} {score.success:.2f}" for name, score in scores.items())
             write_above(self.bar, f"task {index + 1}, step {steps:>7,}: success {now}")
 
-    def _log(self, values: Mapping[str, float | None], step: int) -> None:
-        with writing(self.path / "metrics", self.path):
+    def _log(self, group: str, task: str, values: Mapping[str, float | None], step: int) -> None:
+        """Logs numbers that are finite."""
+        known = {k: float(v) for k, v in values.items() if v is not None and math.isfinite(v)}
+        with writing(self.path / METRICS, self.path):
+            self.metrics.append((step, task, f"{group}/{k}", v) for k, v in known.items())
+        for name, value in known.items():  # one curve of training over all tasks
+            self._tell("/".join((group, *[task] * (group != "train"), name)), value, step)
+
+    def _tell(self, name: str, value: float, step: int) -> None:
+        with writing(self.path, self.path):
             for logger in self.loggers:
-                for name, value in values.items():
-                    if value is not None and math.isfinite(value):
-                        logger.log_scalar(name, value, step=step)
+                logger.log_scalar(name, value, step=step)
 
     def lengths(self) -> dict[str, int]:
         """Bytes of every metrics file, by its path in the run directory; all are on the disk."""
-        with writing(self.path / "metrics", self.path):
+        with writing(self.path / METRICS, self.path):
             return self._lengths()
 
     def _lengths(self) -> dict[str, int]:

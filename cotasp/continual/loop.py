@@ -285,7 +285,7 @@ def _train(course: Course, stop: StopRequest) -> None:
     while collection.steps < end:
         data = collection.collect(recipe.frames_per_batch)
         steps = collection.steps
-        course.episodes.add(course.finished, steps, data)
+        course.note_episodes(data)
         with at(f"task {collection.task!r}, step {steps}", RunError):
             losses = course.learner.learn(data)
         course.logs.step(steps, data, losses)

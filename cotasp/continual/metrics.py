@@ -23,6 +23,7 @@ from cotasp.errors import RunError
 Values = NDArray[np.float64]
 
 RULES = ("last", "any")  # step of an episode that must succeed
+NOT_REACHED = "not reached"  # in place of a number that a task never got to
 MATRICES = ("success_last", "success_any", "episode_return")  # kept of every evaluation
 
 

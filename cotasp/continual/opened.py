@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cotasp.agents.acting import ActingPolicy, on_cpu
+from cotasp.continual.curves import Curves, draw_curves, read_curves
 from cotasp.continual.evaluation import Episodes, Evaluator
 from cotasp.continual.facts import LayerFacts, PromptFacts, TaskFacts
-from cotasp.continual.metrics import MATRICES
+from cotasp.continual.metrics import METRICS, NOT_REACHED, Kept
 from cotasp.continual.saved import load_run
 from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, calling
@@ -18,10 +19,11 @@ from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import Recall, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
-from cotasp.storage.rundir import EVALUATIONS, SUMMARY, RunDirectory
+from cotasp.storage.rundir import SUMMARY, RunDirectory
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from tensordict.nn import TensorDictModule
     from torch import Tensor
 
@@ -184,37 +186,51 @@ class OpenedRun:
         finally:
             evaluator.close()
 
-    def curve(self, metric: str = "success") -> dict[str, list[tuple[int, float]]]:
-        """Each task's values over the whole run, (environment steps, value) for each evaluation.
+    def curve(self, metric: str = "success") -> Curves:
+        """Each task's values over the whole run, (environment steps, value).
 
         Args:
-            metric: `"success"` (the one that counts), `"success_last"`, `"success_any"` or
-                `"episode_return"`.
+            metric: what an evaluation finds, `"success"` (the one that counts), `"success_last"`,
+                `"success_any"`, `"episode_return"` or `"episode_length"`, or any other `name` of
+                `metrics.csv`.
 
         Raises:
             RecipeError: another metric.
-            RunError: no task has been finished and evaluated yet.
+            RunError: nothing has been logged yet.
         """
-        kept = RunDirectory.open(self.path).read(EVALUATIONS)
-        known = [name for name in ("success", *MATRICES) if name in kept]
-        if metric not in known:
-            raise RecipeError(f"curve: unknown metric {metric!r}. {suggest(metric, known)}")
-        budget = self.recipe.steps_per_task
-        steps = [i * budget + own for i, own in zip(kept["trained"], kept["task_steps"])]
-        return {
-            name: [(at, row[i]) for at, row in zip(steps, kept[metric]) if row[i] is not None]
-            for i, name in enumerate(kept["tasks"])
-        }
+        return read_curves(self.path, metric)
+
+    def plot(self) -> Figure:
+        """A figure of success and return of each task over the whole run, by matplotlib.
+
+        Raises:
+            RecipeError: matplotlib is not installed.
+            RunError: nothing has been evaluated yet.
+        """
+        budget, trained = self.recipe.steps_per_task, {}
+        for i, task in enumerate(self.tasks):
+            first = i - task.part
+            trained[task.name] = first * budget, (first + task.together) * budget
+        by_return = any(task.return_range is not None for task in self.tasks)
+        label = "success or normalised return" if by_return else "success rate"
+        curves = {label: self.curve("success"), "return": self.curve("episode_return")}
+        return draw_curves(curves, trained)
 
     def table(self) -> Any:
         """Each task's metrics, a row for each: a `pandas.DataFrame` where pandas is installed, else
-        a list of dictionaries.
+        a list of dictionaries.  What a task never got to reads "not reached".
 
         Raises:
             RunError: the run has not ended.
         """
         summary = RunDirectory.open(self.path).read(SUMMARY)
         columns = {"task": summary["tasks"], **summary["per_task"]}
+        kept = Kept.from_summary(summary)
+        for name in [name for name in columns if name in METRICS]:
+            unreached = METRICS[name].unreached
+            if unreached is not None:
+                pairs = zip(columns[name], unreached(kept))
+                columns[name] = [NOT_REACHED if missed == 1.0 else value for value, missed in pairs]
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
         try:
             import pandas

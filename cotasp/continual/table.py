@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cotasp.continual.metrics import NOT_REACHED
+
 
 def _cell(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
@@ -24,7 +26,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         found["reached"],
     )
     for name, own, final, forgotten, steps, reached in rows:
-        needed = "-" if reached is None else f"{steps:,.0f}" if reached else "not reached"
+        needed = "-" if reached is None else f"{steps:,.0f}" if reached else NOT_REACHED
         lines.append(
             f"{name:<{width}}  {_cell(own):>7}  {_cell(final):>6}  {_cell(forgotten):>9}"
             f"  {needed:>12}"

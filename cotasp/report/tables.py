@@ -7,9 +7,8 @@ import io
 import math
 from dataclasses import dataclass, replace
 
+from cotasp.continual.metrics import NOT_REACHED
 from cotasp.report.statistics import Estimate
-
-NOT_REACHED = "not reached"
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _headings(column: str, width: int) -> list[str]:
     if width == 1:
         return [column]
     value = column if column.endswith("IQM") else f"{column} mean"
-    return [value, *(f"{column} {what}" for what in ("low", "high", "not reached"))][:width]
+    return [value, *(f"{column} {what}" for what in ("low", "high", NOT_REACHED))][:width]
 
 
 def _csv(cell: Cell, width: int) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cotasp.errors import RunError
 from cotasp.storage.rows import Rows
+from cotasp.storage.rundir import GROWING
 from cotasp.storage.snapshot import (
     Damaged,
     pack,
@@ -23,10 +24,9 @@ from cotasp.storage.snapshot import (
     unpack,
 )
 
-SCHEMA_VERSION = 2  # counts up when an older cotasp could not read what is written
+SCHEMA_VERSION = 3  # counts up when an older cotasp could not read what is written
 MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 _ROWS_FILE = re.compile(r"\w+/\d+-\d+\.safetensors")
-_LOGS = (("metrics",), ("tensorboard",))  # folders of files that are cut when a run is resumed
 _PIECE = 65_536  # rows hashed at once
 
 
@@ -57,7 +57,7 @@ def _check(manifest: Mapping[str, Any]) -> bool:
         float(0 if seconds is None else seconds)
     logs = [PurePosixPath(name).parts for name in manifest["metrics"]]
     return all(_ROWS_FILE.fullmatch(entry["file"]) for entry in entries) and all(
-        parts[:1] in _LOGS and ".." not in parts for parts in logs
+        parts[:1] and parts[0] in GROWING and ".." not in parts for parts in logs
     )
 
 

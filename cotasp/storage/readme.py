@@ -17,9 +17,11 @@ write another path where it has moved.
 - `recipe.yaml`: all that was asked for, every default written out; `cotasp run` takes it again.
 - `protocol.json`: what results depend on beside the method: stream, budget, evaluation and success
   rule with their hash; formulas of the metrics, versions of packages, threads.
-- `metrics/scalars/`: curves, a CSV file each, lines of `step,value` without a heading; steps are
-  counted over all tasks.  `evaluation/TASK/` has success and return, `train/` losses and the mean
-  reward of a step, `tasks/TASK/` facts at a task's end, `timing/` steps per second.
+- `metrics.csv`: every number that was logged, one a row: `step,task,name,value`; steps are
+  counted over all tasks.  Names begin with `evaluation/` (success, return and length of episodes),
+  `train/` (losses and the mean reward of a step) or `facts/` (what is known at a task's end).
+- `episodes.csv`: every episode of training: `task,step,return,length,success`, at its last step.
+- `timing.csv`: steps per second, as in `metrics.csv`.
 - `evaluations.json`: every evaluation so far, with success and return of each task.
 - `summary.json`: results, once the run has ended: each metric, in all and by task (`per_task`).
 - `timing.json`: wall time, processor time and peak memory.

@@ -20,11 +20,15 @@ RECIPE = "recipe.yaml"
 STAMP = "protocol.json"
 SUMMARY = "summary.json"
 EVALUATIONS = "evaluations.json"
-TIMING = "timing.json"  # what it cost; all else is the same for equal runs
+METRICS = "metrics.csv"  # every number that was logged, one a row
+EPISODES = "episodes.csv"  # of training, one a row
+SPEED = "timing.csv"
+TIMING = "timing.json"  # what it cost; this and `SPEED` alone differ between equal runs
+GROWING = (METRICS, EPISODES, SPEED, "tensorboard")  # appended to, and cut when resumed
 SWEEP = "sweep.json"  # of a directory above those of runs: which trial is where
 LOCK = ".lock"
 _MOST_THREADS = 1024  # that a stamp can ask for
-_CHANGED = ("metrics", "tensorboard", "checkpoints", LOCK)  # shortened or removed when resumed
+_CHANGED = (*GROWING, "checkpoints", LOCK)  # shortened or removed when resumed
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from cotasp.storage.disk import sync_directory, sync_tree
 from cotasp.storage.readme import README, readme
-from cotasp.storage.rundir import SUMMARY
+from cotasp.storage.rundir import GROWING, SUMMARY
 
 MANIFEST = "manifest.json"  # as in cotasp.storage.checkpoint, which imports torch
 CHECKPOINTS, ROWS = "checkpoints", "checkpoints/rows"
-_MIRRORED = (CHECKPOINTS, "metrics", "tensorboard")  # what a run removes, the receiver removes
+_MIRRORED = (CHECKPOINTS, *GROWING)  # what a run removes, the receiver removes
 Version = tuple[int, int, int]  # time of change, size, inode
 
 

@@ -18,9 +18,10 @@ from typing import IO, Any
 
 from cotasp.continual.child import import_path, python
 from cotasp.errors import RunError
-from cotasp.storage.rundir import SUMMARY, RunDirectory
+from cotasp.storage.rundir import METRICS, SUMMARY, RunDirectory
 
 PATIENCE = 10.0  # s
+_TAIL = 4096  # bytes of a table that hold its last row
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -53,10 +54,11 @@ class Job:
         if self.finished:
             return self.steps
         try:
-            with open(Path(self.out) / "metrics/scalars/train/reward.csv", "rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 200))
-                return int(float(file.read().splitlines()[-1].partition(b",")[0]))
-        except (OSError, ValueError, IndexError):
+            with open(Path(self.out) / METRICS, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+                whole = file.read().rpartition(b"\n")[0]  # the last row may be half written
+                return int(whole.rpartition(b"\n")[2].partition(b",")[0])
+        except (OSError, ValueError):  # there is none, or its heading alone
             return 0
 
 

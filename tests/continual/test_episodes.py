@@ -2,42 +2,102 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
 
-from cotasp.continual.episodes import EpisodeReturns, spans
+from cotasp.continual.episodes import TrainingEpisodes, spans
 from cotasp.continual.loop import run
 from cotasp.continual.metrics import METRICS, Kept
+from cotasp.tasks.task import Task
 from tests.continual.runs import tiny
 
 
-def batch(reward: list[list[float]], begins: list[list[int]], ends: list[list[int]]) -> TensorDict:
+def batch(
+    reward: list[list[float]],
+    begins: list[list[int]],
+    ends: list[list[int]],
+    success: list[list[int]] | None = None,
+    marks: list[list[list[float]]] | None = None,
+) -> TensorDict:
     shape = [len(reward), len(reward[0])]
+    done = torch.tensor(ends, dtype=torch.bool).unsqueeze(-1)
     following = {
+        "success": done if success is None else torch.tensor(success).unsqueeze(-1).bool(),
         "reward": torch.tensor(reward).unsqueeze(-1),
-        "done": torch.tensor(ends, dtype=torch.bool).unsqueeze(-1),
+        "done": done,
     }
     is_init = torch.tensor(begins, dtype=torch.bool).unsqueeze(-1)
-    return TensorDict({"is_init": is_init, "next": TensorDict(following, shape)}, shape)
+    observation = torch.tensor(marks or [[[1.0]] * shape[1]] * shape[0])
+    return TensorDict(
+        {"observation": observation, "is_init": is_init, "next": TensorDict(following, shape)},
+        shape,
+    )
+
+
+TASK = Task("a", "a", "a", build=lambda count, seed: None)
+FIRST = [[1, 2, 4], [8, 16, 32]], [[1, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 0, 0]]
+SECOND = [[1, 1, 1], [64, 5, 7]], [[0, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1]]
 
 
 def test_episodes_count_where_they_end_and_go_over_batches():
-    made = EpisodeReturns(tasks=2, steps_per_task=18, frames_per_batch=6)
+    made = TrainingEpisodes(tasks=2, steps_per_task=18, frames_per_batch=6)
     made.begin_task()
-    made.add(0, 6, batch([[1, 2, 4], [8, 16, 32]], [[1, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 0, 0]]))
-    made.add(0, 12, batch([[1, 1, 1], [64, 5, 7]], [[0, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1]]))
-    other = EpisodeReturns(tasks=2, steps_per_task=18, frames_per_batch=6)
-    other.load_state_dict(made.state_dict())
+    assert made.add(0, 6, batch(*FIRST), [TASK]) == [("a", 4, 3.0, 2, 1.0)]
     # the second environment was left after 8 + 16 + 32 + 64, without an end
+    assert made.add(0, 12, batch(*SECOND), [TASK]) == [
+        ("a", 12, 7.0, 4, 1.0),
+        ("a", 12, 12.0, 2, 1.0),
+    ]
+    other = TrainingEpisodes(tasks=2, steps_per_task=18, frames_per_batch=6)
+    other.load_state_dict(made.state_dict())
     assert other.to_json() == {
         "episode_return": [[3.0, 9.5, None], [None] * 3],
         "episodes": [[1, 2, 0], [0] * 3],
     }
     other.begin_task()
-    other.add(1, 18, batch([[3.0], [4.0]], [[1], [1]], [[1], [1]]))
+    other.add(1, 18, batch([[3.0], [4.0]], [[1], [1]], [[1], [1]]), [TASK])
     assert other.to_json()["episode_return"][1] == [None, None, 3.5]
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("last", [1.0, 0.0]), ("any", [1.0, 1.0])])
+def test_success_of_an_episode_follows_the_rule_over_batches(rule, expected):
+    """Two episodes of four: the first succeeds at its end, the second in its middle."""
+    made = TrainingEpisodes(1, 12, 6, rule)
+    begins, ends = [[1, 0, 0, 0], [1, 0, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 1]]
+    whole = [[0, 0, 0, 1], [0, 1, 0, 0]]
+    halves = [
+        made.add(
+            0,
+            steps,
+            batch(*([line[part] for line in rows] for rows in (begins, begins, ends, whole))),
+            [TASK],
+        )
+        for steps, part in ((4, slice(0, 2)), (8, slice(2, 4)))
+    ]
+    assert halves[0] == []
+    assert [each.success for each in halves[1]] == expected
+
+
+def test_an_episode_judged_by_its_return_and_held_actions():
+    made = TrainingEpisodes(1, 12, 6)
+    task = replace(TASK, return_range=(0.0, 12.0), action_repeat=3)
+    rows = batch([[1.0, 2.0, 50.0, 9.0]], [[1, 0, 1, 1]], [[0, 1, 1, 0]])
+    assert made.add(0, 12, rows, [task]) == [
+        ("a", 6, 3.0, 6, 0.25),
+        ("a", 9, 50.0, 3, 1.0),
+    ]
+
+
+def test_episodes_of_a_lesson_are_of_the_task_whose_turn_it_is():
+    made = TrainingEpisodes(2, 12, 6)
+    other = replace(TASK, name="b", return_range=(0.0, 8.0))
+    marks = [[[0.3, 0.0, 1.0], [0.3, 0.0, 1.0], [0.3, 1.0, 0.0]]]
+    rows = batch([[1.0, 2.0, 4.0]], [[1, 0, 1]], [[0, 1, 1]], marks=marks)
+    assert made.add(0, 6, rows, [TASK, other]) == [("b", 5, 3.0, 2, 0.375), ("a", 6, 4.0, 1, 1.0)]
 
 
 @pytest.mark.parametrize(("steps", "frames", "expected"), [(4500, 300, 15), (10**6, 40, 100)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import runpy
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import pyplot
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 import cotasp
 from cotasp.__main__ import main
+from cotasp.continual.curves import read_curves
 from cotasp.continual.loop import run
 from cotasp.errors import RecipeError, RunError
 from cotasp.tasks.texts import GOALS, phrasings
@@ -101,15 +104,52 @@ def test_curves_and_tables_are_those_of_the_summary(opened, directory, monkeypat
     summary = json.loads((directory / "summary.json").read_text())
     curve = opened.curve("episode_return")
     assert set(curve) == {"right", "left"}
-    assert curve["left"][-1] == (200, summary["episode_return"][1][-1])
+    assert curve["left"][-1] == (200, pytest.approx(summary["episode_return"][1][-1], abs=1e-6))
     assert [steps for steps, _ in opened.curve()["left"]][-2:] == [150, 200]
     with pytest.raises(RecipeError, match=r"unknown metric 'sucess'\. Did you mean 'success'"):
         opened.curve("sucess")
     table = opened.table()
     assert list(table.index) == ["right", "left"]
     assert table["performance"].tolist() == summary["per_task"]["performance"]
+    steps, reached = (summary["per_task"][name] for name in ("steps_to_threshold", "reached"))
+    expected = [g if ever else "not reached" for g, ever in zip(steps, reached)]
+    assert table["steps_to_threshold"].tolist() == expected
+    assert "not reached" in expected
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert [row["task"] for row in opened.table()] == ["right", "left"]
+
+
+def test_curves_of_what_training_logs_and_their_figure(opened, directory, monkeypatch, tmp_path):
+    with open(directory / "metrics.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] == "facts/active/layer1"]
+    expected = {row["task"]: [(int(row["step"]), float(row["value"]))] for row in rows}
+    assert opened.curve("facts/active/layer1") == expected
+    assert list(expected) == ["right", "left"]
+    figure = opened.plot()
+    success, returns = figure.axes
+    assert (success.get_ylabel(), returns.get_ylabel()) == ("success rate", "return")
+    assert returns.get_xlim() == (0, 200)
+    for task, line in zip(("right", "left"), returns.get_lines(), strict=True):
+        assert line.get_label() == task
+        assert list(zip(*line.get_data(), strict=True)) == opened.curve("episode_return")[task]
+    figure.savefig(tmp_path / "curves.png")
+    pyplot.close(figure)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(RecipeError, match=r'matplotlib is not installed; pip install "cotasp\['):
+        opened.plot()
+
+
+def test_metrics_that_are_damaged_or_not_there_are_told(tmp_path):
+    for content, message in (
+        (None, "cannot be read"),
+        ("step,task,name,value\n", "nothing has been logged yet"),
+        ("step,task\n1,right\n", "damaged, expected step,task,name,value in each row"),
+        ("step,task,name,value\n1,right,evaluation/success,much\n", "damaged"),
+    ):
+        if content is not None:
+            (tmp_path / "metrics.csv").write_text(content)
+        with pytest.raises(RunError, match=message):
+            read_curves(tmp_path, "success")
 
 
 def test_the_example_reads_a_run(directory, tmp_path, monkeypatch, capsys):

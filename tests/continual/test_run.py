@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import shutil
@@ -37,6 +38,14 @@ evaluation: {every: 50, episodes: 3, average: 1}
 """
 
 
+SUCCESS = "evaluation/success"
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def tiny(*overrides: str) -> Recipe:
     return loads(TINY, overrides)
 
@@ -57,9 +66,30 @@ class TestRunDirectory:
         assert stamp["versions"]["torch"].startswith(torch.__version__.split("+")[0])
         assert stamp["versions"]["cotasp"] == cotasp.__version__
         assert [p.name for p in Checkpoints(out).paths()] == ["task_01", "task_02"]
-        scalars = out / "metrics" / "scalars"
-        curve = (scalars / "evaluation" / "right" / "success.csv").read_text().split()
-        assert [line.split(",")[0] for line in curve] == ["50", "100", "150", "200"]
+        names = [path.name for path in out.iterdir() if path.suffix == ".csv"]
+        assert sorted(names) == ["episodes.csv", "metrics.csv", "timing.csv"]
+
+    def test_metrics_are_one_table(self, finished):
+        out, summary = finished
+        table = read_csv(out / "metrics.csv")
+        curve = [row for row in table if (row["task"], row["name"]) == ("right", SUCCESS)]
+        assert [int(row["step"]) for row in curve] == [50, 100, 150, 200]
+        assert [float(row["value"]) for row in curve] == pytest.approx(
+            summary["success"][0], abs=1e-6
+        )
+        assert {row["task"] for row in table} == {"right", "left"}
+        groups = {row["name"].partition("/")[0] for row in table}
+        assert groups == {"evaluation", "facts"}  # and train, after 1,000 steps
+
+    def test_every_episode_of_training_has_a_row(self, finished):
+        out, summary = finished
+        table = read_csv(out / "episodes.csv")
+        assert [row["task"] for row in table] == ["right"] * 10 + ["left"] * 10
+        assert [int(row["step"]) for row in table] == list(range(10, 201, 10))
+        assert {row["length"] for row in table} == {"10"}
+        assert {row["success"] for row in table} <= {"0.0", "1.0"}
+        returns = [float(row["return"]) for row in table]
+        assert sum(returns[:10]) / 10 == pytest.approx(summary["per_task"]["training_return"][0])
 
     def test_no_file_is_a_pickle(self, finished):
         out, _ = finished
@@ -307,8 +337,12 @@ def test_a_held_action_takes_its_steps_of_the_budget(tmp_path):
     assert summary["evaluations"]["task_steps"] == [50, 100, 50, 100]
     # 100 steps are 50 transitions, 10 of them warm-up
     assert [facts["updates"] for facts in summary["task_facts"].values()] == [40.0, 40.0]
-    lengths = (tmp_path / "run/metrics/scalars/evaluation/right/episode_length.csv").read_text()
-    assert {line.split(",")[1] for line in lengths.split()} == {"14.0"}
+    table = read_csv(tmp_path / "run/metrics.csv")
+    lengths = {row["value"] for row in table if row["name"] == "evaluation/episode_length"}
+    assert lengths == {"14.0"}
+    episodes = read_csv(tmp_path / "run/episodes.csv")
+    assert {row["length"] for row in episodes} == {"14"}
+    assert [int(row["step"]) for row in episodes[:8]] == [*range(14, 99, 14), 114]
 
 
 def test_a_stream_that_disagrees_with_its_tasks_is_refused(tmp_path):

@@ -61,8 +61,8 @@ def a_run(path: Path, *steps: int) -> Path:
         write(saved / "tensors.safetensors", f"tensors {step}")
         write(path / f"checkpoints/rows/task_01/{step}.safetensors", f"rows {step}")
     write(path / "recipe.yaml", "seed: 0\n")
-    write(path / "metrics/reward.csv", "")
-    with open(path / "metrics/reward.csv", "a") as file:
+    write(path / "metrics.csv", "")
+    with open(path / "metrics.csv", "a") as file:
         file.write("0,1\n" * len(steps))
     return path
 
@@ -83,7 +83,7 @@ def test_what_is_half_written_hidden_or_a_link_stays(tmp_path):
     (source / "checkpoints/task_03").mkdir()
     (source / "checkpoints/rows/task_01/20.safetensors").write_text("half of it")
     (source / ".lock").write_text("1")
-    (source / "metrics/elsewhere").symlink_to("/etc/hostname")
+    (source / "elsewhere").symlink_to("/etc/hostname")
     send(source, tmp_path / "other")
     assert tree(tmp_path / "other") == whole
 
@@ -103,23 +103,23 @@ def test_rows_arrive_first_and_the_summary_last(tmp_path):
     (source / "summary.json").write_text("{}")
     names = list(listing(source))
     assert [name.split("/")[-1] for name in names[:2]] == ["10.safetensors", "20.safetensors"]
-    assert names[2:4] == ["metrics/reward.csv", "recipe.yaml"]
+    assert names[2:4] == ["metrics.csv", "recipe.yaml"]
     assert all(name.startswith("checkpoints/task_") for name in names[4:-1])
     assert names[-1] == "summary.json"
 
 
 def test_only_what_is_new_is_sent_and_what_is_gone_is_removed(tmp_path):
     source, target = a_run(tmp_path / "run", 10, 20), tmp_path / "other"
-    (source / "metrics/gone.csv").write_text("1,1\n")
+    write(source / "tensorboard/gone", "1,1\n")
     send(source, target)
     before = listing(source)
     (target / "notes.txt").write_text("a user's own")
     a_run(source, 10, 20, 30)
     shutil.rmtree(source / "checkpoints/task_01_step_000000010")
-    (source / "metrics/gone.csv").unlink()
+    (source / "tensorboard/gone").unlink()
     assert send(source, target, before) == [
         "checkpoints/rows/task_01/30.safetensors",
-        "metrics/reward.csv",
+        "metrics.csv",
         "checkpoints/task_01_step_000000030/manifest.json",
         "checkpoints/task_01_step_000000030/tensors.safetensors",
     ]
@@ -269,7 +269,7 @@ def test_a_trial_that_is_stopped_leaves_a_checkpoint_here(undisturbed, tmp_path,
     actor = node.NodeTrial(job.name, job.steps)
 
     def stop_once() -> bool:
-        if not asked and (actor.run / "metrics").exists():
+        if not asked and (actor.run / "metrics.csv").exists():
             asked.append(actor.stop())
         return False
 

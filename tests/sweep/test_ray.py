@@ -15,6 +15,7 @@ import pytest
 
 from cotasp.errors import RecipeError
 from cotasp.recipe import load
+from cotasp.storage.rundir import METRICS
 from cotasp.sweep import ray_pool
 from cotasp.sweep.launchers import Local, Ray
 from cotasp.sweep.plan import Plan
@@ -95,9 +96,9 @@ def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_
     assert not list(disk.glob("cotasp-trial-*/run")), "trials are left on the node"
 
 
-def size(folders: Iterable[Path]) -> int:
-    """Bytes of all curves below some folders."""
-    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*.csv"))
+def size(files: Iterable[Path]) -> int:
+    """Bytes of all those that there are."""
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 def test_a_sweep_on_ray_is_stopped_where_it_can_go_on(recipe, disk, tmp_path):
@@ -111,7 +112,7 @@ def test_a_sweep_on_ray_is_stopped_where_it_can_go_on(recipe, disk, tmp_path):
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        while size(disk.glob("cotasp-trial-*/run/metrics")) <= size([Path(job.out) / "metrics"]):
+        while size(disk.glob(f"cotasp-trial-*/run/{METRICS}")) <= size([Path(job.out) / METRICS]):
             time.sleep(0.05)
             assert sweep.poll() is None
         send(sweep.pid, number)

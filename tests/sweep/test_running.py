@@ -331,7 +331,7 @@ def test_an_error_that_nobody_expected_is_told_with_its_place(recipe, tmp_path, 
 def test_stacked_trials_are_stopped_and_go_on(simulators, recipe, tmp_path):
     jobs = seeds(recipe, tmp_path, 2)
     process = trial.start(*jobs, simulators=simulators)
-    while not all((Path(job.out) / "metrics").exists() for job in jobs):
+    while not all((Path(job.out) / "metrics.csv").exists() for job in jobs):
         time.sleep(0.02)
         assert process.poll() is None
     own = children(process.pid)

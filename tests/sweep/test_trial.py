@@ -19,11 +19,11 @@ def test_a_run_under_way_is_not_removed(tmp_path):
     """One started by hand holds no lock on the trial's log, but on its own directory."""
     job = a_job(tmp_path)
     Path(job.out).mkdir()
-    (Path(job.out) / "metrics").mkdir()
+    (Path(job.out) / "metrics.csv").touch()
     with RunDirectory(job.out).locked():
         assert trial.execute(job) == 1
     assert "is at work on this run" in trial.reason(job)
-    assert (Path(job.out) / "metrics").exists()
+    assert (Path(job.out) / "metrics.csv").exists()
 
 
 def test_a_trial_that_finished_and_was_then_killed_is_done(tmp_path):
