@@ -1,9 +1,20 @@
-"""Documentation is code: blocks of README, CONTRIBUTING and docs/ are executed or checked."""
+"""Documentation is code: blocks of README, CONTRIBUTING and docs/ are executed or checked.
+
+Blocks of all pages run in one folder, in the order in which they stand:
+
+- `python` is run, `yaml` read as a recipe; a block with a title is first written to a file of that
+  name, which later blocks use; a title is all that other kinds of block may have;
+- `console`: each line behind `$ ` is run, in brief where it trains; where a line
+  `cotasp: error: ...` follows, the command must fail with exactly that;
+- `sh`: what installs is checked and not run;
+- `text` is output, or a picture.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,96 +24,175 @@ import pytest
 
 from cotasp.recipe import load, loads
 from cotasp.registry import KINDS
+from tests.warm import Warm
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+FIRST = [ROOT / "README.md", ROOT / "docs" / "index.md"]
+PAGES = [*FIRST, ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page not in FIRST)]
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"\n]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```\S", re.MULTILINE)
 BLOCKS = [
-    pytest.param(kind, body, id=f"{page.stem}-{number}-{kind}")
+    pytest.param(kind, title, body, id=f"{page.stem}-{number}-{kind}")
     for page in PAGES
-    for number, (kind, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+    for number, (kind, title, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
+EXECUTED = ("python", "yaml", "console")
+WORDS_ONLY = {"glossary.md"}
 DEVELOP = ".venv/bin/python -m "  # how CONTRIBUTING calls what is installed in a clone
-BRIEF = (
-    "steps_per_task=120 agent.warmup_steps=40 agent.distillation_updates=2 evaluation.episodes=1"
-)
+BRIEF = [
+    "steps_per_task=120",
+    "agent.warmup_steps=40",
+    "agent.distillation_updates=2",
+    "evaluation.episodes=1",
+]
+FULL = "runs/smoke"  # what it learns is used by other commands
+INSTALL = re.compile(r'(?:python3? -m )?pip install (?:-e )?"?(?:\.|cotasp)(?:\[([\w,]+)\])?"?')
+INSTALL_PLUGIN = re.compile(r"python3? -m pip install -e ([\w-]+)")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """What a reader has: recipes, results and the Makefile, in a folder of their own."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("recipes", "results"):
+    for name in ("recipes", "results", "examples"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 
 
-def environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    runner = Warm(tmp_path_factory.mktemp("warm") / "output")
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def done() -> set[str]:
+    """Commands that have been run: several pages begin with the same ones."""
+    return set()
 
 
 def shell(command: str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, shell=True, cwd=folder, env=environment(), capture_output=True, text=True
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "body"), BLOCKS)
-def test_block(kind, body, checkout):
+@pytest.mark.parametrize(("kind", "title", "body"), BLOCKS)
+def test_block(kind, title, body, checkout, warm, done):
+    if title:
+        (checkout / title).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / title).write_text(body, encoding="utf-8")
     if kind == "python":
-        (checkout / "block.py").write_text(body)
-        shell(f"{sys.executable} -W error::UserWarning block.py", checkout)
+        name = title or "block.py"
+        (checkout / name).write_text(body, encoding="utf-8")
+        code, output = warm(checkout, python=name)
+        assert code == 0, output
     elif kind == "yaml":
-        (checkout / "recipes" / "block.yaml").write_text(body)
-        load(checkout / "recipes" / "block.yaml")
+        name = title or "recipes/block.yaml"
+        (checkout / name).write_text(body, encoding="utf-8")
+        load(checkout / name)
     elif kind == "toml":  # the entry point of the package under tests/plugin
         assert body in (ROOT / "tests/plugin/solver/pyproject.toml").read_text(encoding="utf-8")
     elif kind == "console":
-        for command in re.findall(r"^\$ (.*)$", body, re.MULTILINE):
-            run_console(command, checkout)
+        for command, error in re.findall(r"^\$ (.*)\n(cotasp: error: .*\n)?", body, re.MULTILINE):
+            if command not in done:
+                done.add(command)
+                run_console(command, error.strip(), checkout, warm)
     elif kind == "sh":
         for command in body.strip().splitlines():
-            if command.startswith("cotasp run"):
-                shell(f"{command} {BRIEF} --out runs/plain --quiet", checkout)
-            elif command.startswith(f"{DEVELOP}pytest tests/"):  # the tests run anyway
-                words = f"{sys.executable} -m {command.removeprefix(DEVELOP)}"
-                shell(f"{words} --collect-only", ROOT)  # fails where there is none
-            elif ".venv" in command:  # takes minutes, and `make test` has done it
-                made = shell("make --dry-run test", checkout).replace("--quiet ", "")
-                assert command in made.splitlines()
-            else:  # installing: what `make test` has just done; here only that pip can parse it
-                assert command == "python3 -m pip install -e ."
+            check_shell(command, checkout, warm)
     else:
         assert kind == "text"  # pictures and output
 
 
-def run_console(command: str, folder: Path) -> None:
+def run_console(command: str, error: str, folder: Path, warm: Warm) -> None:
+    """Runs a command, in brief where it trains; it must fail with an error that is given."""
     target = re.fullmatch(r"make (\w+)", command)
     if target is None:
-        assert command.startswith("cotasp "), command
-        if command.startswith("cotasp sweep"):
-            command = re.sub(r"--seeds \d+", "--seeds 1", f"{command} {BRIEF}")
-        shell(command, folder)
+        run_cotasp(command, error, folder, warm)
         return
     # the real target in the environment at hand, which counts as installed; quickstart in brief
     venv = Path(sys.executable).parents[1]
     installed = f"VENV={venv} -o {venv}/.installed -o {venv}/.installed-dev"
     if target[1] == "quickstart":
-        shell(f"make quickstart {installed} ARGS='{BRIEF}'", folder)
+        shell(f"make quickstart {installed} ARGS='{' '.join(BRIEF)}'", folder)
     else:  # `make test` is what runs this: only its recipe is looked at
-        assert "-m pytest" in shell(f"make -n {target[1]} {installed}", folder)
+        called = {"test": "-m pytest", "docs": "mkdocs build", "lint": "ruff"}[target[1]]
+        assert called in shell(f"make -n {target[1]} {installed}", folder)
 
 
-def test_the_readme_quotes_the_plug_in_that_is_tested():
+def run_cotasp(command: str, error: str, folder: Path, warm: Warm) -> None:
+    words = shlex.split(command)
+    environment = {}
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    assert words.pop(0) == "cotasp", command
+    if words[0] == "sweep":
+        if "--seeds" in words:
+            words[words.index("--seeds") + 1] = "1"
+        words += BRIEF
+    elif words[0] == "run" and FULL not in command:
+        words += BRIEF
+    code, output = warm(folder, cotasp=words, environment=environment)
+    if error:
+        assert code != 0
+        assert error in output.splitlines(), output
+    else:
+        assert code == 0, output
+
+
+def check_shell(command: str, folder: Path, warm: Warm) -> None:
+    if command.startswith("cotasp run"):
+        run_cotasp(f"{command} --out runs/plain --quiet", "", folder, warm)
+    elif command.startswith(f"{DEVELOP}pytest tests/"):  # the tests run anyway
+        words = f"{sys.executable} -m {command.removeprefix(DEVELOP)}"
+        shell(f"{words} --collect-only", ROOT)  # fails where there is none
+    elif ".venv" in command:  # takes minutes, and `make test` has done it
+        made = shell("make --dry-run test", folder).replace("--quiet ", "")
+        assert command in made.splitlines()
+    elif match := INSTALL.fullmatch(command):  # what `make test` has just done
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        extras = set(filter(None, (match[1] or "").split(",")))
+        assert extras <= set(project["optional-dependencies"])
+    else:  # a package that was written before; tests/test_new.py installs one of every kind
+        match = INSTALL_PLUGIN.fullmatch(command) or re.fullmatch(
+            r"python3? -m pytest ([\w-]+)", command
+        )
+        assert match, command
+        assert (folder / match[1] / "pyproject.toml").is_file()
+
+
+def test_every_page_has_a_block_that_is_executed():
+    lacking = []
+    for page in DOCS:
+        text = page.read_text(encoding="utf-8")
+        assert len(BLOCK.findall(text)) == len(FENCE.findall(text)), page  # none is passed over
+        if page.name not in WORDS_ONLY and not any(
+            k in EXECUTED for k, _, _ in BLOCK.findall(text)
+        ):
+            lacking.append(page.name)
+    assert lacking == []
+
+
+def test_the_page_of_solvers_quotes_the_plug_in_that_is_tested():
     source = (ROOT / "tests/plugin/solver/cotasp_ista/__init__.py").read_text(encoding="utf-8")
     code = source[source.index("from dataclasses") :]
-    assert code.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert code.strip() in (ROOT / "docs/write/solver.md").read_text(encoding="utf-8")
 
 
 def test_what_contributing_names_is_there():
@@ -121,10 +211,10 @@ def test_contributing_has_a_row_for_every_kind():
         assert f"`{module.replace('.', '/')}.py`" in row
 
 
-def test_the_readme_quotes_a_real_error():
+def test_the_page_of_recipes_quotes_a_real_error():
     from cotasp.errors import RecipeError
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
     with pytest.raises(RecipeError) as caught:
         loads("dictionary: {lamda: 1}")
-    assert f"cotasp: error: {caught.value}" in readme
+    assert f"cotasp: error: {caught.value}" in page

@@ -39,7 +39,7 @@ class Critics(nn.Module):
             activation, as in CoTASP's reference code).
         head: what the outputs mean.
 
-    Example:
+    Examples:
         >>> Critics(3, 2, [8, 8])(torch.randn(5, 3), torch.randn(5, 2)).shape
         torch.Size([2, 5])
     """

@@ -26,7 +26,7 @@ def plain_module(policy: MetaPolicy) -> nn.Sequential:
     Args:
         policy: computed without a mask; cut a task's out of the meta-policy with `extract`.
 
-    Example:
+    Examples:
         >>> from cotasp.modules import extract
         >>> policy = extract(MetaPolicy(3, 2, (8, 8)), torch.tensor([1.0, 0.0] * 8))
         >>> [type(part).__name__ for part in plain_module(policy)]

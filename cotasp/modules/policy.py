@@ -68,7 +68,7 @@ class MaskedMLP(nn.Module):
         hidden: widths K_1 ... K_L.
         activation: of layers 2 ... L; a key of `ACTIVATIONS`.
 
-    Example:
+    Examples:
         >>> mlp = MaskedMLP(3, [8, 8])
         >>> mask = torch.zeros(16); mask[:4] = mask[8:12] = 1
         >>> mlp(torch.randn(5, 3), mask).shape

@@ -22,7 +22,7 @@ class ResidualCritics(nn.Module):
         blocks: how many of two layers each.
         n: members.
 
-    Example:
+    Examples:
         >>> ResidualCritics(3, 2, width=8)(torch.randn(5, 3), torch.randn(5, 2)).shape
         torch.Size([2, 5])
     """

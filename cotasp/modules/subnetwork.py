@@ -129,7 +129,7 @@ def extract(policy: MetaPolicy, share: Share | Tensor) -> MetaPolicy:
     Raises:
         RunError: a layer has no active unit.
 
-    Example:
+    Examples:
         >>> policy = MetaPolicy(3, 2, (8, 8))
         >>> extract(policy, torch.tensor([1.0, 0.0] * 8)).hidden
         (4, 4)
