@@ -12,6 +12,8 @@ Blocks of all pages run in one folder, in the order in which they stand:
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 import shlex
@@ -42,6 +44,7 @@ BLOCKS = [
     for page in PAGES
     for number, (kind, title, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
+CODE = re.compile(r"`([^`\n]+)`")
 EXECUTED = ("python", "yaml", "console")
 WORDS_ONLY = {"glossary.md"}
 DEVELOP = ".venv/bin/python -m "  # how CONTRIBUTING calls what is installed in a clone
@@ -51,7 +54,7 @@ BRIEF = [
     "agent.distillation_updates=2",
     "evaluation.episodes=1",
 ]
-FULL = "runs/smoke"  # what it learns is used by other commands
+SMOKE = "cotasp run recipes/smoke.yaml --quiet --out runs/smoke"  # in full: others use it
 INSTALL = re.compile(r'(?:python3? -m )?pip install (?:-e )?"?(?:\.|cotasp)(?:\[([\w,]+)\])?"?')
 INSTALL_PLUGIN = re.compile(r"python3? -m pip install -e ([\w-]+)")
 
@@ -93,6 +96,9 @@ def shell(command: str, folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "title", "body"), BLOCKS)
 def test_block(kind, title, body, checkout, warm, done):
+    if "runs/smoke" in body and SMOKE not in done:
+        done.add(SMOKE)
+        run_cotasp(SMOKE, "", checkout, warm)
     if title:
         (checkout / title).parent.mkdir(parents=True, exist_ok=True)
         (checkout / title).write_text(body, encoding="utf-8")
@@ -146,7 +152,7 @@ def run_cotasp(command: str, error: str, folder: Path, warm: Warm) -> None:
         if "--seeds" in words:
             words[words.index("--seeds") + 1] = "1"
         words += BRIEF
-    elif words[0] == "run" and FULL not in command:
+    elif words[0] == "run" and "runs/smoke" not in command:
         words += BRIEF
     code, output = warm(folder, cotasp=words, environment=environment)
     if error:
@@ -175,6 +181,26 @@ def check_shell(command: str, folder: Path, warm: Warm) -> None:
         )
         assert match, command
         assert (folder / match[1] / "pyproject.toml").is_file()
+
+
+@pytest.mark.slow
+def test_every_number_of_a_run_is_explained(checkout, warm, done):
+    """Each key of its files, and each name in its tables, stands on their page."""
+    run = checkout / "runs" / "smoke"
+    if SMOKE not in done:
+        done.add(SMOKE)
+        run_cotasp(SMOKE, "", checkout, warm)
+    names: set[str] = set()
+    for path in (run / "summary.json", run / "evaluations.json", run / "timing.json"):
+        names |= set(json.loads(path.read_text()))
+    for path in (run / "metrics.csv", run / "timing.csv"):
+        rows = csv.DictReader(path.read_text().splitlines())
+        names |= {re.sub(r"layer\d+", "layerN", row["name"].rpartition("/")[2]) for row in rows}
+    page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    words = {word for code in CODE.findall(page) for word in re.split(r"[/, ]", code)}
+    assert names - words == set()
+    files = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert files <= words
 
 
 def test_every_page_has_a_block_that_is_executed():
