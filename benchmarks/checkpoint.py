@@ -27,7 +27,7 @@ from tensordict import TensorDict
 
 from cotasp import loads
 from cotasp.agents.agent import Learner
-from cotasp.continual.loop import make_learner
+from cotasp.continual.setup import make_learner
 from cotasp.storage.checkpoints import Checkpoints, checkpoint_name
 from cotasp.storage.snapshot import pack
 

@@ -29,7 +29,7 @@ from _machine import machine
 from cotasp import loads
 from cotasp.continual.collection import Collection
 from cotasp.continual.logs import Logs
-from cotasp.continual.loop import make_learner
+from cotasp.continual.setup import make_learner
 from cotasp.tasks.metaworld import MetaWorldSimulator
 
 HORIZON = 200

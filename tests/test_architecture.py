@@ -20,7 +20,8 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "testing": {"recipe"},  # nobody imports it but tests, the library's own and others'
     "__init__": {"_version", "_lazy"},
     "continual": {"recipe", "_version", "film"},
-    "recipe": {"_yaml", "schema", "agents", "tasks"},
+    "recipe": {"recipe_files", "schema", "agents", "tasks"},
+    "recipe_files": {"_yaml", "registry"},
     "agents": {"methods"},
     "methods": {"modules", "prompting", "storage"},
     "prompting": {"dictionaries", "tasks"},

@@ -21,7 +21,7 @@ from cotasp.agents.trials import Trials
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
 from cotasp.errors import RecipeError, calling
-from cotasp.methods.actor import ActorRates, ContinualActor
+from cotasp.methods.actor import ContinualActor
 from cotasp.methods.batch import Batch
 from cotasp.methods.capacity import check_memory
 from cotasp.methods.kept import KeptRows
@@ -29,6 +29,7 @@ from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay
 from cotasp.methods.sizes import size_facts
+from cotasp.methods.trained import ActorRates
 from cotasp.modules.policy import MetaPolicy
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at

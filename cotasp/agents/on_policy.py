@@ -23,13 +23,14 @@ from cotasp.agents.rollout import (
     log_density,
     standardised,
 )
-from cotasp.methods.actor import ActorRates, ContinualActor
+from cotasp.methods.actor import ContinualActor
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch
 from cotasp.methods.memory import check_memory_unused
 from cotasp.methods.method import Method
 from cotasp.methods.multistep import fitted_discount
 from cotasp.methods.problem import Problem
+from cotasp.methods.trained import ActorRates
 from cotasp.modules.policy import MetaPolicy
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from cotasp.agents.agent import Learner, Method
     from cotasp.agents.values import Values
-    from cotasp.methods.actor import TrainedActor
     from cotasp.methods.batch import Batch
     from cotasp.methods.problem import Problem
+    from cotasp.methods.trained import TrainedActor
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cotasp.agents.values import Values
-    from cotasp.methods.actor import TrainedActor
     from cotasp.methods.batch import Batch
+    from cotasp.methods.trained import TrainedActor
 
 Heads = Callable[["Tensor"], "tuple[Tensor, Tensor]"]  # observation -> loc, scale
 

@@ -14,8 +14,9 @@ from cotasp.agents.losses import distillation_loss
 from cotasp.agents.settings import OffPolicy
 from cotasp.agents.values import Values
 from cotasp.errors import calling
-from cotasp.methods.actor import ContinualActor, TrainedActor
+from cotasp.methods.actor import ContinualActor
 from cotasp.methods.batch import Batch
+from cotasp.methods.trained import TrainedActor
 
 
 class Draws(NamedTuple):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.continual.evaluation import Evaluator
-from cotasp.continual.loop import make_tasks, run
+from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
+from cotasp.continual.setup import make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.prompting.recall import Exact, RecallPolicy
 from cotasp.recipe import Recipe, load

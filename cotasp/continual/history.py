@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cotasp.continual.metrics import MATRICES, METRICS, Kept, Values, of_training
+from cotasp.continual.kept import MATRICES, Kept, Values, of_training
+from cotasp.continual.metrics import METRICS
 from cotasp.continual.score import Score
 
 

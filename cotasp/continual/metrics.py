@@ -11,129 +11,14 @@ that were written before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cotasp.continual.kept import Kept, Values, mean_of_last, row_of
 from cotasp.errors import RunError
-
-Values = NDArray[np.float64]
-
-RULES = ("last", "any")  # step of an episode that must succeed
-NOT_REACHED = "not reached"  # in place of a number that a task never got to
-MATRICES = ("success_last", "success_any", "episode_return")  # kept of every evaluation
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a run keeps, as far as metrics need it: E evaluations of T tasks.
-
-    Args:
-        success: [E, T] in [0, 1], by the rule that counts; NaN where a task was not evaluated.
-        trained: [E], the task in training at each evaluation; of a lesson of several, the first.
-        task_steps: [E], environment steps that its lesson had taken.
-        budget: environment steps per task.
-        average: evaluations that values at an end are means of.
-        threshold: success rate that counts as learned, in (0, 1].
-        baseline: [T], AUC^b of single-task runs of the same budget; NaN where there is none.
-        matrices: [E, T] by name, those of `MATRICES` that there are; returns are undiscounted.
-        training_return: [T, S], mean undiscounted return of the episodes that training made in
-            each of S equal spans of a task's budget; NaN where there was none.
-        training_episodes: [T, S], their numbers.
-        return_threshold: return that counts as learned; None: none does.
-        lessons: [T], the first task of the lesson that each is learned in; None: tasks are learned
-            one by one.
-    """
-
-    success: Values
-    trained: NDArray[np.int64]
-    task_steps: NDArray[np.int64]
-    budget: int
-    average: int = 5
-    threshold: float = 0.9
-    baseline: Values | None = None
-    matrices: Mapping[str, Values] = field(default_factory=dict)
-    training_return: Values | None = None
-    training_episodes: Values | None = None
-    return_threshold: float | None = None
-    lessons: NDArray[np.int64] | None = None
-
-    @classmethod
-    def from_summary(cls, summary: Mapping[str, Any]) -> Kept:
-        """What a `summary.json` holds."""
-        stamp, evaluations = summary["protocol"], summary["evaluations"]
-        found = {name: _matrix(summary[name]) for name in MATRICES if name in summary}
-        return cls(
-            success=_matrix(summary["success"]),
-            trained=np.array(evaluations["trained"], dtype=np.int64),
-            task_steps=np.array(evaluations["task_steps"], dtype=np.int64),
-            budget=stamp["steps_per_task"],
-            average=stamp["averaged_evaluations"],
-            threshold=stamp["threshold"],
-            baseline=None if summary.get("baseline") is None else _row(summary["baseline"]),
-            matrices=found,
-            **of_training(summary.get("training")),
-            return_threshold=stamp.get("return_threshold"),
-            lessons=_lessons(evaluations.get("lessons")),
-        )
-
-    @property
-    def tasks(self) -> int:
-        """T."""
-        return self.success.shape[1]
-
-    @property
-    def lesson(self) -> NDArray[np.int64]:
-        """[T], the first task of the lesson that each is learned in."""
-        return np.arange(self.tasks) if self.lessons is None else self.lessons
-
-    def one_by_one(self, values: Values) -> Values:
-        """The values [T] of tasks that have a budget of their own; NaN of the others."""
-        sizes = np.bincount(self.lesson, minlength=self.tasks)[self.lesson]
-        return np.where(sizes == 1, values, math.nan)
-
-    def matrix(self, name: str) -> Values:
-        """One of `MATRICES`, [E, T]; NaN where a run does not have it."""
-        return self.matrices.get(name, np.full_like(self.success, math.nan))
-
-    def at_end(self, values: Values) -> Values:
-        """Of [E, T], each task's mean over the stream's last evaluations, [T]."""
-        return _row([_mean_of_last(column, self.average) for column in values[-self.average :].T])
-
-    def at_own_end(self, values: Values, average: int | None = None) -> Values:
-        """Of [E, T], each task's mean over the last evaluations of its own training, [T]."""
-        span, trained = average or self.average, self.trained
-        own = zip(self.lesson, values.T)
-        return _row([_mean_of_last(column[trained == i], span) for i, column in own])
-
-
-def of_training(kept: Mapping[str, Any] | None) -> dict[str, Values]:
-    """The fields of `Kept` in what a run keeps of its training's episodes, if anything."""
-    if kept is None:
-        return {}
-    names = {"training_return": "episode_return", "training_episodes": "episodes"}
-    return {field: _row(kept[name]) for field, name in names.items()}
-
-
-def _lessons(found: Any) -> NDArray[np.int64] | None:
-    return None if found is None else np.array(found, dtype=np.int64)
-
-
-def _row(values: Any) -> Values:
-    return np.array(values, dtype=np.float64)  # None becomes NaN
-
-
-def _matrix(columns: Any) -> Values:
-    """[T, E] of a file, with null where there is no value, to [E, T]."""
-    return _row(columns).reshape(len(columns), -1).T
-
-
-def _mean_of_last(values: Values, count: int) -> float:
-    values = values[~np.isnan(values)][-count:]
-    return float(values.mean()) if len(values) else math.nan
 
 
 def _performance(kept: Kept) -> Values:
@@ -152,7 +37,7 @@ def _forgetting(kept: Kept) -> Values:
 
 def _zero_shot(kept: Kept) -> Values:
     before = [kept.success[kept.trained < first, i] for i, first in enumerate(kept.lesson)]
-    return _row([_mean_of_last(values, 1) for values in before])
+    return row_of([mean_of_last(values, 1) for values in before])
 
 
 def _area_under_curve(kept: Kept) -> Values:
@@ -178,7 +63,7 @@ def _first_at_threshold(kept: Kept) -> list[int | None]:
 
 def _while_evaluated(kept: Kept, values: list[float]) -> Values:
     """The values of tasks that were evaluated while they alone trained; NaN of the others."""
-    return kept.one_by_one(np.where(np.isnan(_area_under_curve(kept)), math.nan, _row(values)))
+    return kept.one_by_one(np.where(np.isnan(_area_under_curve(kept)), math.nan, row_of(values)))
 
 
 def _steps_to_threshold(kept: Kept) -> Values:
@@ -220,7 +105,7 @@ def _episodes_to_return(kept: Kept) -> Values:
     reached = np.nan_to_num(returns, nan=-math.inf) >= kept.return_threshold
     first = np.where(reached.any(axis=1), reached.argmax(axis=1), counts.shape[1])
     before = [float(row[:n].sum()) for row, n in zip(counts, first)]
-    return np.where(counts.sum(axis=1) > 0, _row(before), math.nan)
+    return np.where(counts.sum(axis=1) > 0, row_of(before), math.nan)
 
 
 @dataclass(frozen=True)

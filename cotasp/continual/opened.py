@@ -10,7 +10,8 @@ from cotasp.agents.acting import ActingPolicy, on_cpu
 from cotasp.continual.curves import Curves, draw_curves, read_curves
 from cotasp.continual.evaluation import Episodes, Evaluator
 from cotasp.continual.facts import LayerFacts, PromptFacts, TaskFacts
-from cotasp.continual.metrics import METRICS, NOT_REACHED, Kept
+from cotasp.continual.kept import NOT_REACHED, Kept
+from cotasp.continual.metrics import METRICS
 from cotasp.continual.saved import load_run
 from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, calling

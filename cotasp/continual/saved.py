@@ -9,10 +9,11 @@ from typing import Any
 
 from cotasp.agents.agent import Learner
 from cotasp.continual.evaluation import Evaluator
-from cotasp.continual.loop import make_learner, make_tasks
-from cotasp.continual.metrics import METRICS, Kept
+from cotasp.continual.kept import Kept
+from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import COMPARABLE
 from cotasp.continual.score import Score
+from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, load
 from cotasp.storage.checkpoints import Checkpoints

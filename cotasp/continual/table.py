@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cotasp.continual.metrics import NOT_REACHED
+from cotasp.continual.kept import NOT_REACHED
 
 
 def _cell(value: float | None, digits: int = 2) -> str:

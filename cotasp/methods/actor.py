@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cotasp.errors import calling
-from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.checks import (
@@ -20,13 +18,16 @@ from cotasp.methods.checks import (
     load_tasks,
     warn_if_little_is_free,
 )
+from cotasp.methods.code import TaskCode
 from cotasp.methods.components import Component, Components, Rows
+from cotasp.methods.finished import FinishedPolicies
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.protection import Now
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
+from cotasp.methods.trained import ActorRates, Objective
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -34,48 +35,8 @@ from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
 from cotasp.modules.tensordict import LayerMasks
 from cotasp.prompting.prompter import Prompter
-from cotasp.storage.tensors import check_shapes
 
-Objective = Callable[[Policy, Tensor, Tensor], Tensor]  # policy, observations, noise -> scalar
 Draw = Callable[[int, torch.Generator], "Rehearsal | None"]  # number of rows -> as many old ones
-
-
-class TrainedActor(Protocol):
-    """The actor that an update trains: one, or many stacked."""
-
-    def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """loc, scale [*, B, action_dim] of the sub-network in training."""
-
-    def policy_in_training(self) -> Policy:
-        """The same, attached to what now trains: weights or code."""
-
-    def step(self, loss: Tensor, objective: Objective | None = None) -> None:
-        """One step of what trains down a loss, the sum of all learners'.
-
-        Args:
-            loss: scalar, of `policy_in_training`.
-            objective: what it is of any policy, observations and noise, for protections that ask.
-        """
-
-
-@dataclass(frozen=True)
-class ActorRates:
-    """How an actor is trained.
-
-    Args:
-        learning_rate, code_learning_rate: Adam's.
-        compact: whether only active units are computed.
-        multiple: of which widths are then; see `SubPolicy`.
-        average: decay of the weights' running average; 0: there is none.
-        clip: largest norm of the weights' gradient; None: any.
-    """
-
-    learning_rate: float
-    code_learning_rate: float
-    compact: bool = True
-    multiple: int = 1
-    average: float = 0.0
-    clip: float | None = None
 
 
 class ContinualActor:
@@ -120,8 +81,7 @@ class ContinualActor:
         self.task = -1
         self.trains = ""  # "weights", "code" or "both"; of no task yet
         self.progress = 0.0  # of the task in training
-        policy = self.masks.policy
-        self.learned = policy if isinstance(policy, Learned) else None
+        self.finished = FinishedPolicies(self.sub, self.ownership, problem.action_dim)
         self.not_stackable = not_stackable(method)  # the component that is not, or None
         self.in_training = False  # whether a task has begun and not ended
         self._scale: dict[str, Tensor] = {}  # of the task that ends
@@ -142,8 +102,7 @@ class ContinualActor:
                 prompt = self.prompter(self.embeddings[task]).to(self.device)
                 self.codes[task] = self._first_code(prompt, task)
         self._begin_private(task)
-        self.code = nn.Parameter(self.codes[task].clone())
-        self.new_code_optimiser()
+        self.task_code = self._task_code(task)
         check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
         self.begin_weights()
         active = self.final_mask().split(self.meta_policy.hidden)
@@ -153,10 +112,19 @@ class ContinualActor:
         return facts | {"free": free}
 
     def _first_code(self, prompt: Tensor, task: int) -> Tensor:
-        if self.learned is None:
+        mask = self.masks.policy
+        if not isinstance(mask, Learned):
             return prompt
-        with calling("mask", self.learned):
-            return self.learned.first_code(prompt, self._generator(task))
+        with calling("mask", mask):
+            return mask.first_code(prompt, self._generator(task))
+
+    def _task_code(self, task: int) -> TaskCode:
+        return TaskCode(self.codes[task], self.masks, self.rates.code_learning_rate)
+
+    @property
+    def code(self) -> Tensor:
+        """Of the task in training, [sum(hidden)]."""
+        return self.task_code.parameter
 
     def _generator(self, task: int) -> torch.Generator:
         """Random numbers of a task's beginning."""
@@ -206,14 +174,11 @@ class ContinualActor:
             full[name][mine] = full[name][other].clone()
         self.begin_weights()
 
-    def new_code_optimiser(self) -> None:
-        """Forgets the moments of the code."""
-        self.code_optimiser = Adam([self.code], self.rates.code_learning_rate)
-
     @property
     def joint(self) -> bool:
         """Whether codes train together with the weights."""
-        return self.learned is not None and self.learned.joint
+        mask = self.masks.policy
+        return isinstance(mask, Learned) and mask.joint
 
     # -- updates ------------------------------------------------------------------------------
 
@@ -261,19 +226,18 @@ class ContinualActor:
 
     def step(self, loss: Tensor, objective: Objective | None = None) -> None:
         """One step of the weights or the code down a loss; see `TrainedActor.step`."""
-        if self.trains != "weights" and self.learned is not None:
-            with calling("mask", self.learned):
-                loss = loss + self.learned.cost(self.mask(), self._owned)
+        if self.trains != "weights":
+            loss = loss + self.task_code.cost(self.progress, self._owned)
         if self.trains == "code":
             if self._attached:
-                self.step_code(*torch.autograd.grad(loss, [self.code]))
+                self.task_code.step(*torch.autograd.grad(loss, [self.code]))
             return
         if self.trains == "both":
             (slope,) = torch.autograd.grad(
                 loss, [self.code], retain_graph=True, materialize_grads=True
             )
             self._step_weights(loss, objective)
-            self.step_code(slope)
+            self.task_code.step(slope)
             return
         self._step_weights(loss, objective)
 
@@ -287,8 +251,8 @@ class ContinualActor:
             Now(
                 weights,
                 state,
-                self._old_policy,
-                self._objective(objective, each),
+                self.finished,
+                self.finished.objective(objective, each.generator),
                 each.generator,
                 self._rehearsed(each),
             )
@@ -300,59 +264,18 @@ class ContinualActor:
         """Renewals that are due after the last step of the weights."""
         self.components.renew(self.sub, batch.observation)
 
-    def _policy_of(self, task: int) -> Policy:
-        return self.sub.of_share(self.ownership.shares[task])
-
     def _rehearsed(self, each: Component) -> Rehearsal | None:
         if self.rehearsal is None or not isinstance(each.component, Rehearses):
             return None
         return self.rehearsal(each.component.rehearsal, each.generator)
 
-    def _old_policy(self, observation: Tensor, task: int | Tensor) -> tuple[Tensor, Tensor]:
-        if isinstance(task, int):
-            return self._policy_of(task)(observation)
-        places = self.ownership.alike(task)  # one pass for all tasks of equal shares
-        if len(places) == 1:
-            return self._policy_of(int(task[0]))(observation)
-        outputs = [self._policy_of(int(task[i[0]]))(observation[i]) for i in places]
-        back = torch.cat(places).argsort()
-        loc, scale = map(torch.cat, zip(*outputs))
-        return loc[back], scale[back]
-
-    def _objective(
-        self, objective: Objective | None, each: Component
-    ) -> Callable[[Tensor, int | Tensor], Tensor] | None:
-        if objective is None:
-            return None
-
-        def of_rows(observation: Tensor, task: int | Tensor) -> Tensor:
-            shape = len(observation), self.problem.action_dim
-            noise = torch.randn(shape, generator=each.generator).to(observation)
-            return objective(lambda x: self._old_policy(x, task), observation, noise)
-
-        return of_rows
-
-    def step_code(self, gradient: Tensor) -> None:
-        """One step of the code that leaves every layer a unit."""
-        before = self.code.detach().clone()
-        self.code_optimiser.step([gradient])
-        with torch.no_grad():
-            if self.learned is not None:
-                self.learned.clamp_(self.code)
-            hidden = self.meta_policy.hidden
-            layers = zip(*(x.split(hidden) for x in (self.code, self.final_mask(), before)))
-            for code, mask, old in layers:
-                if not mask.any():
-                    code.copy_(old)  # a layer must not be switched off altogether
-
     def mask(self) -> Tensor:
         """Mask [sum(hidden)] of the task in training, attached to its code."""
-        return self.masks(self.code, self.progress)
+        return self.task_code.mask(self.progress)
 
-    @torch.no_grad()
     def final_mask(self) -> Tensor:
         """The binary mask that the task in training would keep if it ended now."""
-        return self.masks(self.code.detach())
+        return self.task_code.final_mask()
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Of the network in training, and the code."""
@@ -471,8 +394,7 @@ class ContinualActor:
         return {
             "trains": self.trains,
             "progress": self.progress,
-            "code": self.code.detach(),
-            "code_optimiser": self.code_optimiser.state_dict(),
+            **self.task_code.state_dict(),
             "sub": self.sub.state_dict(),
         }
 
@@ -495,10 +417,8 @@ class ContinualActor:
         self.in_training = training is not None
         if training is None:
             return
-        check_shapes("task", {"code": training["code"]}, {"code": self.codes.shape[1:]})
-        self.code = nn.Parameter(training["code"].to(self.device, copy=True))
-        self.new_code_optimiser()
-        self.code_optimiser.load_state_dict(training["code_optimiser"])
+        self.task_code = self._task_code(self.task)
+        self.task_code.load_state_dict(training)
         self.begin_weights()
         self.sub.load_state_dict(training["sub"])
         self.trains, self.progress = str(training["trains"]), float(training["progress"])

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cotasp.methods.actor import ContinualActor, Objective
+from cotasp.methods.actor import ContinualActor
+from cotasp.methods.averaging import average_, clipped
 from cotasp.methods.protection import Now
 from cotasp.methods.stacking import StackedAdam, stack, write_back
-from cotasp.methods.subpolicy import Policy, average_, clipped
+from cotasp.methods.subpolicy import Policy
+from cotasp.methods.trained import Objective
 from cotasp.modules.subnetwork import pad_layers, unpadded
 
 
@@ -84,7 +86,7 @@ class StackedActor:
             if self._attached:
                 gradients = torch.autograd.grad(loss, [x.code for x in self.actors])
                 for actor, gradient in zip(self.actors, gradients):
-                    actor.step_code(gradient)
+                    actor.task_code.step(gradient)
             return
         for i, actor in enumerate(self.actors if self.actors[0].components.asked else ()):
             # views made here and forgotten here: a graph that is captured must meet no older ones

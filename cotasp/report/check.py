@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from cotasp.continual.metrics import MATRICES
+from cotasp.continual.kept import MATRICES
 
 
 def damage(summary: Any) -> str | None:

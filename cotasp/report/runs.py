@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cotasp._yaml import parse
-from cotasp.continual.metrics import Kept
+from cotasp.continual.kept import Kept
 from cotasp.errors import CotaspError, RunError
 from cotasp.report.check import damage
 from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cotasp.continual.metrics import METRICS, Kept
+from cotasp.continual.kept import Kept
+from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import COMPARABLE, changed_formulas
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest

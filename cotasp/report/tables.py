@@ -7,7 +7,7 @@ import io
 import math
 from dataclasses import dataclass, replace
 
-from cotasp.continual.metrics import NOT_REACHED
+from cotasp.continual.kept import NOT_REACHED
 from cotasp.report.statistics import Estimate
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cotasp.errors import RecipeError, calling
-from cotasp.recipe import Recipe, find_recipe, load, read_node, with_seed
+from cotasp.recipe import Recipe, load, with_seed
+from cotasp.recipe_files import find_recipe, read_node
 from cotasp.registry import suggest
 from cotasp.words import shown
 

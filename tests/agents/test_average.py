@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cotasp.methods.subpolicy import average_, averaging_weight
+from cotasp.methods.averaging import average_, averaging_weight
 from tests.agents.problems import OBS, learner, transitions
 
 STATES = torch.randn(32, OBS, generator=torch.Generator().manual_seed(4))

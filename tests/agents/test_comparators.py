@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from cotasp.methods.agem import AGEM
+from cotasp.methods.averaging import clipped
 from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.cloning import Cloning
 from cotasp.methods.ewc import EWC
@@ -16,7 +17,6 @@ from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
 from cotasp.methods.protection import Now
-from cotasp.methods.subpolicy import clipped
 from cotasp.modules.masks import Dense, RandomMask
 from cotasp.storage.snapshot import pack
 from tests.agents.problems import ACT, OBS, learner, train

@@ -39,7 +39,7 @@ def work(changes, seed, meet=None):
 def state(made) -> dict[str, torch.Tensor]:
     """Everything that learning changes."""
     made.actor.sub.write_back()
-    adams = {"critic": made.values.critic_optimiser, "code": made.actor.code_optimiser}
+    adams = {"critic": made.values.critic_optimiser, "code": made.actor.task_code.optimiser}
     actor = made.actor.sub.state_dict()["moments"]
     moments = {
         f"{n} {k} {i}": v

@@ -10,8 +10,9 @@ import torch
 from tensordict import TensorDict
 
 from cotasp.continual.episodes import TrainingEpisodes, spans
+from cotasp.continual.kept import Kept
 from cotasp.continual.loop import run
-from cotasp.continual.metrics import METRICS, Kept
+from cotasp.continual.metrics import METRICS
 from cotasp.tasks.task import Task
 from tests.continual.runs import tiny
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cotasp.continual.history import History
-from cotasp.continual.metrics import METRICS, Kept, Metric
+from cotasp.continual.kept import Kept
+from cotasp.continual.metrics import METRICS, Metric
 from cotasp.continual.protocol import changed_formulas, protocol_stamp
 from cotasp.continual.score import Score
 from tests.continual.runs import tiny

@@ -15,9 +15,10 @@ from tensordict import TensorDict
 
 import cotasp
 from cotasp.continual.evaluation import Evaluator
-from cotasp.continual.loop import make_learner, make_tasks, run
+from cotasp.continual.loop import run
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.saved import baseline_auc, evaluate_run, load_run
+from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, dump, load, loads
 from cotasp.storage.checkpoints import Checkpoints

@@ -11,9 +11,11 @@ from tensordict.nn import TensorDictModule
 
 import cotasp
 from cotasp.continual.adapting import longer
-from cotasp.continual.loop import make_tasks, run
-from cotasp.continual.metrics import METRICS, Kept
+from cotasp.continual.kept import Kept
+from cotasp.continual.loop import run
+from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import protocol_stamp
+from cotasp.continual.setup import make_tasks
 from cotasp.errors import RecipeError
 from cotasp.tasks.lessons import check_lessons, make_lesson, taught_phrasings
 from cotasp.tasks.point_streams import Point

@@ -1,0 +1,95 @@
+"""What a recipe's run begins with: its tasks and its learner."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from cotasp.agents.agent import Learner, Stackable
+from cotasp.continual.machine import check_machine
+from cotasp.continual.randomness import forked
+from cotasp.continual.twins import check_told_apart
+from cotasp.errors import RecipeError, at, calling
+from cotasp.methods.problem import Problem
+from cotasp.recipe import Recipe
+from cotasp.tasks.closing import close
+from cotasp.tasks.lessons import check_lessons, taught_phrasings
+from cotasp.tasks.task import Task, owners
+
+if TYPE_CHECKING:
+    from cotasp.agents.updates import Together
+
+
+def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
+    """The recipe's tasks in order.
+
+    Raises:
+        RecipeError: a task that cannot be built, or that does not fit the others.
+    """
+    with at("recipe.stream"), calling("stream", recipe.stream):
+        tasks = recipe.stream.make_tasks()
+        repeat = recipe.stream.action_repeat
+        for task in tasks:
+            if task.action_repeat != repeat:
+                raise RecipeError(
+                    f"action_repeat: expected {repeat} in every task, as the stream says, got "
+                    f"{task.action_repeat} in {task.name!r}"
+                )
+        check_lessons(tasks)
+        return tasks
+
+
+def make_learner(
+    recipe: Recipe, tasks: tuple[Task, ...], together: Together | None = None
+) -> Learner:
+    """The recipe's learner at the beginning of its stream.
+
+    Networks are drawn from torch's global random state.
+
+    Args:
+        recipe: of the run.
+        tasks: of its stream.
+        together: the other learners of this process, if updates are computed with theirs.
+
+    Raises:
+        RecipeError: a task, text, size or device that cannot be used, or an agent whose updates
+            only itself can compute.
+    """
+    check_machine(recipe)
+    texts = [task.text for task in tasks]
+    phrasings = taught_phrasings(tasks)
+    with at("recipe.encoder"), calling("encoder", recipe.encoder):
+        method = replace(
+            recipe.method, encoder=recipe.encoder.prepare([*texts, *chain(*phrasings)])
+        )
+    with at("recipe.encoder"), calling("encoder", method.encoder):
+        check_told_apart(tasks, method.encoder(texts))
+    with forked(recipe.seed):
+        env = tasks[0].make_env()
+        sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
+        close(env)
+    horizons = {task.horizon for task in tasks}
+    problem = Problem(
+        texts=texts,
+        observation_dim=sizes[0],
+        action_dim=sizes[1],
+        steps_per_task=recipe.steps_per_task * tasks[0].together,
+        horizon=horizons.pop() if len(horizons) == 1 else None,
+        action_repeat=recipe.stream.action_repeat,
+        seed=recipe.seed,
+        device=recipe.device,
+        learners=1 if together is None else together.learners,
+        phrasings=phrasings,
+        owners=owners(tasks),
+    )
+    with calling("agent", recipe.agent):
+        learner = recipe.agent.learner(problem, method)
+    if together is not None:
+        if not isinstance(learner, Stackable):
+            raise RecipeError(
+                f"recipe.agent: the updates of {type(recipe.agent).__name__} cannot be computed "
+                f"together with others'; run with --launcher local"
+            )
+        learner.stack(together.updater)
+    return learner
