@@ -15,11 +15,13 @@ ROOT = Path(__file__).parents[1]
 REPEATED = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINKED = re.compile(r"\]\(\.\./([\w./-]+)(#[\w-]+)?\)")  # to a file of the repository
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-CODE = re.compile(r"(`[^`]*`)")
+CODE = re.compile(r"(`[^`]*`|\$[^$]+\$)")
+MATH = re.compile(r":math:`([^`]+)`")
+MARKUP = re.compile(r"^(\s*\* )|\*|>", re.MULTILINE)  # bullets stay
 
 
 class PlainText(Extension):
-    """Docstrings are plain text: what looks like Markdown's emphasis or quotes in them is none."""
+    """Docstrings are plain text with formulas: what looks like Markdown's emphasis is none."""
 
     def on_object(self, *, obj, **_):
         if obj.docstring:
@@ -33,8 +35,11 @@ class PlainText(Extension):
         """One without Markdown by accident; an example is set as code."""
         if text.lstrip().startswith(">>>"):
             return f"```pycon\n{text}\n```"
-        pieces = CODE.split(text)
-        pieces[::2] = (p.replace("*", r"\*").replace(">", "&gt;") for p in pieces[::2])
+        if text.lstrip().startswith(".. math::"):
+            return f"$${text.partition('::')[2].strip()}$$"
+        pieces = CODE.split(MATH.sub(r"$\1$", text))
+        escaped = {"*": r"\*", ">": "&gt;"}
+        pieces[::2] = (MARKUP.sub(lambda m: m[1] or escaped[m[0]], p) for p in pieces[::2])
         return "".join(pieces)
 
 
@@ -74,7 +79,8 @@ def on_page_content(content, page, config, files):
 
     def drawn(match):
         kind = "block" if match[1] == "div" else "inline"
-        return convert(html.unescape(match[2]).strip(), display=kind)
+        latex = " ".join(html.unescape(match[2]).split()).replace("||", r"\Vert ")
+        return convert(latex, display=kind)
 
     return FORMULA.sub(drawn, content)
 
@@ -106,9 +112,8 @@ def api_page(package: str) -> str:
     """Markdown of a package's page: its docstring, and every public name."""
     names = exports(package)
     lines = [f"# {package}", "", f"::: {package}", "    options:"]
-    lines += ["      members: false", "      show_root_heading: false", ""]
-    if not names:  # a plain module
-        lines[-3:] = ["      show_root_heading: false", ""]
+    lines += [] if not names else ["      members: false"]  # a plain module has them itself
+    lines += ["      show_root_heading: false", "      show_root_toc_entry: false", ""]
     above = {} if package == "cotasp" else {source_of("cotasp", n): n for n in exports("cotasp")}
     repeated = [source for name in names if (source := source_of(package, name)) in above]
     if repeated:  # each is described once

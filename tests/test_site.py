@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -166,6 +167,17 @@ def test_headings_make_an_outline(site, pages):
 
 def test_every_picture_has_a_text(pages):
     assert [silent for page in pages.values() for silent in page.silent] == []
+
+
+def test_formulas_are_drawn_whole(pages):
+    """What the converter does not know would stand there as LaTeX."""
+    formulas = [
+        formula
+        for path in pages
+        for formula in re.findall("<math.*?</math>", path.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    assert len(formulas) > 30
+    assert [formula for formula in formulas if "\\" in formula] == []
 
 
 def test_every_public_name_is_in_the_reference(pages):

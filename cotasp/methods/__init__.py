@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Rehearses": "memory",
         "Remembers": "protection",
         "Renewal": "renewal",
-        "TrainedActor": "actor",
+        "TrainedActor": "trained",
         "Transforms": "protection",
         "Unprotected": "freeze",
         "free_units": "renewal",
