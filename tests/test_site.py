@@ -57,6 +57,12 @@ FAINT = """() => {
     return [...faint.values()];
 }"""
 
+# what can be clicked or typed into and has no name that a screen reader could say
+NAMELESS = """() => [...document.querySelectorAll("a[href], button, input, select")]
+    .filter((e) => e.checkVisibility() && !(e.textContent.trim() || e.ariaLabel || e.title
+        || e.labels?.length || [...e.querySelectorAll("img")].some((i) => i.alt)))
+    .map((e) => `no name: ${e.outerHTML.slice(0, 80)}`)"""
+
 
 class Page(HTMLParser):
     """What a page has: identifiers, links, headings, and pictures without a text."""
@@ -198,12 +204,16 @@ def test_every_public_name_is_in_the_reference(pages):
 
 
 def test_pages_fit_and_can_be_read(tab, site, pages):
-    """At 1280 and 390 pixels nothing sticks out; text has a contrast of 4.5 (WCAG 2.1 AA)."""
+    """At 1280 and 390 pixels nothing sticks out; text has a contrast of 4.5 (WCAG 2.1 AA), and
+    whatever can be used a name.
+    """
     problems = []
     for path in sorted(pages):
         name = path.relative_to(site)
         tab.goto(path.as_uri(), wait_until="domcontentloaded")
-        problems += [f"{name}: {each}" for each in tab.evaluate(FAINT)]
+        found = [*tab.evaluate(FAINT), *tab.evaluate(NAMELESS)]
+        found += [] if tab.evaluate("document.documentElement.lang") == "en" else ["no language"]
+        problems += [f"{name}: {each}" for each in found]
         for width in (1280, 390):
             tab.set_viewport_size({"width": width, "height": 900})
             if not tab.evaluate("document.documentElement.scrollWidth <= innerWidth"):
