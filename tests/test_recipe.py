@@ -20,13 +20,13 @@ from cotasp.recipe import (
     Evaluation,
     Recipe,
     dump,
+    from_node,
     load,
     loads,
-    merge,
-    read_node,
     to_node,
     with_seed,
 )
+from cotasp.recipe_files import base_of, merge, read_node
 from cotasp.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -312,6 +312,39 @@ def unwritten(full, written, place=""):
             yield f"{place}{key}"
         elif isinstance(value, dict) and isinstance(written[key], dict):
             yield from unwritten(value, written[key], f"{place}{key}.")
+
+
+def leaves(node, place=()):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*place, key))
+        elif key not in ("name", "question"):
+            yield (*place, key)
+
+
+def without(node, place):
+    key, *rest = place
+    if not rest:
+        return {k: v for k, v in node.items() if k != key}
+    return {**node, key: without(node[key], rest)}
+
+
+def test_no_other_recipe_writes_out_what_is_a_default_or_its_base_s_anyway():
+    """A default has one place."""
+    idle = []
+    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
+        node = read_node(path)
+        if path.stem == "reference_cw10" or {"axes", "recipes"} & node.keys():
+            continue
+        base = base_of(path, node.pop("base")) if "base" in node else {}
+        whole = to_node(from_node(merge(base, node)))
+        for place in leaves(node):
+            try:
+                if to_node(from_node(merge(base, without(node, place)))) == whole:
+                    idle.append((path.name, ".".join(place)))
+            except RecipeError:  # it is needed
+                pass
+    assert idle == []
 
 
 def test_the_reference_leaves_nothing_of_the_method_to_defaults():
