@@ -230,6 +230,18 @@ def test_dark_pages_can_be_read(tab, site, name):
     assert tab.evaluate(FAINT) == []
 
 
+def test_commands_are_copied_without_prompt_and_output(tab, site):
+    tab.goto((site / "faq.html").as_uri())
+    copied = tab.evaluate(  # what the theme's button does
+        """() => {
+            const code = document.querySelector(".language-console code");
+            code.setAttribute("data-md-copying", "");
+            return code.innerText;
+        }"""
+    )
+    assert copied.strip() == "cotasp show smoke mask=dens"
+
+
 def test_search_finds_a_word_offline_by_keyboard(tab, site):
     tab.goto((site / "index.html").as_uri())
     for _ in range(10):
