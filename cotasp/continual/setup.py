@@ -59,13 +59,14 @@ def make_learner(
     check_machine(recipe)
     texts = [task.text for task in tasks]
     phrasings = taught_phrasings(tasks)
-    with at("recipe.encoder"), calling("encoder", recipe.encoder):
-        method = replace(
-            recipe.method, encoder=recipe.encoder.prepare([*texts, *chain(*phrasings)])
-        )
-    with at("recipe.encoder"), calling("encoder", method.encoder):
-        check_told_apart(tasks, method.encoder(texts))
+    # what draws here, as some packages do when they are imported, may not have done so in a
+    # process that has imported them already
     with forked(recipe.seed):
+        with at("recipe.encoder"), calling("encoder", recipe.encoder):
+            encoder = recipe.encoder.prepare([*texts, *chain(*phrasings)])
+        with at("recipe.encoder"), calling("encoder", encoder):
+            check_told_apart(tasks, encoder(texts))
+        method = replace(recipe.method, encoder=encoder)
         env = tasks[0].make_env()
         sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]
         close(env)
