@@ -8,7 +8,7 @@ Blocks of all pages run in one folder, in the order in which they stand:
   `cotasp: error: ...` follows, the command must fail with exactly that, and a line
   `cotasp: warning: ...` must be in what it prints;
 - `sh`: what installs is checked and not run;
-- `text` is output, or a picture.
+- `text` is output, or a picture; with the title Output, exactly that of the block before.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ BLOCKS = [
     for number, (kind, title, body) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
 ]
 CODE = re.compile(r"`([^`\n]+)`")
+OUTPUT = "Output"
 EXECUTED = ("python", "yaml", "console")
 WORDS_ONLY = {"glossary.md"}
 DEVELOP = ".venv/bin/python -m "  # how CONTRIBUTING calls what is installed in a clone
@@ -84,6 +85,12 @@ def done() -> set[str]:
     return set()
 
 
+@pytest.fixture(scope="module")
+def last() -> dict[str, str]:
+    """What the block before has printed."""
+    return {}
+
+
 def shell(command: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
@@ -96,11 +103,11 @@ def shell(command: str, folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "title", "body"), BLOCKS)
-def test_block(kind, title, body, checkout, warm, done):
+def test_block(kind, title, body, checkout, warm, done, last):
     if "runs/smoke" in body and SMOKE not in done:
         done.add(SMOKE)
         run_cotasp(SMOKE, "", checkout, warm)
-    if title:
+    if title and title != OUTPUT:
         (checkout / title).parent.mkdir(parents=True, exist_ok=True)
         (checkout / title).write_text(body, encoding="utf-8")
     if kind == "python":
@@ -108,6 +115,7 @@ def test_block(kind, title, body, checkout, warm, done):
         (checkout / name).write_text(body, encoding="utf-8")
         code, output = warm(checkout, python=name)
         assert code == 0, output
+        last["output"] = output
     elif kind == "yaml":
         name = title or "recipes/block.yaml"
         (checkout / name).write_text(body, encoding="utf-8")
@@ -124,6 +132,7 @@ def test_block(kind, title, body, checkout, warm, done):
             check_shell(command, checkout, warm)
     else:
         assert kind == "text"  # pictures and output
+        assert title != OUTPUT or body == last.get("output", body)  # alone, by -k, nothing was
 
 
 def run_console(command: str, said: str, folder: Path, warm: Warm) -> None:
