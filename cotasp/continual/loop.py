@@ -21,11 +21,11 @@ from cotasp.continual.branch import (
     find_boundary,
 )
 from cotasp.continual.cost import cost
-from cotasp.continual.course import Course
 from cotasp.continual.protocol import protocol_stamp, versions
 from cotasp.continual.randomness import seed_everything
 from cotasp.continual.remote import Link
 from cotasp.continual.setup import make_learner, make_tasks
+from cotasp.continual.state import RunState
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.recipe import Recipe, dump, load
@@ -177,118 +177,118 @@ def _continue(
     link: Link | None,
 ) -> dict[str, Any]:
     """Goes through the tasks that are left, from the last checkpoint if there is one."""
-    course = Course(directory, recipe, tasks, learner, progress, link)
+    state = RunState(directory, recipe, tasks, learner, progress, link)
     try:
         with StopRequest() as stop:
-            while course.finished < len(tasks):
-                if course.recalls:
-                    _recall(course)
+            while state.finished < len(tasks):
+                if state.recalls:
+                    _recall(state)
                 else:
-                    _train(course, stop)
-                    _consolidate(course, stop)
-                    course.end_task()
-                last = lesson_of(tasks, course.finished - 1)
-                _evaluate(course, course.finished - len(last), recipe.steps_per_task * len(last))
+                    _train(state, stop)
+                    _consolidate(state, stop)
+                    state.end_task()
+                last = lesson_of(tasks, state.finished - 1)
+                _evaluate(state, state.finished - len(last), recipe.steps_per_task * len(last))
                 directory.write(
-                    EVALUATIONS, {**course.history.to_json(), "training": course.episodes.to_json()}
+                    EVALUATIONS, {**state.history.to_json(), "training": state.episodes.to_json()}
                 )
-                course.save()
-                _heed(stop, course)
-        return _summarise(course)
+                state.save()
+                _stop_if_asked(stop, state)
+        return _summarise(state)
     finally:
-        course.close()
+        state.close()
 
 
-def _train(course: Course, stop: StopRequest) -> None:
+def _train(state: RunState, stop: StopRequest) -> None:
     """Collects and learns, to the last step of the lesson in training."""
-    recipe, collection = course.recipe, course.begin_task()
-    end, every = course.lesson_steps, recipe.evaluate_every * len(course.lesson)
+    recipe, collection = state.recipe, state.begin_task()
+    end, every = state.lesson_steps, recipe.evaluate_every * len(state.lesson)
     while collection.steps < end:
         data = collection.collect(recipe.frames_per_batch)
         steps = collection.steps
-        course.note_episodes(data)
+        state.note_episodes(data)
         with at(f"task {collection.task!r}, step {steps}", RunError):
-            losses = course.learner.learn(data)
-        course.logs.step(steps, data, losses)
+            losses = state.learner.learn(data)
+        state.logs.step(steps, data, losses)
         if steps == end:
             return
         if steps % every == 0:
-            _evaluate(course, course.finished, steps)
+            _evaluate(state, state.finished, steps)
         if steps % recipe.checkpoint_every < recipe.frames_per_batch:
-            course.save()
-        _heed(stop, course)
+            state.save()
+        _stop_if_asked(stop, state)
 
 
-def _consolidate(course: Course, stop: StopRequest) -> None:
+def _consolidate(state: RunState, stop: StopRequest) -> None:
     """What a learner does at a task's end, with checkpoints on the way where that is long."""
     saved = time.monotonic()
-    while course.consolidate(PIECE):
+    while state.consolidate(PIECE):
         if time.monotonic() - saved > SAVE_EVERY:
-            course.save()
+            state.save()
             saved = time.monotonic()
-        _heed(stop, course)
+        _stop_if_asked(stop, state)
 
 
-def _recall(course: Course) -> None:
+def _recall(state: RunState) -> None:
     """Evaluates as often as while training a task whose policy is taken as it is."""
-    recipe, index = course.recipe, course.finished
+    recipe, index = state.recipe, state.finished
     for steps in range(recipe.evaluate_every, recipe.steps_per_task, recipe.evaluate_every):
-        _evaluate(course, index, steps)
-    course.finished += 1
+        _evaluate(state, index, steps)
+    state.finished += 1
 
 
-def _heed(stop: StopRequest, course: Course) -> None:
+def _stop_if_asked(stop: StopRequest, state: RunState) -> None:
     """Ends the run here if it was asked to, unless there is nothing left to do."""
-    if stop.signal is None or course.finished == len(course.tasks):
+    if stop.signal is None or state.finished == len(state.tasks):
         return
-    course.save()
+    state.save()
     raise RunStopped(
-        f"stopped by {stop.signal.name} {course.place}; "
-        f"go on with `cotasp resume {course.directory.path}`",
+        f"stopped by {stop.signal.name} {state.place}; "
+        f"go on with `cotasp resume {state.directory.path}`",
         stop.signal,
     )
 
 
-def _summarise(course: Course) -> dict[str, Any]:
+def _summarise(state: RunState) -> dict[str, Any]:
     """Writes `summary.json`, and beside it how long it took."""
-    directory, recipe = course.directory, course.recipe
+    directory, recipe = state.directory, state.recipe
     stamp = directory.read(STAMP)
     baseline = stamp.get("baseline", {})
     summary = {
-        **course.history.summary(
-            [baseline.get(task.env) for task in course.tasks], course.episodes.to_json()
+        **state.history.summary(
+            [baseline.get(task.env) for task in state.tasks], state.episodes.to_json()
         ),
-        **course.learner.summary(),
+        **state.learner.summary(),
         "protocol": protocol_stamp(recipe),
         "seed": recipe.seed,
-        "steps": recipe.steps_per_task * course.trained,
-        "simulator_faults": course.faults,
+        "steps": recipe.steps_per_task * state.trained,
+        "simulator_faults": state.faults,
         "versions": versions(),
     }
     if "begun_from" in stamp:
         summary["begun_from"] = stamp["begun_from"]
-    directory.write(TIMING, cost(course.seconds, course.peak_memory, course.processor))
+    directory.write(TIMING, cost(state.seconds, state.peak_memory, state.processor))
     directory.write(SUMMARY, summary)
     return summary
 
 
-def _evaluate(course: Course, index: int, steps: int) -> None:
+def _evaluate(state: RunState, index: int, steps: int) -> None:
     """Evaluates the tasks that the schedule asks for.
 
     Args:
-        course: of the run.
+        state: of the run.
         index: of the first task of the lesson in training.
         steps: that it has taken.
     """
-    recipe, history = course.recipe, course.history
-    lesson = lesson_of(course.tasks, index)
+    recipe, history = state.recipe, state.history
+    lesson = lesson_of(state.tasks, index)
     done = -(-steps // (recipe.evaluate_every * len(lesson)))
     left = (len(history.tasks) - index) // len(lesson) * recipe.evaluations_per_task - done
     everything = recipe.evaluation.schedule == "full" or left < recipe.averaged_evaluations
     chosen = range(len(history.tasks)) if everything else range(index, index + len(lesson))
     place = f"task {lesson_name(lesson)!r}, step {steps}"
-    with course.processor.evaluation(), at(place, RunError):
-        scores = {i: course.evaluator(i, course.learner.policy(i)) for i in chosen}
+    with state.processor.evaluation(), at(place, RunError):
+        scores = {i: state.evaluator(i, state.learner.policy(i)) for i in chosen}
     history.add(index, steps, scores)
-    course.faults += sum(score.faults for score in scores.values())
-    course.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})
+    state.faults += sum(score.faults for score in scores.values())
+    state.logs.evaluation(index, steps, {history.tasks[i]: score for i, score in scores.items()})

@@ -36,7 +36,9 @@ from cotasp.modules.subnetwork import extract
 from cotasp.modules.tensordict import LayerMasks
 from cotasp.prompting.prompter import Prompter
 
-Draw = Callable[[int, torch.Generator], "Rehearsal | None"]  # number of rows -> as many old ones
+DrawRehearsal = Callable[
+    [int, torch.Generator], "Rehearsal | None"
+]  # number of rows -> as many old ones
 
 
 class ContinualActor:
@@ -50,7 +52,11 @@ class ContinualActor:
     """
 
     def __init__(
-        self, problem: Problem, method: Method, rates: ActorRates, rehearsal: Draw | None = None
+        self,
+        problem: Problem,
+        method: Method,
+        rates: ActorRates,
+        rehearsal: DrawRehearsal | None = None,
     ) -> None:
         self.problem = problem
         self.rates = rates

@@ -55,7 +55,7 @@ def test_a_resumed_run_and_its_bar_go_on_together(out, monkeypatch, capsys):
         made.append(Logs(*arguments))
         return made[-1]
 
-    monkeypatch.setattr("cotasp.continual.course.Logs", kept)
+    monkeypatch.setattr("cotasp.continual.state.Logs", kept)
     loop.resume(out)
     (logs,) = made
     assert logs.bar.initial == 160  # see `out`

@@ -183,7 +183,7 @@ def test_two_processes_on_one_run(tmp_path):
 
 def test_the_peak_of_memory_is_that_of_all_processes(tmp_path, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cotasp.continual.course.peak_memory", lambda: 2**50)
+        patch.setattr("cotasp.continual.state.peak_memory", lambda: 2**50)
         out = stopped(tmp_path / "run", 15)
     resume(out, progress=False)
     assert json.loads((out / "timing.json").read_text())["peak_memory_bytes"] == 2**50

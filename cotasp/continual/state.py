@@ -29,7 +29,7 @@ from cotasp.tasks.lessons import lesson_name, lesson_of, make_lesson
 from cotasp.tasks.task import Task, owners
 
 
-class Course:
+class RunState:
     """Everything about a run that changes as it goes on.
 
     Args:
