@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import html
+import os
 import re
+import sys
 from pathlib import Path
 
 from griffe import Extension
@@ -48,6 +51,7 @@ def on_files(files, config):
     for package in ("cotasp", *sorted(_packages()), "cotasp.errors"):
         name = package.partition(".")[2] or package
         files.append(File.generated(config, f"api/{name}.md", content=api_page(package)))
+    files.append(File.generated(config, "commands.md", content=commands_page()))
     for source, page in REPEATED.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
@@ -100,6 +104,23 @@ def exports(package: str) -> dict[str, str]:
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "lazy_exports":
             return ast.literal_eval(node.args[1])
     return {}
+
+
+def commands_page() -> str:
+    """Markdown of what `cotasp VERB --help` says, of all verbs."""
+    sys.path.insert(0, str(ROOT))
+    os.environ["COLUMNS"] = "80"  # that help is wrapped at
+    from cotasp.__main__ import parser
+
+    top = parser()
+    verbs = next(a.choices for a in top._actions if isinstance(a, argparse._SubParsersAction))
+    parts = ["# Command line", "Each command with `--help` says what stands here."]
+    for name, each in {"": top, **verbs}.items():
+        parts += [
+            f"## {f'cotasp {name}'.strip()}",
+            f"``` {{ .text .help }}\n{each.format_help()}```",
+        ]
+    return "\n\n".join(parts)
 
 
 def source_of(package: str, name: str) -> str:
