@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import RecipeError
 from cotasp.tasks.entries import check_horizon, named_tasks, task_facts
-from cotasp.tasks.orders import Order, angles, check_arc, check_family, parameters
+from cotasp.tasks.orders import Order, angles, check_arc, check_family, parameters, taken
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class CheetahVelocity:
         low, high: between which velocities lie, in m/s.
         order: `"random"`: drawn independently; `"sweep"`: from low to high.
         seed: of the velocities.
+        only: number of the one task that is taken alone, from 0; None: all.
         horizon: steps per episode, at least 1.
         action_repeat: environment steps that every action is held for; it divides the horizon.
     """
@@ -36,11 +37,12 @@ class CheetahVelocity:
     high: float = 3.0
     order: Order = "random"
     seed: int = 0
+    only: int | None = None
     horizon: int = 200
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
-        check_family(self, self.count, self.seed)
+        check_family(self, self.count, self.seed, self.only)
         if not self.low < self.high:
             raise RecipeError(
                 f"CheetahVelocity.high: expected above low, {self.low:g}, got {self.high:g}"
@@ -55,8 +57,13 @@ class CheetahVelocity:
         """Simulator, horizon and tasks."""
         return _protocol(self, "cheetah_velocity", self._texts()) | {"order": self.order}
 
+    def alone(self, index: int) -> CheetahVelocity:
+        """One of the tasks."""
+        return replace(self, only=index)
+
     def _velocities(self) -> list[float]:
-        return parameters(self.count, self.low, self.high, self.order, self.seed, 3)
+        drawn = parameters(self.count, self.low, self.high, self.order, self.seed, 3)
+        return taken(drawn, self.only)
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         names = [f"{v:g}" for v in self._velocities()]
@@ -69,30 +76,39 @@ class CheetahDirection:
 
     Args:
         count: tasks; beyond two, the directions take turns.
+        only: number of the one task that is taken alone, from 0; None: all.
         horizon: steps per episode, at least 1.
         action_repeat: environment steps that every action is held for; it divides the horizon.
     """
 
     count: int = 2
+    only: int | None = None
     horizon: int = 200
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
-        check_family(self, self.count, 0)
+        check_family(self, self.count, 0, self.only)
         check_horizon(self)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per turn."""
-        signs = [1.0 - 2.0 * (i % 2) for i in range(self.count)]
+        signs = [1.0 - 2.0 * turn for turn in self._turns()]
         return _tasks(self, "cheetah_direction", signs, self._texts())
 
     def protocol(self) -> dict[str, str | int | float]:
         """Simulator, horizon and tasks."""
         return _protocol(self, "cheetah_direction", self._texts())
 
+    def alone(self, index: int) -> CheetahDirection:
+        """One of the tasks."""
+        return replace(self, only=index)
+
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         both = ("forward", ("Run forward.",)), ("backward", ("Run backward.",))
-        return [both[i % 2] for i in range(self.count)]
+        return [both[turn] for turn in self._turns()]
+
+    def _turns(self) -> list[int]:
+        return taken([i % 2 for i in range(self.count)], self.only)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,7 @@ class AntGoal:
         order: `"random"`: drawn independently; `"sweep"`: from one end to the other.
         seed: of the goals.
         gear: of the motors; the family's 30 tumbles less than Gymnasium's 150.
+        only: number of the one task that is taken alone, from 0; None: all.
         horizon: steps per episode, at least 1.
         action_repeat: environment steps that every action is held for; it divides the horizon.
     """
@@ -118,11 +135,12 @@ class AntGoal:
     order: Order = "random"
     seed: int = 0
     gear: float = 30.0
+    only: int | None = None
     horizon: int = 200
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
-        check_family(self, self.count, self.seed)
+        check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         for name in ("radius", "gear"):
             if getattr(self, name) <= 0:
@@ -140,8 +158,12 @@ class AntGoal:
         facts = {"radius": self.radius, "order": self.order, "gear": self.gear}
         return _protocol(self, "ant_goal", self._texts()) | facts
 
+    def alone(self, index: int) -> AntGoal:
+        """One of the tasks."""
+        return replace(self, only=index)
+
     def _angles(self) -> list[float]:
-        return angles(self.count, self.arc, self.order, self.seed)
+        return taken(angles(self.count, self.arc, self.order, self.seed), self.only)
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         names = [f"{angle:g}" for angle in self._angles()]
@@ -159,6 +181,7 @@ class AntDirection:
         arc: degrees in which directions lie.
         order: `"random"`: drawn independently; `"sweep"`: turning.
         seed: of the directions.
+        only: number of the one task that is taken alone, from 0; None: all.
         horizon: steps per episode, at least 1.
         action_repeat: environment steps that every action is held for; it divides the horizon.
     """
@@ -167,11 +190,12 @@ class AntDirection:
     arc: float = 360.0
     order: Order = "random"
     seed: int = 0
+    only: int | None = None
     horizon: int = 200
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
-        check_family(self, self.count, self.seed)
+        check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         check_horizon(self)
 
@@ -184,8 +208,12 @@ class AntDirection:
         """Simulator, horizon and tasks."""
         return _protocol(self, "ant_direction", self._texts()) | {"order": self.order}
 
+    def alone(self, index: int) -> AntDirection:
+        """One of the tasks."""
+        return replace(self, only=index)
+
     def _angles(self) -> list[float]:
-        return angles(self.count, self.arc, self.order, self.seed)
+        return taken(angles(self.count, self.arc, self.order, self.seed), self.only)
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         names = [f"{angle:g}" for angle in self._angles()]

@@ -40,11 +40,18 @@ def angles(count: int, arc: float, order: Order, seed: int) -> list[float]:
     return parameters(count, 0.0, arc - arc / count if whole else arc, order, seed, 1)
 
 
-def check_family(stream: object, count: int, seed: int) -> None:
-    """Raises RecipeError for no task, or a seed that is none."""
+def taken(values: list, only: int | None) -> list:
+    """All of a family's parameters, or the one that a stream takes alone."""
+    return values if only is None else [values[only]]
+
+
+def check_family(stream: object, count: int, seed: int, only: int | None) -> None:
+    """Raises RecipeError for no task, a seed that is none, or a task that there is not."""
     name = type(stream).__name__
     if not 1 <= count <= 10_000:
         raise RecipeError(f"{name}.count: expected 1 to 10000 tasks, got {count}")
+    if only is not None and not 0 <= only < count:
+        raise RecipeError(f"{name}.only: expected 0 to {count - 1}, of {count} tasks, got {only}")
     if not 0 <= seed < 2**31:
         raise RecipeError(f"{name}.seed: expected in [0, 2^31), got {seed}")
 

@@ -20,7 +20,7 @@ from cotasp.tasks.entries import (
     returning_fact,
     task_facts,
 )
-from cotasp.tasks.orders import Order, angles, check_arc, check_family
+from cotasp.tasks.orders import Order, angles, check_arc, check_family, taken
 from cotasp.tasks.task import Returning, Task
 from cotasp.tasks.texts import shipped_texts
 
@@ -116,6 +116,7 @@ class PointGoals:
         order: `"random"`: goals are drawn independently of each other; `"sweep"`: they go round,
             so that the next lies beyond all that were seen.
         seed: of the goals.
+        only: number of the one task that is taken alone, from 0; None: all.
         horizon: steps per episode, at least 1; the longest way takes about 12.
         action_repeat: environment steps that every action is held for; it divides the horizon.
     """
@@ -125,11 +126,12 @@ class PointGoals:
     arc: float = 360.0
     order: Order = "random"
     seed: int = 0
+    only: int | None = None
     horizon: int = 30
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
-        check_family(self, self.count, self.seed)
+        check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         if not 0 < self.radius <= 1:
             raise RecipeError(f"PointGoals.radius: expected in (0, 1], got {self.radius:g}")
@@ -142,7 +144,7 @@ class PointGoals:
             radians = math.radians(angle)
             goal = self.radius * math.cos(radians), self.radius * math.sin(radians)
             builds.append(partial(_point, goal, self.horizon, self.action_repeat))
-        return named_tasks(self._texts(), builds, [self.horizon] * self.count, self.action_repeat)
+        return named_tasks(self._texts(), builds, [self.horizon] * len(builds), self.action_repeat)
 
     def protocol(self) -> dict[str, str | int | float]:
         """Horizon and tasks."""
@@ -156,8 +158,12 @@ class PointGoals:
             **task_facts(self._texts()),
         }
 
+    def alone(self, index: int) -> PointGoals:
+        """One of the tasks."""
+        return replace(self, only=index)
+
     def _angles(self) -> list[float]:
-        return angles(self.count, self.arc, self.order, self.seed)
+        return taken(angles(self.count, self.arc, self.order, self.seed), self.only)
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         names = [f"{angle:g}" for angle in self._angles()]

@@ -138,3 +138,15 @@ def test_random_goals_lie_on_the_arc_and_depend_on_the_streams_seed():
 def test_a_family_that_cannot_run_is_refused(make, message):
     with pytest.raises(RecipeError, match=message):
         make()
+
+
+@pytest.mark.parametrize("stream", [*STREAMS.values(), PointGoals(count=3)], ids=str)
+def test_each_task_can_be_taken_alone(stream):
+    tasks = stream.make_tasks()
+    for i, task in enumerate(tasks):
+        alone = stream.alone(i)
+        (taken,) = alone.make_tasks()
+        assert (taken.env, taken.text, taken.build.args) == (task.env, task.text, task.build.args)
+        assert alone.protocol()["tasks"] == task.env
+    with pytest.raises(RecipeError, match=rf"\.only: expected 0 to {len(tasks) - 1}, of "):
+        stream.alone(len(tasks))
