@@ -39,7 +39,8 @@ class Evaluation:
     """When and how success is measured.
 
     Args:
-        every: environment steps of a task between evaluations; None: a tenth of the task, at most
+        every: environment steps of a task between evaluations, of which there is one at step 0,
+            for curves alone; None: a tenth of the task, at most
             20,000, and a multiple of `frames_per_batch`.
         episodes: episodes per task and evaluation.
         schedule: `"full"`: every task each time; `"metrics_only"`: the task in training each

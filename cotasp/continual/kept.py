@@ -95,9 +95,13 @@ class Kept:
 
     def at_own_end(self, values: Values, average: int | None = None) -> Values:
         """Of [E, T], each task's mean over the last evaluations of its own training, [T]."""
-        span, trained = average or self.average, self.trained
+        span = average or self.average
         own = zip(self.lesson, values.T)
-        return row_of([mean_of_last(column[trained == i], span) for i, column in own])
+        return row_of([mean_of_last(column[self.while_trained(i)], span) for i, column in own])
+
+    def while_trained(self, task: int) -> NDArray[np.bool_]:
+        """Which evaluations came after some of a task's training, and before the next's, [E]."""
+        return (self.trained == task) & (self.task_steps > 0)
 
 
 def of_training(kept: Mapping[str, Any] | None) -> dict[str, Values]:

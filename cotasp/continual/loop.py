@@ -203,6 +203,8 @@ def _train(state: RunState, stop: StopRequest) -> None:
     """Collects and learns, to the last step of the lesson in training."""
     recipe, collection = state.recipe, state.begin_task()
     end, every = state.lesson_steps, recipe.evaluate_every * len(state.lesson)
+    if collection.steps == 0:
+        _evaluate(state, state.finished, 0)
     while collection.steps < end:
         data = collection.collect(recipe.frames_per_batch)
         steps = collection.steps
@@ -232,7 +234,7 @@ def _consolidate(state: RunState, stop: StopRequest) -> None:
 def _recall(state: RunState) -> None:
     """Evaluates as often as while training a task whose policy is taken as it is."""
     recipe, index = state.recipe, state.finished
-    for steps in range(recipe.evaluate_every, recipe.steps_per_task, recipe.evaluate_every):
+    for steps in range(0, recipe.steps_per_task, recipe.evaluate_every):
         _evaluate(state, index, steps)
     state.finished += 1
 

@@ -2,6 +2,7 @@
 
 Throughout, p_i(t) is the success rate of task i at evaluation t, by the rule that counts; "end" is
 the mean of a span's last `average` evaluations (Continual World, arXiv 2105.10919, averages five).
+The evaluation at step 0 of a task, before its training, begins its curve and counts in no metric.
 A metric gives each task a value, NaN where there is none; a run's value is the mean over tasks.
 
 A new metric is a new entry.  Nothing else changes: summaries and reports have it, also of runs
@@ -56,7 +57,7 @@ def _first_at_threshold(kept: Kept) -> list[int | None]:
     """Steps of each task's training until it first reached the threshold, [T]."""
     found: list[int | None] = []
     for i in range(kept.tasks):
-        steps = kept.task_steps[(kept.trained == i) & (kept.success[:, i] >= kept.threshold)]
+        steps = kept.task_steps[kept.while_trained(i) & (kept.success[:, i] >= kept.threshold)]
         found.append(int(steps[0]) if len(steps) else None)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,6 @@ from cotasp.report.statistics import Estimate, estimate, interquartile_mean, mea
 from cotasp.report.study import HEADLINE, Study, Variant
 
 DRAWN = 8  # variants in one figure: as many as there are colours that all eyes can tell apart
-POINTS = 120  # of one curve
 
 
 @dataclass(frozen=True)
@@ -108,14 +106,16 @@ def drawn(study: Study) -> tuple[Variant, ...]:
     return tuple(v for v in study.variants if id(v) in kept)
 
 
-def _note(study: Study) -> str:
+def left_out(study: Study) -> str:
+    """A sentence where figures do not show every variant, else nothing."""
     if len(study.variants) <= DRAWN:
         return ""
     chosen = "the baseline and the best by P" if study.baseline else "the best by P"
     return f" Of {len(study.variants)} variants {DRAWN} are drawn, {chosen}; tables have all."
 
 
-def _series(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
+def with_intervals(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
+    """A series of estimates."""
     return Series(
         name, x, [f.value for f in found], [f.low for f in found], [f.high for f in found]
     )
@@ -130,7 +130,7 @@ def aggregates(study: Study) -> Figure:
             scores = study.scores(variant, metric)
             both = [estimate(scores, statistic) for statistic in (mean, interquartile_mean)]
             missed = study.missed(variant, metric)
-            marks = _series(variant.name, [0, 1], both)
+            marks = with_intervals(variant.name, [0, 1], both)
             series.append(marks if missed is None else _counted(marks, [missed] * 2))
         if any(v is not None for s in series for v in s.y):
             unit = "" if METRICS[metric].unit == "rate" else METRICS[metric].unit
@@ -142,50 +142,6 @@ def aggregates(study: Study) -> Figure:
         "threshold in no task is not drawn; where some tasks did not reach it, G is a lower bound."
     )
     return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
-
-
-def success_curves(study: Study) -> Figure:
-    """Success of each task along the stream."""
-    chosen = drawn(study)
-    tasks = list(dict.fromkeys(task for v in chosen for task in v.tasks))
-    charts = []
-    for task in tasks:
-        series, bands = [], []
-        for variant in chosen:
-            if task not in variant.tasks:
-                continue
-            index, budget = variant.tasks.index(task), variant.budget
-            bands = [(index * budget, (index + 1) * budget)]
-            series.append(_curve(variant, index))
-        charts.append(Chart(task, "million steps", "success", series, y_range=(0, 1), bands=bands))
-    text = (
-        "Mean over seeds; the shaded span is the task's own training, bands are 95 % intervals. "
-        "Where a task was not evaluated its curve has no point."
-    )
-    return Figure("success", "Success of each task along the stream", text + _note(study), charts)
-
-
-def _curve(variant: Variant, index: int) -> Series:
-    """A task's success over the stream, mean over seeds."""
-    runs = [r for r in variant.runs if _times(r) == _times(variant.runs[0])]
-    values = np.array(
-        [[np.nan if v is None else v for v in r.summary["success"][index]] for r in runs]
-    )
-    x = np.array(_times(variant.runs[0])) / 1e6
-    there = ~np.isnan(values).all(0)
-    x, values = x[there], values[:, there]
-    step = max(1, math.ceil(len(x) / POINTS))
-    kept = sorted({*range(0, len(x), step), *([len(x) - 1] if len(x) else [])})
-    found = [estimate(values[:, i : i + 1], mean, 1000) for i in kept]
-    return _series(variant.name, [float(x[i]) for i in kept], found)
-
-
-def _times(run) -> list[int]:
-    """Steps of the whole stream at each evaluation."""
-    budget = run.stamp.get("steps_per_task", 0)
-    evaluations = run.summary["evaluations"]
-    pairs = zip(evaluations["trained"], evaluations["task_steps"])
-    return [trained * budget + steps for trained, steps in pairs]
 
 
 def plane(study: Study) -> Figure:
@@ -215,7 +171,7 @@ def plane(study: Study) -> Figure:
     )
     text = (
         "Right: tasks are learned; up: they are kept. Bars are 95 % intervals over seeds."
-        + _note(study)
+        + left_out(study)
     )
     return Figure("plane", "Plasticity and stability", text, [chart])
 
@@ -244,7 +200,7 @@ def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Char
     for variant in chosen:
         scores = values(variant)
         found = [estimate(scores[:, i : i + 1], mean) for i in range(len(variant.tasks))]
-        series.append(_series(variant.name, [tasks.index(t) for t in variant.tasks], found))
+        series.append(with_intervals(variant.name, [tasks.index(t) for t in variant.tasks], found))
     series = [s for s in series if any(v is not None for v in s.y)]
     return Chart(title, "", label, series, tasks, joined)
 
@@ -263,7 +219,7 @@ def threshold(study: Study) -> Figure:
     text = (
         "Steps of a task's own training until its success first reaches the threshold; a seed "
         "that never gets there counts with the whole budget, and where no seed does, nothing is "
-        "drawn. Lower is better." + _note(study)
+        "drawn. Lower is better." + left_out(study)
     )
     return Figure("threshold", "Steps to threshold", text, [chart])
 
@@ -282,7 +238,7 @@ def dictionaries(study: Study) -> Figure:
     text = (
         "After each task, mean over layers and seeds. Recall: overlap (Jaccard) of the masks that "
         "the texts alone give back with those the tasks were trained with; 1 is perfect. Methods "
-        "without dictionaries or ownership are not drawn." + _note(study)
+        "without dictionaries or ownership are not drawn." + left_out(study)
     )
     kept = [chart for chart in charts if chart.series]
     return Figure("dictionaries", "Dictionaries and capacity, task by task", text, kept)
@@ -304,7 +260,7 @@ def similarities(study: Study) -> Figure:
         texts = [replace(texts[0], title="texts")]  # one encoder: no need to repeat them
     text = (
         "Texts: cosine of two tasks' embeddings. Masks: Jaccard index of two tasks' masks, mean "
-        "over seeds. Where text prompts do what they are for, both look alike." + _note(study)
+        "over seeds. Where text prompts do what they are for, both look alike." + left_out(study)
     )
     return Figure("similarity", "Do similar texts share neurons?", text, [*texts, *masks])
 
@@ -315,14 +271,3 @@ def _matrix(value, size: int) -> np.ndarray | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return matrix if matrix.shape == (size, size) and np.isfinite(matrix).all() else None
-
-
-def all_figures(study: Study) -> list[Figure]:
-    """Every figure that there are values for, in order."""
-    makers = (aggregates, success_curves, plane, threshold, similarities, dictionaries)
-    figures = [make(study) for make in makers]
-    return [figure for figure in figures if any(_has_values(c) for c in figure.charts)]
-
-
-def _has_values(chart: Chart | Heat) -> bool:
-    return isinstance(chart, Heat) or any(v is not None for s in chart.series for v in s.y)

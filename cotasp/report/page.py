@@ -17,9 +17,11 @@ from cotasp.words import counted
 SECTIONS = {
     "recipes": "Recipes",
     "results": "Results",
+    "axes": "Axes",
     "metrics": "Every metric",
     "aggregates": "Aggregates",
     "success": "Success",
+    "returns": "Returns",
     "training": "Returns of training",
     "plane": "Plane",
     "threshold": "Steps to threshold",

@@ -286,9 +286,3 @@ def _spread(values: Sequence[float], digits: int) -> Cell:
         return number(None)
     ends = (min(found), max(found)) if len(found) > 1 else (None, None)
     return interval(Estimate(sum(found) / len(found), *ends), digits)
-
-
-def all_tables(study: Study) -> list[Table]:
-    """Every table of a report, in order."""
-    made = (difference_table, result_table, metric_table, task_table, dictionary_table, cost_table)
-    return [replace(make(study), missing=study.problems) for make in made]

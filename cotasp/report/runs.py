@@ -79,12 +79,14 @@ class Sweep:
         question: what it is for.
         baseline: name of the variant that the others are compared with, or None.
         trials: `{variant: {seed: directory}}`, relative to `path`.
+        axes: `{variant: {axis: value}}`; empty where the sweep does not say.
     """
 
     path: Path
     question: str
     baseline: str | None
     trials: dict[str, dict[str, str]]
+    axes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -204,6 +206,8 @@ def _read_sweep(path: Path) -> Sweep:
         trials = {str(k): {str(s): str(d) for s, d in v.items()} for k, v in node["trials"].items()}
         baseline = node.get("baseline")
         named = None if baseline is None else str(baseline)
-        return Sweep(path, str(node.get("question", "")), named, trials)
+        given = node.get("axes", {})
+        axes = {str(k): {str(a): str(x) for a, x in v.items()} for k, v in given.items()}
+        return Sweep(path, str(node.get("question", "")), named, trials, axes)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path / SWEEP}: damaged: no trials in it") from error

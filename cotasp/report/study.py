@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import COMPARABLE, changed_formulas
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
+from cotasp.report.axes import independent, sweep_axes
 from cotasp.report.differences import differences, variant_names, without_shared
 from cotasp.report.runs import BEGUN_AFTER, Found, Run, Sweep
 from cotasp.report.statistics import Scores
@@ -55,8 +56,8 @@ class Variant:
 
     @property
     def budget(self) -> float:
-        """Steps per task, in millions."""
-        return self.stamp.get("steps_per_task", math.nan) / 1e6
+        """Environment steps per task."""
+        return self.stamp.get("steps_per_task", math.nan)
 
     def scores(self, metric: str, seeds: Sequence[int] | None = None) -> Scores:
         """A metric's value of each seed and task, [seeds, tasks]; NaN where there is none.
@@ -95,6 +96,7 @@ class Study:
         protocols: hash of a stamp to the stamp, one unless protocols are mixed.
         differences: path in the recipe to each variant's value.
         problems: one sentence each: what is missing, damaged or left out.
+        axes: of the sweep, by name, or keys of the recipe: each variant's value.
     """
 
     variants: tuple[Variant, ...]
@@ -103,6 +105,7 @@ class Study:
     protocols: Mapping[str, Mapping[str, Any]]
     differences: Mapping[str, Sequence[str]]
     problems: tuple[str, ...]
+    axes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def mixed(self) -> bool:
@@ -187,14 +190,16 @@ def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool
             "No forward transfer: FT needs single-task runs of the same protocol and recipe; "
             "`cotasp sweep ... --single-tasks` makes them."
         )
+    told_apart = differences([v.runs[0].recipe for v in variants])
     return Study(
         variants=variants,
         baseline=first is not None and len(variants) > 1,
         question=next((s.question for s in found.sweeps if s.question), "")
         or str(runs[0].recipe.get("question", "") if len(variants) == 1 else ""),
         protocols=protocols,
-        differences=differences([v.runs[0].recipe for v in variants]),
+        differences=told_apart,
         problems=tuple(problems),
+        axes=sweep_axes(names, found.sweeps) or independent(told_apart),
     )
 
 

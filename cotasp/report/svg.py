@@ -29,7 +29,9 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 def shown(value: float | None) -> str:
     """A value in a few digits."""
-    return "-" if value is None else f"{value:.4g}"
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _finite(values: Iterable[float | None]) -> list[float]:
@@ -55,7 +57,7 @@ class _Axes:
         else:
             self.x0, self.x1 = _padded(xs)
         self.y0, self.y1 = chart.y_range or _padded(ys)
-        widest = max((len(f"{v:g}") for v in ticks(self.y0, self.y1)), default=1)
+        widest = max((len(f"{v:,.10g}") for v in ticks(self.y0, self.y1)), default=1)
         self.left = 32 + 6 * max(3, widest)
         self.bottom = BOTTOM + (34 if _slanted(chart) else 0)
         self.height = HEIGHT + self.bottom - BOTTOM
@@ -140,7 +142,7 @@ def _grid(chart: Chart, axes: _Axes) -> str:
         parts.append(
             f'<line class="grid" x1="{axes.left}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(text_at(axes.left - 7, y + 4, f"{value:g}", 'text-anchor="end"'))
+        parts.append(text_at(axes.left - 7, y + 4, f"{value:,.10g}", 'text-anchor="end"'))
     if chart.categories:
         slanted = _slanted(chart)
         for i, name in enumerate(chart.categories):
@@ -157,7 +159,9 @@ def _grid(chart: Chart, axes: _Axes) -> str:
             )
     else:
         for value in ticks(axes.x0, axes.x1):
-            parts.append(text_at(axes.x(value), base + 17, f"{value:g}", 'text-anchor="middle"'))
+            parts.append(
+                text_at(axes.x(value), base + 17, f"{value:,.10g}", 'text-anchor="middle"')
+            )
     middle = (axes.left + WIDTH - RIGHT) / 2
     if chart.x_label:
         parts.append(

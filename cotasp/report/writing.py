@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cotasp.errors import RunError
-from cotasp.report.charts import Figure, all_figures
+from cotasp.report.charts import (
+    Chart,
+    Figure,
+    Heat,
+    aggregates,
+    dictionaries,
+    plane,
+    similarities,
+    threshold,
+)
+from cotasp.report.curves import return_curves, success_curves, training_returns
+from cotasp.report.marginals import marginal_table
 from cotasp.report.page import render
-from cotasp.report.results import all_tables
-from cotasp.report.returns import training_returns
+from cotasp.report.results import (
+    cost_table,
+    dictionary_table,
+    difference_table,
+    metric_table,
+    result_table,
+    task_table,
+)
 from cotasp.report.study import Study
 from cotasp.report.tables import Table
 
@@ -68,7 +86,36 @@ def write_report(study: Study, out: str | Path, *, figures: bool = False) -> lis
     return tables
 
 
+def all_tables(study: Study) -> list[Table]:
+    """Every table of a report, in order."""
+    makers = (
+        difference_table,
+        result_table,
+        marginal_table,
+        metric_table,
+        task_table,
+        dictionary_table,
+        cost_table,
+    )
+    made = (make(study) for make in makers)
+    return [replace(table, missing=study.problems) for table in made if table is not None]
+
+
 def report_figures(study: Study) -> list[Figure]:
     """Every figure of a report that there are values for, in order."""
-    returns = training_returns(study)
-    return [*all_figures(study), *([] if returns is None else [returns])]
+    makers = (
+        aggregates,
+        success_curves,
+        return_curves,
+        plane,
+        threshold,
+        similarities,
+        dictionaries,
+        training_returns,
+    )
+    figures = [make(study) for make in makers]
+    return [figure for figure in figures if any(_has_values(chart) for chart in figure.charts)]
+
+
+def _has_values(chart: Chart | Heat) -> bool:
+    return isinstance(chart, Heat) or any(v is not None for s in chart.series for v in s.y)

@@ -86,16 +86,24 @@ class Plan:
         """
         found: dict[str, Variant] = {}
         files = self.others or {"": Variant(self.recipe)}
-        for stem, file in files.items():
-            for choice in itertools.product(*(axis.items() for axis in self.axes.values())):
-                parts = [f"{axis}={value}" for axis, (value, _) in zip(self.axes, choice)]
-                name = ",".join([stem, *parts] if stem else parts) or "all"
-                changes = [o for _, overrides in choice for o in overrides]
-                found[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
+        for name, (stem, values) in self._choices().items():
+            changes = [o for axis, value in values.items() for o in self.axes[axis][value]]
+            file = files[stem]
+            found[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
         for name in self.only:
             if name not in found:
                 raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, found)}")
         return {name: v for name, v in found.items() if not self.only or name in self.only}
+
+    def _choices(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """Of each variant the name of its recipe file, and each axis's value."""
+        found = {}
+        for stem in self.others or ("",):
+            for choice in itertools.product(*self.axes.values()):
+                values = dict(zip(self.axes, choice))
+                parts = [f"{axis}={value}" for axis, value in values.items()]
+                found[",".join([stem, *parts] if stem else parts) or "all"] = stem, values
+        return found
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipe of each variant.
@@ -134,18 +142,26 @@ class Plan:
         return trials
 
     def facts(self, trials: Iterable[str]) -> dict[str, Any]:
-        """What `sweep.json` says: question, baseline, and the directories of each variant and task.
+        """What `sweep.json` says: question, baseline, the values of each variant on each axis, and
+        the directories of each variant and task.
 
         Args:
             trials: directories, the keys of `resolved()`.
         """
-        folders = {name: directory_name(name) for name in self.variants()}
+        wanted = self.variants()
+        folders = {name: directory_name(name) for name in wanted}
+        axes = {
+            name: ({"recipe": stem} if len(self.others) > 1 else {}) | values
+            for name, (stem, values) in self._choices().items()
+            if name in wanted
+        }
         alone = (trial.rpartition("/")[0] for trial in trials if trial.startswith(SINGLE))
         folders |= {folder: folder for folder in alone}
         return {
             "question": self.question,
             "recipe": str(self.recipe),
             "baseline": self.baseline,
+            "axes": axes,
             "trials": {
                 name: {str(s): f"{folder}/seed{s}" for s in self.seeds}
                 for name, folder in folders.items()

@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cotasp.report.page import render
-from cotasp.report.results import all_tables
-from cotasp.report.writing import report_figures
+from cotasp.report.writing import all_tables, report_figures
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
 
 

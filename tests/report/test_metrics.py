@@ -10,9 +10,10 @@ import pytest
 
 from cotasp.continual.metrics import METRICS, Metric
 from cotasp.report.compare import compared, comparison_table, verdict
-from cotasp.report.results import all_tables, metric_table, result_table
+from cotasp.report.results import metric_table, result_table
 from cotasp.report.statistics import Estimate
 from cotasp.report.tables import Table
+from cotasp.report.writing import all_tables
 from tests.report.synthetic import RULES, make_run, recipe, study
 
 BEST = Metric(

@@ -21,6 +21,7 @@ SECTIONS = [
     "metrics",
     "aggregates",
     "success",
+    "returns",
     "training",
     "plane",
     "threshold",

@@ -12,7 +12,8 @@ import pytest
 from cotasp.errors import RecipeError
 from cotasp.report.compare import compared, comparison_table
 from cotasp.report.differences import differences, variant_names
-from cotasp.report.results import all_tables, result_table
+from cotasp.report.results import result_table
+from cotasp.report.writing import all_tables
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
 
 

@@ -1,0 +1,36 @@
+"""What varies between the variants of a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from cotasp.report.runs import Sweep
+
+
+def sweep_axes(names: Sequence[str], sweeps: Sequence[Sweep]) -> dict[str, list[str]]:
+    """The axes of a sweep that made all variants, by name, each variant's value; or none."""
+    for sweep in sweeps:
+        rows = [sweep.axes.get(name) for name in names]
+        if all(rows):
+            return {axis: [row[axis] for row in rows if row] for axis in rows[0] or {}}
+    return {}
+
+
+def independent(found: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Differences without those that split the variants as an earlier one does."""
+    kept: dict[tuple[int, ...], str] = {}
+    for path, values in found.items():
+        order = list(dict.fromkeys(values))
+        kept.setdefault(tuple(order.index(value) for value in values), path)
+    return {path: found[path] for path in kept.values()}
+
+
+def factorial(axes: Mapping[str, Sequence[str]], variants: int) -> bool:
+    """Whether there are two axes or more, and a variant of each combination of their values.
+
+    Args:
+        axes: by name, each variant's value.
+        variants: how many there are.
+    """
+    return len(axes) > 1 and math.prod(len(set(values)) for values in axes.values()) == variants
