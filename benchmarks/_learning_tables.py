@@ -68,7 +68,8 @@ def read_trial(out: Path, name: str) -> Trial:
     curves: dict[str, Curve] = {name: [] for name in names}
     rows = zip(evaluations["trained"], evaluations["task_steps"], evaluations["success"], seconds)
     for trained, steps, success, spent in rows:
-        curves[names[trained]].append((steps, success[trained], spent))
+        if steps:  # that before any training is no part of how long it takes
+            curves[names[trained]].append((steps, success[trained], spent))
     return Trial(
         setting=setting,
         task=task,

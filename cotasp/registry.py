@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -183,27 +184,51 @@ class Registry:
         return component
 
     def describe(self, name: str) -> str:
-        """One line: a built-in component's docstring, read from its source, or where it is from.
+        """One line: the first of a component's docstring, read from its source, and of a plug-in
+        where it is from.
 
         Nothing is imported.
         """
         module, _, attribute = self.location(name).partition(":")
         claims = ", ".join(self._plugins.get(name, ()))
         if name not in self._targets:
-            return f"from {claims}"
+            line = "" if ", " in claims else _first_line(module, attribute)
+            return f"{line} (from {claims})" if line else f"from {claims}"
         note = f" (a plug-in of the same name is passed over: {claims})" if claims else ""
         target = self._targets[name]
         if isinstance(target, type):
             return (target.__doc__ or f"from {module}").strip().split("\n")[0] + note
-        source = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
-        for node in ast.parse(source.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and node.name == attribute:
-                return (ast.get_docstring(node) or "").split("\n")[0] + note
-        return note
+        return _first_line(module, attribute) + note
 
     def _check(self, name: str) -> None:
         if name not in self._targets and name not in self._plugins:
             raise UnknownNameError(f"unknown {self.kind} {name!r}. {suggest(name, self.names())}")
+
+
+def _first_line(module: str, attribute: str) -> str:
+    """The first line of a class's docstring, read from the source; nothing where there is none."""
+    try:
+        source = _source(module)
+        tree = ast.parse(b"" if source is None else source.read_bytes())
+    except (OSError, ValueError, ImportError, SyntaxError):
+        return ""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == attribute:
+            return (ast.get_docstring(node) or "").split("\n")[0]
+    return ""
+
+
+def _source(module: str) -> Path | None:
+    """A module's file; to find it nothing is imported, its parents neither."""
+    top, *below = module.split(".")
+    spec = find_spec(top)
+    if spec is None:
+        return None
+    if not below:
+        return None if spec.origin is None else Path(spec.origin)
+    places = [Path(folder, *below) for folder in spec.submodule_search_locations or ()]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return next((file for file in files if file.is_file()), None)
 
 
 _ENCODERS = "cotasp.prompting.encoders"

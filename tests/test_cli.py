@@ -137,7 +137,9 @@ def broken_plugin(tmp_path, monkeypatch):
 def test_a_broken_plug_in_is_listed_and_refused_when_named(capsys):
     for argv in (["list"], ["list", "mask"]):
         assert main(argv) == 0
-        assert "  broken         from acme_broken:Mask\n" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "  broken         from acme_broken:Mask\n" in said
+    assert "cannot be used: mask 'broken' (entry point 'acme_broken:Mask') failed to import" in said
     assert main(["show", SMOKE, "mask=broken"]) == 2
     assert complaint(capsys).startswith(
         "recipe.mask: mask 'broken' (entry point 'acme_broken:Mask'"

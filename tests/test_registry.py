@@ -8,6 +8,7 @@ from importlib import import_module, invalidate_caches
 
 import pytest
 
+from cotasp.__main__ import main
 from cotasp.agents.on_policy_settings import OnPolicy
 from cotasp.agents.settings import OffPolicy
 from cotasp.errors import PluginError, UnknownNameError
@@ -197,13 +198,19 @@ def install(tmp_path, monkeypatch):
     forget()
 
 
-def test_a_plug_in_is_listed_without_being_imported_and_works_when_named(install):
+def test_a_plug_in_is_listed_without_being_imported_and_works_when_named(install, capsys):
     from cotasp.recipe import dump, loads
 
     install("stripes = acme_masks:Stripes", acme_masks=PLUGIN)
     assert "stripes" in KINDS["mask"].names()
-    assert KINDS["mask"].describe("stripes") == "from acme_masks:Stripes"
+    expected = "Every n-th neuron. (from acme_masks:Stripes)"
+    assert KINDS["mask"].describe("stripes") == expected
+    assert main(["list"]) == 0
+    assert f"  stripes        {expected}\n" in capsys.readouterr().out
     assert "acme_masks" not in sys.modules
+    assert main(["list", "mask"]) == 0
+    said = capsys.readouterr().out
+    assert f"  stripes        {expected}\n{'':<19}every: 2  # an integer\n" in said
     recipe = loads("mask: {name: stripes, every: 3}")
     assert recipe.mask.every == 3
     assert "mask: {name: stripes, every: 3}" in dump(recipe)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cotasp.commands._common import add_verb
-from cotasp.errors import RecipeError
+from cotasp.errors import PluginError, RecipeError
+
+if TYPE_CHECKING:
+    from cotasp.registry import Registry
 
 
 def add_arguments(subparsers: Any) -> None:
     """Adds the verb and its arguments."""
     parser = add_verb(subparsers, "list", "List the components that recipes can name.")
-    parser.add_argument("kind", nargs="?", help="encoder, solver, ...; shows their fields too")
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        help="encoder, solver, ...; shows fields, too (plug-ins are imported)",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Prints the components of all kinds, or of one with their fields."""
     from cotasp.registry import KINDS, suggest
-    from cotasp.schema import signature
 
     if arguments.kind is not None and arguments.kind not in KINDS:
         raise RecipeError(f"unknown kind {arguments.kind!r}. {suggest(arguments.kind, KINDS)}")
@@ -27,6 +33,16 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"{kind}:")
         for name in registry.names():
             print(f"  {name:<14} {registry.describe(name)}")
-            if arguments.kind and registry.location(name).startswith("cotasp."):
-                for field in signature(registry.get(name)):
+            if arguments.kind:
+                for field in _fields(registry, name):
                     print(f"  {'':<16} {field}")
+
+
+def _fields(registry: Registry, name: str) -> list[str]:
+    """A component's fields as they stand in a recipe, or why they are not known."""
+    from cotasp.schema import signature
+
+    try:
+        return signature(registry.get(name))
+    except PluginError as error:
+        return [f"cannot be used: {error}"]

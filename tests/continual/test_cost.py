@@ -61,7 +61,7 @@ def test_a_run_tells_the_seconds_at_each_row_of_its_evaluations(tmp_path, monkey
     run(tiny(), tmp_path / "run", progress=False)
     spent, found = time.process_time() - began, timing(tmp_path / "run")
     check(found, tmp_path / "run")
-    assert found[NOW] < spent - 4 * 0.5
+    assert found[NOW] < spent - 6 * 0.5
 
 
 def test_a_resumed_run_goes_on_counting(tmp_path, monkeypatch):
@@ -69,11 +69,11 @@ def test_a_resumed_run_goes_on_counting(tmp_path, monkeypatch):
         patch.setattr(ProcessorTime, "seconds", property(lambda self: 5000.0))
         out = stopped(tmp_path / "run", 155)
     manifest = Checkpoints(out).newest().manifest
-    assert manifest[AT_EVALUATIONS] == [5000.0, 5000.0, 5000.0]
+    assert manifest[AT_EVALUATIONS] == [5000.0] * 5
     resume(out, progress=False)
     found = timing(out)
-    assert found[AT_EVALUATIONS][:3] == manifest[AT_EVALUATIONS]
-    assert 5000 < found[AT_EVALUATIONS][3] <= found[NOW] < 5060
+    assert found[AT_EVALUATIONS][:5] == manifest[AT_EVALUATIONS]
+    assert 5000 < found[AT_EVALUATIONS][5] <= found[NOW] < 5060
 
 
 def test_a_run_that_was_stopped_for_real(tmp_path):
@@ -82,4 +82,4 @@ def test_a_run_that_was_stopped_for_real(tmp_path):
     assert before[NOW] >= before[AT_EVALUATIONS][-1] > 0
     resume(out, progress=False)
     check(timing(out), out)
-    assert timing(out)[AT_EVALUATIONS][:1] == before[AT_EVALUATIONS]
+    assert timing(out)[AT_EVALUATIONS][:2] == before[AT_EVALUATIONS]

@@ -228,3 +228,27 @@ def test_formulas_are_compared_metric_by_metric(monkeypatch):
     changed = replace(METRICS["forgetting"], formula="F = another")
     monkeypatch.setitem(METRICS, "forgetting", changed)
     assert changed_formulas([old, old]) == {"forgetting": [old["formulas"]["forgetting"]]}
+
+
+def test_the_evaluation_before_any_training_counts_in_no_metric():
+    """It is the best of all, and changes nothing."""
+    with_it = Kept(
+        success=np.array([[1.0, 1.0], [0.2, 0.0], [0.4, 0.0], [0.4, 1.0], [0.3, 0.5]]),
+        trained=np.array([0, 0, 0, 1, 1]),
+        task_steps=np.array([0, 50, 100, 0, 50]),
+        budget=100,
+        average=2,
+        threshold=0.9,
+    )
+    kept = with_it.task_steps > 0
+    without = replace(
+        with_it,
+        success=with_it.success[kept],
+        trained=with_it.trained[kept],
+        task_steps=with_it.task_steps[kept],
+    )
+    for name in ("plasticity", "area_under_curve", "steps_to_threshold", "reached"):
+        found, expected = METRICS[name].per_task(with_it), METRICS[name].per_task(without)
+        assert np.array_equal(found, expected, equal_nan=True), name
+    assert METRICS["area_under_curve"].per_task(with_it).tolist() == pytest.approx([0.3, 0.5])
+    assert METRICS["steps_to_threshold"].per_task(with_it).tolist() == [100, 100]

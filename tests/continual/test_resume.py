@@ -259,7 +259,7 @@ class TestBranching:
         longer = tiny("stream.goals=[right, left, top]")
         summary = run(longer, tmp_path / "longer", source=f"{undisturbed}@2", progress=False)
         assert summary["per_task"]["plasticity"][:2] == first["per_task"]["plasticity"]
-        assert summary["evaluations"]["trained"] == [0, 0, 1, 1, 2, 2]
+        assert summary["evaluations"]["trained"] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
     @pytest.mark.parametrize(
         ("overrides", "message"),

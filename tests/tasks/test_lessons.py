@@ -126,10 +126,10 @@ def test_a_lesson_has_the_budgets_of_its_tasks(finished):
     assert summary["steps"] == 400
     evaluations = summary["evaluations"]
     assert evaluations["lessons"] == [0, 0, 2, 2]
-    assert evaluations["trained"] == [0, 0, 2, 2]
-    assert evaluations["task_steps"] == [100, 200, 100, 200]
+    assert evaluations["trained"] == [0, 0, 0, 2, 2, 2]
+    assert evaluations["task_steps"] == [0, 100, 200, 0, 100, 200]
     known = [[i for i, p in enumerate(row) if p is not None] for row in zip(*summary["success"])]
-    assert known == [[0, 1], [0, 1], [2, 3], [0, 1, 2, 3]]
+    assert known == [[0, 1]] * 3 + [[2, 3]] * 2 + [[0, 1, 2, 3]]
     assert Kept.from_summary(summary).lesson.tolist() == [0, 0, 2, 2]
     assert summary["forgetting"] == 0.0, "the second lesson changed nothing of the first"
     assert summary["steps_to_threshold"] is None

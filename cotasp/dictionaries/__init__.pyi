@@ -1,0 +1,20 @@
+# written by scripts/write_stubs.py from the table in __init__.py
+from cotasp.dictionaries._certificate import certificate as certificate
+from cotasp.dictionaries.dictionary import Dictionary as Dictionary
+from cotasp.dictionaries.encode import SparseCode as SparseCode
+from cotasp.dictionaries.encode import sparse_encode as sparse_encode
+from cotasp.dictionaries.module import SparseEncode as SparseEncode
+from cotasp.dictionaries.solvers import Celer as Celer
+from cotasp.dictionaries.solvers import CoordinateDescent as CoordinateDescent
+from cotasp.dictionaries.solvers import Fista as Fista
+from cotasp.dictionaries.solvers import Lars as Lars
+from cotasp.dictionaries.solvers import OMP as OMP
+from cotasp.dictionaries.solvers import SklearnCD as SklearnCD
+from cotasp.dictionaries.solvers import SklearnLars as SklearnLars
+from cotasp.dictionaries.solvers import Solver as Solver
+from cotasp.dictionaries.solvers import Threshold as Threshold
+from cotasp.dictionaries.updates import Anchored as Anchored
+from cotasp.dictionaries.updates import Frozen as Frozen
+from cotasp.dictionaries.updates import Lazy as Lazy
+from cotasp.dictionaries.updates import Online as Online
+from cotasp.dictionaries.updates import UpdateRule as UpdateRule

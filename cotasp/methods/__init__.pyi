@@ -1,0 +1,25 @@
+# written by scripts/write_stubs.py from the table in __init__.py
+from cotasp.methods.actor import ContinualActor as ContinualActor
+from cotasp.methods.actor import TrainedActor as TrainedActor
+from cotasp.methods.batch import Batch as Batch
+from cotasp.methods.batch import Rehearsal as Rehearsal
+from cotasp.methods.ewc import EWC as EWC
+from cotasp.methods.freeze import Freeze as Freeze
+from cotasp.methods.freeze import Unprotected as Unprotected
+from cotasp.methods.memory import Memory as Memory
+from cotasp.methods.memory import Rehearses as Rehearses
+from cotasp.methods.method import Method as Method
+from cotasp.methods.problem import Problem as Problem
+from cotasp.methods.protection import Begins as Begins
+from cotasp.methods.protection import Ending as Ending
+from cotasp.methods.protection import Guards as Guards
+from cotasp.methods.protection import Now as Now
+from cotasp.methods.protection import Penalises as Penalises
+from cotasp.methods.protection import Protection as Protection
+from cotasp.methods.protection import Remembers as Remembers
+from cotasp.methods.protection import Transforms as Transforms
+from cotasp.methods.protection import squared_distance as squared_distance
+from cotasp.methods.renewal import Network as Network
+from cotasp.methods.renewal import Renewal as Renewal
+from cotasp.methods.renewal import free_units as free_units
+from cotasp.methods.renewal import renew_units as renew_units

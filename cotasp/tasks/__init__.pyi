@@ -1,0 +1,21 @@
+# written by scripts/write_stubs.py from the table in __init__.py
+from cotasp.tasks.entries import GymEntry as GymEntry
+from cotasp.tasks.entries import TaskEntry as TaskEntry
+from cotasp.tasks.gym import GymnasiumEnv as GymnasiumEnv
+from cotasp.tasks.gym_streams import Gymnasium as Gymnasium
+from cotasp.tasks.metaworld import MetaWorldEnv as MetaWorldEnv
+from cotasp.tasks.mujoco_streams import AntDirection as AntDirection
+from cotasp.tasks.mujoco_streams import AntGoal as AntGoal
+from cotasp.tasks.mujoco_streams import CheetahDirection as CheetahDirection
+from cotasp.tasks.mujoco_streams import CheetahVelocity as CheetahVelocity
+from cotasp.tasks.point import PointEnv as PointEnv
+from cotasp.tasks.point_streams import Point as Point
+from cotasp.tasks.point_streams import PointGoals as PointGoals
+from cotasp.tasks.simulator import Simulator as Simulator
+from cotasp.tasks.simulator import SimulatorEnv as SimulatorEnv
+from cotasp.tasks.streams import CW10 as CW10
+from cotasp.tasks.streams import CW20 as CW20
+from cotasp.tasks.streams import MetaWorld as MetaWorld
+from cotasp.tasks.streams import Stream as Stream
+from cotasp.tasks.task import Task as Task
+from cotasp.tasks.texts import TEXTS as TEXTS
