@@ -1,6 +1,5 @@
 # written by scripts/write_stubs.py from the table in __init__.py
 from cotasp.methods.actor import ContinualActor as ContinualActor
-from cotasp.methods.actor import TrainedActor as TrainedActor
 from cotasp.methods.batch import Batch as Batch
 from cotasp.methods.batch import Rehearsal as Rehearsal
 from cotasp.methods.ewc import EWC as EWC
@@ -23,3 +22,4 @@ from cotasp.methods.renewal import Network as Network
 from cotasp.methods.renewal import Renewal as Renewal
 from cotasp.methods.renewal import free_units as free_units
 from cotasp.methods.renewal import renew_units as renew_units
+from cotasp.methods.trained import TrainedActor as TrainedActor
