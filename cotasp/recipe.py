@@ -28,7 +28,15 @@ from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.recall import Margin, RecallPolicy
 from cotasp.prompting.sparse_coding import SparseCoding
-from cotasp.recipe_files import base_of, find_recipe, mapping, merge, override_node, read_node
+from cotasp.recipe_files import (
+    base_of,
+    find_recipe,
+    mapping,
+    merge,
+    override_node,
+    read_node,
+    settings_dropped,
+)
 from cotasp.schema import build, plain
 from cotasp.tasks.point_streams import Point
 from cotasp.tasks.streams import Stream
@@ -256,13 +264,37 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: anything wrong, named by path, with a suggestion.
     """
+    return from_node(_with_base(path), overrides)
+
+
+def _with_base(path: str | Path) -> dict[str, Any]:
+    """A recipe file's mapping, laid on its base."""
+    if not isinstance(path, (str, Path)):
+        raise RecipeError(f"recipe: expected the path of a file, got {type(path).__name__}")
     path = find_recipe(path)
     node = read_node(path)
     if "axes" in node or "recipes" in node:
         raise RecipeError(f"{path}: a sweep, not a recipe; run it with `cotasp sweep {path}`")
     if "base" in node:
         node = merge(base_of(path, node.pop("base")), node)
-    return from_node(node, overrides)
+    return node
+
+
+def replacements(path: str | Path, overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Overrides that name a component, to the settings of the file that it takes the place of.
+
+    Args:
+        path, overrides: as of `load`.
+    """
+    node: Any = _with_base(path)
+    found = {}
+    for text in overrides:
+        over = override_node(text)
+        gone = settings_dropped(node, over)
+        if gone:
+            found[text] = gone
+        node = merge(node, over)
+    return found
 
 
 def loads(text: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -271,6 +303,8 @@ def loads(text: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: as `load`; also a `base`, which only a file can name.
     """
+    if not isinstance(text, str):
+        raise RecipeError(f"recipe: expected YAML text, got {type(text).__name__}")
     node = mapping(parse(text, "recipe"), "recipe")
     if "base" in node:
         raise RecipeError("recipe: base: only a recipe file can have one; read it with `load`")
@@ -279,6 +313,8 @@ def loads(text: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def from_node(node: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from parsed YAML and overrides; what is left out takes its default."""
+    if isinstance(overrides, str):
+        raise RecipeError(f"overrides: expected a list of key=value, got the text {overrides!r}")
     for text in overrides:
         node = merge(node, override_node(text))
     return build(Recipe, node, "recipe")
@@ -290,7 +326,16 @@ def to_node(recipe: Recipe) -> dict[str, Any]:
 
 
 def dump(recipe: Recipe) -> str:
-    """The recipe as YAML, every default written out."""
+    """The recipe as YAML, every default written out.
+
+    Raises:
+        RecipeError: it is no recipe.
+    """
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"recipe: expected a Recipe, got {type(recipe).__name__}; cotasp.load reads a file, "
+            f"cotasp.loads a text"
+        )
     return write(to_node(recipe))
 
 

@@ -25,6 +25,24 @@ def merge(base: Any, over: Any) -> Any:
     return {**base, **{k: merge(base[k], v) if k in base else v for k, v in over.items()}}
 
 
+def settings_dropped(base: Any, over: Any, path: str = "") -> list[str]:
+    """Paths of what `base` sets and `merge` leaves out, as another component takes its place.
+
+    >>> settings_dropped({"agent": {"gamma": 0.9}}, {"agent": {"name": "td3", "tau": 0.1}})
+    ['agent.gamma']
+    """
+    if not isinstance(base, Mapping):
+        return []
+    kept = over if isinstance(over, Mapping) else {}
+    if isinstance(over, str) or ("name" in kept and kept["name"] != base.get("name")):
+        return [f"{path}{key}" for key in base if key != "name" and key not in kept]
+    return [
+        gone
+        for key, value in kept.items()
+        for gone in settings_dropped(base.get(key), value, f"{path}{key}.")
+    ]
+
+
 def shipped() -> dict[str, Path]:
     """The recipes and sweeps that come with the package, by name, as `smoke`, `ablations/mask`."""
     here = Path(__file__).parent

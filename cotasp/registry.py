@@ -32,9 +32,12 @@ from cotasp.errors import PluginError, UnknownNameError
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str | None:
-    """The known name that `wrong` may have been meant to be; None when none is near."""
-    close = difflib.get_close_matches(str(wrong), list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
+    """The known name that `wrong` may have been meant to be, in whatever case; None when none is
+    near.
+    """
+    lowered = {name.lower(): name for name in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(str(wrong).lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:

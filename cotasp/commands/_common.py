@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import RecipeError
@@ -71,7 +74,21 @@ def read_recipe(arguments: argparse.Namespace) -> Recipe:
     """
     from cotasp.recipe import load, with_seed
 
-    return with_seed(load(arguments.recipe, arguments.overrides), arguments.seed)
+    recipe = with_seed(load(arguments.recipe, arguments.overrides), arguments.seed)
+    tell_replacements(arguments.recipe, arguments.overrides)
+    return recipe
+
+
+def tell_replacements(recipe: str | Path, overrides: Sequence[str]) -> None:
+    """Says on standard error which settings of a recipe the overrides drop."""
+    from cotasp.recipe import replacements
+
+    for override, gone in replacements(recipe, overrides).items():
+        print(
+            f"note: {override} replaces the component and its settings: {', '.join(gone)} of the "
+            f"recipe no longer hold; set again what is to stay",
+            file=sys.stderr,
+        )
 
 
 def set_threads(threads: int = 1) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def main(arguments: argparse.Namespace) -> None:
         progress=not arguments.quiet,
     )
     print(described(result))
-    print(f"done: {out / RESULT}; watch it: cotasp play {out / 'adapted'} --task {arguments.env}")
+    play = shlex.join(["cotasp", "play", str(out / "adapted"), "--task", result["name"]])
+    print(f"done: {out / RESULT}; watch it: {play}")
 
 
 def described(result: dict[str, Any]) -> str:

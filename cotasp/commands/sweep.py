@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotasp.commands._common import add_verb
+from cotasp.commands._common import add_verb, tell_replacements
 from cotasp.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ def main(arguments: argparse.Namespace) -> None:
     from cotasp.sweep.running import failures, outcome_table, run_sweep
 
     plan, launcher = make_plan(arguments), make_launcher(arguments)
+    told: dict[tuple[Path, str], None] = {}
+    for variant in plan.variants().values():
+        told |= {(variant.recipe, override): None for override in variant.overrides}
+    for recipe, override in told:
+        tell_replacements(recipe, [override])
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-sweep"
     started = time.monotonic()
     outcomes = run_sweep(plan, out, launcher, progress=not arguments.quiet)

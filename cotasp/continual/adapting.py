@@ -49,11 +49,12 @@ def adapt(
         progress: whether to draw progress bars on standard error.
 
     Returns:
-        what `adapt.json` holds: `env`, `text`, `verdict` and `task` (what the sentence means to the
-        run), `threshold`; success before any training by the policy that the run gives the
-        sentence (`zero_shot`) and by the sentence's own prompt, from which training begins
-        (`own_prompt`); and for `adapted` and perhaps `fresh`, `steps` and `success` of the
-        evaluations, `area_under_curve`, `steps_to_threshold` (None: not reached) and `final`.
+        what `adapt.json` holds: `env`, `name` (of the new task), `text`, `verdict` and `task` (what
+        the sentence means to the run), `threshold`; success before any training by the policy that
+        the run gives the sentence (`zero_shot`) and by the sentence's own prompt, from which
+        training begins (`own_prompt`); and for `adapted` and perhaps `fresh`, `steps` and `success`
+        of the evaluations, `area_under_curve`, `steps_to_threshold` (None: not reached) and
+        `final`.
 
     Raises:
         RecipeError: an environment or a text that does not fit the run, or a budget in which
@@ -88,6 +89,7 @@ def adapt(
         "run": str(source),
         "finished_tasks": finished,
         "env": env,
+        "name": task.name,
         "text": task.text,
         "verdict": facts.verdict,
         "task": facts.task,

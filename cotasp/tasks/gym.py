@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
-from gymnasium.wrappers.utils import RunningMeanStd
 
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RunError
 from cotasp.tasks.closing import close
 from cotasp.tasks.drawing import choose_gl
 from cotasp.tasks.generators import (
@@ -22,143 +19,10 @@ from cotasp.tasks.generators import (
     set_generator_states,
     set_global_states,
 )
+from cotasp.tasks.gym_making import boxes, make, with_statistics
 from cotasp.tasks.simulator import SimulatorEnv
 
 _SUCCESS = ("success", "is_success")  # keys of `info`, the first that is there counts
-
-
-def make(
-    env: str, horizon: int | None = None, packages: Sequence[str] = (), **settings: Any
-) -> gymnasium.Env:
-    """The Gymnasium environment, its spaces checked and its episodes limited in time.
-
-    Args:
-        env: Gymnasium's id, or `module:id`, which imports the module.
-        horizon: steps until an episode is truncated; None: the environment's own limit.
-        packages: modules to be imported first, which register environments.
-        settings: of its constructor.
-
-    Raises:
-        RecipeError: a package that registers it cannot be imported, it is unknown or cannot be
-            built, it has no time limit, its observations are no flat Box, or its actions no
-            bounded, flat Box.
-    """
-    module, _, name = env.rpartition(":")
-    for package in (*packages, *([module] if module else [])):
-        _import(package)
-    try:
-        made = gymnasium.make(name, max_episode_steps=horizon, disable_env_checker=True, **settings)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        hint = (
-            "" if packages or module else "; name the package that registers it in stream.packages"
-        )
-        raise RecipeError(f"Gymnasium environment {env!r}: {error}{hint}") from error
-    except Exception as error:  # an environment raises whatever it likes
-        raise RecipeError(f"Gymnasium environment {env!r}: cannot be built: {error!r}") from error
-    problem = _problem(made)
-    if problem:
-        close(made)
-        raise RecipeError(f"Gymnasium environment {env!r}: {problem}")
-    return made
-
-
-def _import(package: str) -> None:
-    """Imports what registers environments."""
-    if not all(part.isidentifier() for part in package.split(".")):
-        raise RecipeError(f"packages: expected the name of a module, got {package!r}")
-    try:
-        import_module(package)
-    except (Exception, SystemExit) as error:
-        raise RecipeError(
-            f"package {package!r} cannot be imported: {type(error).__name__}: {error}; install it "
-            f"(pip install -e .), or put the folder that holds it on PYTHONPATH"
-        ) from error
-
-
-def _problem(made: gymnasium.Env) -> str | None:
-    """Why the environment cannot be used, and what would be needed; None: it can."""
-    observation, action = made.observation_space, made.action_space
-    if isinstance(action, (Discrete, MultiDiscrete, MultiBinary)):
-        return (
-            f"expected a flat Box of actions, got {action}; only continuous actions are supported, "
-            f"for the policy is a squashed Gaussian; register a version of it whose action is a "
-            f"Box and which rounds it"
-        )
-    if not isinstance(action, Box) or len(action.shape) != 1:
-        return (
-            f"expected a flat Box of actions, got {action}; only continuous actions are supported"
-        )
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
-        return (
-            f"expected actions with finite bounds, got {action}; "
-            "register a version of it that is wrapped in RescaleAction or ClipAction"
-        )
-    if isinstance(observation, (Dict, Tuple)) or not isinstance(observation, Box):
-        return (
-            f"expected a Box of observations, got {observation}; "
-            "register a version of it that is wrapped in FlattenObservation"
-        )
-    if len(observation.shape) > 2 or (
-        len(observation.shape) == 2 and observation.dtype == np.uint8
-    ):
-        return (
-            f"expected a Box of numbers in a row, got images {observation}: the policy is a "
-            f"multi-layer perceptron and has no convolutions; register a version of it whose "
-            f"wrapper turns an image into a vector of features"
-        )
-    if made.spec is None or made.spec.max_episode_steps is None:
-        return "it has no time limit of its own; give the stream a horizon"
-    return None
-
-
-@lru_cache(maxsize=256)
-def facts(
-    env: str, horizon: int | None = None, packages: tuple[str, ...] = ()
-) -> tuple[int, int, int]:
-    """`(n_obs, n_act, horizon)` of an environment.
-
-    Warns where a wrapper keeps statistics, which every copy of the environment has of its own.
-
-    Raises:
-        RecipeError: what `make` raises, or no second one can be made beside the first.
-    """
-    made = make(env, horizon, packages)
-    observation, action = _boxes(made)
-    limit = made.spec.max_episode_steps if made.spec else None
-    try:
-        close(make(env, horizon, packages))
-    except RecipeError as error:
-        raise RecipeError(
-            f"Gymnasium environment {env!r}: only one can be there at a time ({error}); a run "
-            f"trains in one and evaluates in others beside it: let it be made several times"
-        ) from error
-    finally:
-        keeping = [type(wrapper).__name__ for wrapper in _with_statistics(made)]
-        close(made)
-    if keeping:
-        warnings.warn(
-            f"Gymnasium environment {env!r}: {' and '.join(keeping)} keeps running statistics: "
-            f"training, evaluations and resumed runs each begin with none, so a finished policy is "
-            f"not judged on what it was trained with; scale by constants instead",
-            stacklevel=2,
-        )
-    assert limit is not None  # make() saw to it
-    return int(np.prod(observation.shape)), action.shape[0], limit
-
-
-def _boxes(made: gymnasium.Env) -> tuple[Box, Box]:
-    """Observation and action space of what `make` made."""
-    assert isinstance(made.observation_space, Box)
-    assert isinstance(made.action_space, Box)
-    return made.observation_space, made.action_space
-
-
-def _with_statistics(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
-    """The environment's wrappers that remember a mean and variance from episode to episode."""
-    while isinstance(env, gymnasium.Wrapper):
-        if any(isinstance(value, RunningMeanStd) for value in vars(env).values()):
-            yield env
-        env = env.env
 
 
 class GymnasiumSimulator:
@@ -182,8 +46,8 @@ class GymnasiumSimulator:
     ):
         self._build = build
         self._env = build()
-        self._with_statistics = any(_with_statistics(self._env))
-        observation, space = _boxes(self._env)
+        self._with_statistics = any(with_statistics(self._env))
+        observation, space = boxes(self._env)
         self.n_obs = int(np.prod(observation.shape))
         self.n_act = space.shape[0]
         self.low, self.high, self._dtype = space.low, space.high, space.dtype
@@ -264,7 +128,8 @@ class GymnasiumSimulator:
         if "rgb_array" not in modes:
             raise RunError(
                 f"{self._env.unwrapped} cannot be drawn: expected the render mode 'rgb_array', got "
-                f"{list(modes)}"
+                f"{list(modes)}; give it metadata = {{'render_modes': ['rgb_array']}}, an argument "
+                f"render_mode of its constructor, and a method render that returns a picture"
             )
         choose_gl()  # for environments on MuJoCo: Gymnasium's choice fails without a display
         state = self.rng_state()

@@ -118,7 +118,7 @@ class Gymnasium:
         return replace(self, tasks=(self.tasks[index],), returning="new", together=1)
 
     def _facts(self, index: int) -> tuple[int, int, int]:
-        from cotasp.tasks.gym import facts
+        from cotasp.tasks.gym_making import facts
 
         try:
             return facts(self.tasks[index].env, self.horizon, self.packages)

@@ -14,7 +14,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from cotasp.tasks.gym import GymnasiumSimulator, make
+from cotasp.tasks.gym import GymnasiumSimulator
+from cotasp.tasks.gym_making import make
 from cotasp.tasks.simulator import SimulatorEnv
 
 Reward = Callable[[gymnasium.Env, np.ndarray, dict[str, Any]], float]  # robot, action, its info

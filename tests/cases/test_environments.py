@@ -25,7 +25,7 @@ from cotasp.prompting.encoders import SBERT
 from cotasp.recipe import Recipe, loads
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.tasks.gym import GymnasiumEnv
-from cotasp.tasks.gym import facts as facts_of
+from cotasp.tasks.gym_making import facts as facts_of
 
 TINY = """
 stream:
