@@ -26,16 +26,18 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def settings_dropped(base: Any, over: Any, path: str = "") -> list[str]:
-    """Paths of what `base` sets and `merge` leaves out, as another component takes its place.
+    """Paths of what `base` sets and `merge` leaves out, as a component is named in its place.
 
-    >>> settings_dropped({"agent": {"gamma": 0.9}}, {"agent": {"name": "td3", "tau": 0.1}})
+    One that is written out, with fields of its own, drops nothing that its writer would miss.
+
+    >>> settings_dropped({"agent": {"gamma": 0.9}}, {"agent": "td3"})
     ['agent.gamma']
     """
     if not isinstance(base, Mapping):
         return []
     kept = over if isinstance(over, Mapping) else {}
-    if isinstance(over, str) or ("name" in kept and kept["name"] != base.get("name")):
-        return [f"{path}{key}" for key in base if key != "name" and key not in kept]
+    if isinstance(over, str) or (set(kept) == {"name"} and kept["name"] != base.get("name")):
+        return [f"{path}{key}" for key in base if key != "name"]
     return [
         gone
         for key, value in kept.items()

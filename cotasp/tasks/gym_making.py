@@ -150,7 +150,7 @@ def _misfit(made: gymnasium.Env) -> str | None:
         answer = plain.reset(seed=0)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
             return f"expected its reset to return (observation, info), got {_brief(answer)}"
-        answer = plain.step(plain.action_space.sample())
+        answer = plain.step(plain.action_space.sample())  # type: ignore[assignment]  # of another form
         if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict)):
             return (
                 f"expected its step to return (observation, reward, terminated, truncated, info), "

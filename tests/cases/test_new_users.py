@@ -134,6 +134,7 @@ def test_what_is_set_again_is_not_dropped():
     base = {"mask": {"name": "topk", "k": 3}, "agent": "sac"}
     assert settings_dropped(base, {"mask": {"k": 4}, "agent": "td3"}) == []
     assert settings_dropped(base, {"mask": "step"}) == ["mask.k"]
+    assert settings_dropped(base, {"mask": {"name": "random"}}) == ["mask.k"]
     assert settings_dropped(base, {"mask": {"name": "random", "k": 4}}) == []
 
 
