@@ -1,17 +1,23 @@
 """Which task does a sentence mean, and is it said when that is not clear?
 
-    python benchmarks/sentences.py [--json FILE]      (five minutes, with the language model)
+    python benchmarks/sentences.py [--json FILE]   (twenty minutes, with the language model)
 
-Every recall policy is asked for phrasings that were not taught: `tuned` are the taught ones of
-cotasp/tasks/phrasings.json, each left out in turn, and the held-out ones there, with which the form
-of the score and its settings were chosen; `fresh` those of sentences_fresh.json, written before
-that and asked once, afterwards.  They are of Continual World's ten tasks and of the opposites.
-Tasks that are known: the opposites (14), Continual World's ten, all fifty.
+Recall policies are asked for phrasings that were not taught, of Continual World's ten tasks and of
+the opposites:
+
+tuned    the taught ones of cotasp/tasks/phrasings.json, each left out in turn, and the held-out
+         ones; `margin` and `posterior` were chosen with them
+fresh    those of sentences_fresh.json; new to `margin`, but `posterior` was chosen with them, too
+fresh 2  those of sentences_fresh2.json, written before `posterior` and asked once, afterwards;
+         without those that are among the others word for word
+
+Tasks that are known: the opposites (14), Continual World's ten, all fifty, three.
 
 answered   share of sentences called a paraphrase
 right      share of those that were given their own task
-new        share of sentences about other things that are called new or ambiguous: the 200 of
-           instructions.txt, of which some are about such tasks as well, and the 30 fresh ones
+new        share of sentences about other things that are given no task: the 200 of
+           instructions.txt, of which some are about such tasks as well, and 30 fresh ones, twice
+others     share of the fresh sentences about tasks that are not known that are given no task
 """
 
 from __future__ import annotations
@@ -20,12 +26,15 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from _machine import commit, machine
 
 from cotasp.prompting.encoders import SBERT, Encoder
+from cotasp.prompting.posterior import Posterior
 from cotasp.prompting.recall import Margin, Nearest, RecallPolicy
+from cotasp.prompting.texts import normal_form
 from cotasp.tasks.texts import CW10, TEXTS, phrasings
 
 OPPOSITES = [
@@ -34,18 +43,33 @@ OPPOSITES = [
     for verb in ("close", "open")
 ] + ["door-lock-v3", "door-unlock-v3"]
 OPPOSITES += [f"handle-{verb}{side}-v3" for side in ("", "-side") for verb in ("press", "pull")]
-SETS = {"opposites": OPPOSITES, "cw10": list(CW10), "all 50": list(TEXTS)}
+THREE = ["window-close-v3", "door-close-v3", "drawer-close-v3"]
+SETS = {"opposites": OPPOSITES, "cw10": list(CW10), "all 50": list(TEXTS), "three": THREE}
 POLICIES: dict[str, RecallPolicy] = {
     "nearest 0.8": Nearest(),
     "margin": Margin(),
-    "margin, centred only": Margin(shrinkage=1.0),
-    "margin, no words": Margin(words=0.0),
-    "margin 0.01": Margin(margin=0.01),
-    "margin 0.03": Margin(margin=0.03),
-    "threshold 0.2": Margin(threshold=0.2),
-    "threshold 0.5": Margin(threshold=0.5),
+    "posterior": Posterior(),
+    "posterior, others 0": Posterior(others=0.0),
 }
-FRESH = json.loads(Path(__file__).with_name("sentences_fresh.json").read_text(encoding="utf-8"))
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+FRESH, FRESH2 = read("sentences_fresh.json"), read("sentences_fresh2.json")
+ASKED_BEFORE = {
+    normal_form(text)
+    for task in TEXTS
+    for text in (
+        *(TEXTS[task], *phrasings(task), *phrasings(task, "held_out")),
+        *FRESH["phrasings"].get(task, ()),
+    )
+}
+FRESH2["phrasings"] = {
+    task: [text for text in texts if normal_form(text) not in ASKED_BEFORE]
+    for task, texts in FRESH2["phrasings"].items()
+}
 
 
 def tuned(policy: RecallPolicy, tasks: list[str], encoder: Encoder) -> tuple[float, float]:
@@ -54,18 +78,23 @@ def tuned(policy: RecallPolicy, tasks: list[str], encoder: Encoder) -> tuple[flo
     for left_out in (1, 2, 3):
         rest = {t: tuple(x for i, x in enumerate(row) if i != left_out) for t, row in texts.items()}
         known = [rest[task] for task in tasks]
-        without = replace(policy, corpus=tuple(rest.values())) if type(policy) is Margin else policy
+        without = policy
+        if isinstance(policy, (Margin, Posterior)):
+            without = replace(policy, corpus=tuple(rest.values()))
         asked = [(i, texts[task][left_out]) for i, task in enumerate(tasks)]
         pairs += [(i, without(text, known, encoder).task) for i, text in asked]
     asked = [(i, text) for i, task in enumerate(tasks) for text in phrasings(task, "held_out")]
     return shares(pairs + answers(policy, tasks, asked, encoder))
 
 
-def fresh(policy: RecallPolicy, tasks: list[str], encoder: Encoder) -> tuple[float, float]:
-    """The same of sentences that nobody had seen."""
-    written = FRESH["phrasings"]
+def fresh(
+    policy: RecallPolicy, tasks: list[str], encoder: Encoder, written: dict[str, list[str]]
+) -> tuple[float, float, float]:
+    """The same of fresh sentences, and the share of those about other tasks that get no task."""
     asked = [(i, text) for i, task in enumerate(tasks) for text in written.get(task, ())]
-    return shares(answers(policy, tasks, asked, encoder))
+    others = [text for task, texts in written.items() if task not in tasks for text in texts]
+    share, right = shares(answers(policy, tasks, asked, encoder))
+    return share, right, refused(policy, tasks, encoder, others) if others else 1.0
 
 
 def answers(
@@ -93,21 +122,28 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     facts, encoder, rows = machine("sentence-transformers"), SBERT(), []
+    print(f"{sum(map(len, FRESH2['phrasings'].values()))} phrasings of fresh 2")
     lines = Path(__file__).with_name("instructions.txt").read_text(encoding="utf-8").splitlines()
     others = [line.split(" | ")[0] for line in lines if not line.startswith("#")]
-    print("tasks      policy                 tuned: answered right   fresh: answered right   new")
+    print(
+        "tasks      policy                tuned       fresh       fresh 2     new            others"
+    )
     for label, tasks in SETS.items():
         for name, policy in POLICIES.items():
             a, b = tuned(policy, tasks, encoder)
-            c, d = fresh(policy, tasks, encoder)
-            e, f = (refused(policy, tasks, encoder, x) for x in (others, FRESH["unknown"]))
+            c, d, _ = fresh(policy, tasks, encoder, FRESH["phrasings"])
+            e, f, near = fresh(policy, tasks, encoder, FRESH2["phrasings"])
+            new = [
+                refused(policy, tasks, encoder, texts)
+                for texts in (others, FRESH["unknown"], FRESH2["unknown"])
+            ]
             print(
-                f"{label:<10} {name:<22} {a:15.2f} {b:5.2f} {c:17.2f} {d:5.2f}   {e:.2f} {f:.2f}",
+                f"{label:<10} {name:<20} {a:5.2f} {b:5.2f} {c:5.2f} {d:5.2f} {e:5.2f} {f:5.2f}  "
+                f"{new[0]:.2f} {new[1]:.2f} {new[2]:.2f}   {near:.2f}",
                 flush=True,
             )
-            rows.append(
-                {"tasks": label, "policy": name, "tuned": (a, b), "fresh": (c, d), "new": (e, f)}
-            )
+            row = {"tuned": (a, b), "fresh": (c, d), "fresh 2": (e, f), "new": new, "others": near}
+            rows.append({"tasks": label, "policy": name, **row})
     if options.json:
         report = {"machine": facts, "commit": commit(), "rows": rows}
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

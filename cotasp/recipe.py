@@ -26,7 +26,8 @@ from cotasp.methods.renewal import Renewal, check_renewals
 from cotasp.modules.masks import ChecksWidths, MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
-from cotasp.prompting.recall import Margin, RecallPolicy
+from cotasp.prompting.posterior import Posterior
+from cotasp.prompting.recall import RecallPolicy
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.recipe_files import (
     base_of,
@@ -123,7 +124,7 @@ class Recipe:
     protection: Protection | tuple[Protection, ...] = Freeze()
     memory: Memory = TaskOnly()
     renewals: tuple[Renewal, ...] = ()
-    recall: RecallPolicy = Margin()
+    recall: RecallPolicy = Posterior()
     actor: ActorSpec = ActorSpec()
     agent: Agent = SAC()
     evaluation: Evaluation = Evaluation()

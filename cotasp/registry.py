@@ -264,6 +264,7 @@ KINDS: dict[str, Registry] = {
                 "exact": f"{_RECALL}:Exact",
                 "nearest": f"{_RECALL}:Nearest",
                 "margin": f"{_RECALL}:Margin",
+                "posterior": "cotasp.prompting.posterior:Posterior",
             },
         ),
         Registry(

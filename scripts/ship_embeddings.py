@@ -1,4 +1,5 @@
-"""Writes cotasp/prompting/data: the default encoder's embeddings of the built-in streams' texts.
+"""Writes cotasp/prompting/data: the default encoder's embeddings of the built-in streams' texts
+and of the contrasts that the default recall policy reads.
 
     python scripts/ship_embeddings.py
 
@@ -12,16 +13,18 @@ import json
 import numpy as np
 
 from cotasp.prompting import _sbert
+from cotasp.prompting.posterior import contrasts
 from cotasp.prompting.texts import normal_form
 from cotasp.tasks.point_streams import Point
 from cotasp.tasks.texts import GOALS, TEXTS, phrasings
 
 
 def stream_texts() -> list[str]:
-    """Normal forms of Meta-World's 50 texts, the toy's, and their taught phrasings, each once."""
+    """Normal forms of Meta-World's texts, the toy's, their taught phrasings and the contrasts."""
     toy = Point(goals=tuple(GOALS)).make_tasks()
     texts = [*TEXTS.values(), *(task.text for task in toy)]
     texts += [text for name in (*TEXTS, *GOALS) for text in phrasings(name)]
+    texts += [text for ways in contrasts() for text in ways]
     return list(dict.fromkeys(map(normal_form, texts)))
 
 
@@ -30,7 +33,9 @@ def main() -> None:
     texts = stream_texts()
     known = _sbert.shipped()  # kept bit for bit: processors round differently
     new = [text for text in texts if text not in known]
-    known = {**known, **dict(zip(new, _sbert.compute(_sbert.SHIPPED_MODEL, new).numpy()))}
+    if new:
+        rows = _sbert.compute(_sbert.SHIPPED_MODEL, new).numpy()
+        known = {**known, **dict(zip(new, rows))}
     table = np.stack([known[text] for text in texts])
     stem = _sbert.DATA / _sbert.SHIPPED_MODEL.rpartition("/")[2]
     np.save(stem.with_suffix(".npy"), table, allow_pickle=False)

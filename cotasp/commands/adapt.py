@@ -25,7 +25,7 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the environment")
     parser.add_argument("--baseline", action="store_true", help="train a fresh network, too")
     parser.add_argument("--out", metavar="DIR", help="default: DIR-adapt-ENV")
-    parser.add_argument("--recall", metavar="NAME", help="exact, nearest or margin")
+    parser.add_argument("--recall", metavar="NAME", help="exact, nearest, margin or posterior")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

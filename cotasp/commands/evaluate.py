@@ -30,7 +30,9 @@ def add_arguments(subparsers: Any) -> None:
         help="the policy of this sentence, in the environment of --task or of the task it means",
     )
     parser.add_argument(
-        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+        "--recall",
+        metavar="NAME",
+        help="exact, nearest, margin or posterior; default as in the recipe",
     )
     parser.add_argument("--episodes", type=int, help="episodes per task")
     parser.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")

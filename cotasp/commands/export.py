@@ -24,7 +24,9 @@ def add_arguments(subparsers: Any) -> None:
     which.add_argument("--text", metavar="SENTENCE", help='as "Close the window."')
     parser.add_argument("--out", required=True, metavar="FILE", help="NAME.pt2 or NAME.onnx")
     parser.add_argument(
-        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+        "--recall",
+        metavar="NAME",
+        help="exact, nearest, margin or posterior; default as in the recipe",
     )
 
 

@@ -38,7 +38,9 @@ def add_arguments(subparsers: Any) -> None:
     )
     parser.add_argument("--size", type=int, default=240, metavar="PIXELS", help="default 240")
     parser.add_argument(
-        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+        "--recall",
+        metavar="NAME",
+        help="exact, nearest, margin or posterior; default as in the recipe",
     )
 
 

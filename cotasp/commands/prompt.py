@@ -25,7 +25,9 @@ def add_arguments(subparsers: Any) -> None:
     sub.add_argument("dir", metavar="DIR", help="run directory")
     sub.add_argument("text", metavar="SENTENCE", help='as "Close the window."')
     sub.add_argument(
-        "--recall", metavar="NAME", help="exact, nearest or margin; default as in the recipe"
+        "--recall",
+        metavar="NAME",
+        help="exact, nearest, margin or posterior; default as in the recipe",
     )
     sub.add_argument("--json", action="store_true", help="print all facts as JSON")
 

@@ -78,7 +78,7 @@ class Nearest:
     threshold: float = 0.8
 
     def __post_init__(self) -> None:
-        _check_share(self, "threshold")
+        check_share(self, "threshold")
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
         scores = [float(row.max()) for row in similarities(text, tasks, encoder)]
@@ -119,9 +119,9 @@ class Margin:
 
     def __post_init__(self) -> None:
         for name in ("threshold", "shrinkage"):
-            _check_share(self, name)
+            check_share(self, name)
         for name in ("margin", "words"):
-            _check_share(self, name, 0.0)
+            check_share(self, name, 0.0)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
         space = normalised_space(self._phrasings(tasks, encoder), encoder, self.shrinkage)
@@ -230,7 +230,8 @@ def _decide(
     return Recall("paraphrase", best, tuple(scores))
 
 
-def _check_share(policy: object, name: str, least: float = 1e-9) -> None:
+def check_share(policy: object, name: str, least: float = 1e-9) -> None:
+    """Refuses a field that is no share, with its name and its value."""
     value = getattr(policy, name)
     if not least <= value <= 1:
         low = "(0" if least else "[0"
