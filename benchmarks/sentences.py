@@ -8,16 +8,18 @@ the opposites:
 tuned    the taught ones of cotasp/tasks/phrasings.json, each left out in turn, and the held-out
          ones; `margin` and `posterior` were chosen with them
 fresh    those of sentences_fresh.json; new to `margin`, but `posterior` was chosen with them, too
-fresh 2  those of sentences_fresh2.json, written before `posterior` and asked once, afterwards;
-         without those that are among the others word for word
+fresh 2  those of sentences_fresh2.json, written before `posterior` and asked once; then its two
+         thresholds were chosen anew
+fresh 3  those of sentences_fresh3.json, written before that and asked once, afterwards; of 2 and 3,
+         sentences that are among the earlier ones word for word are left out
 
 Tasks that are known: the opposites (14), Continual World's ten, all fifty, three.
 
 answered   share of sentences called a paraphrase
 right      share of those that were given their own task
 new        share of sentences about other things that are given no task: the 200 of
-           instructions.txt, of which some are about such tasks as well, and 30 fresh ones, twice
-others     share of the fresh sentences about tasks that are not known that are given no task
+           instructions.txt, of which some are about such tasks as well, and 30 with each fresh set
+others     share of sentences of fresh 3 about tasks that are not known that are given no task
 """
 
 from __future__ import annotations
@@ -49,7 +51,6 @@ POLICIES: dict[str, RecallPolicy] = {
     "nearest 0.8": Nearest(),
     "margin": Margin(),
     "posterior": Posterior(),
-    "posterior, others 0": Posterior(others=0.0),
 }
 
 
@@ -57,19 +58,17 @@ def read(name: str) -> dict[str, Any]:
     return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-FRESH, FRESH2 = read("sentences_fresh.json"), read("sentences_fresh2.json")
-ASKED_BEFORE = {
+FRESH, FRESH2, FRESH3 = (read(f"sentences_fresh{number}.json") for number in ("", "2", "3"))
+asked_before = {
     normal_form(text)
     for task in TEXTS
-    for text in (
-        *(TEXTS[task], *phrasings(task), *phrasings(task, "held_out")),
-        *FRESH["phrasings"].get(task, ()),
-    )
+    for text in (TEXTS[task], *phrasings(task), *phrasings(task, "held_out"))
 }
-FRESH2["phrasings"] = {
-    task: [text for text in texts if normal_form(text) not in ASKED_BEFORE]
-    for task, texts in FRESH2["phrasings"].items()
-}
+for fresh_set in (FRESH, FRESH2, FRESH3):
+    for task, texts in fresh_set["phrasings"].items():
+        if fresh_set is not FRESH:
+            fresh_set["phrasings"][task] = [x for x in texts if normal_form(x) not in asked_before]
+        asked_before.update(map(normal_form, texts))
 
 
 def tuned(policy: RecallPolicy, tasks: list[str], encoder: Encoder) -> tuple[float, float]:
@@ -122,28 +121,28 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     facts, encoder, rows = machine("sentence-transformers"), SBERT(), []
-    print(f"{sum(map(len, FRESH2['phrasings'].values()))} phrasings of fresh 2")
-    lines = Path(__file__).with_name("instructions.txt").read_text(encoding="utf-8").splitlines()
-    others = [line.split(" | ")[0] for line in lines if not line.startswith("#")]
+    sizes = [sum(map(len, each["phrasings"].values())) for each in (FRESH, FRESH2, FRESH3)]
+    print("phrasings of the fresh sets:", *sizes)
     print(
-        "tasks      policy                tuned       fresh       fresh 2     new            others"
+        "tasks      policy       tuned       fresh       fresh 2     fresh 3     new"
+        "                  others"
     )
     for label, tasks in SETS.items():
         for name, policy in POLICIES.items():
-            a, b = tuned(policy, tasks, encoder)
-            c, d, _ = fresh(policy, tasks, encoder, FRESH["phrasings"])
-            e, f, near = fresh(policy, tasks, encoder, FRESH2["phrasings"])
+            pairs = [tuned(policy, tasks, encoder)]
+            for each in (FRESH, FRESH2, FRESH3):
+                *pair, near = fresh(policy, tasks, encoder, each["phrasings"])
+                pairs.append((pair[0], pair[1]))
             new = [
                 refused(policy, tasks, encoder, texts)
-                for texts in (others, FRESH["unknown"], FRESH2["unknown"])
+                for texts in (others, *(each["unknown"] for each in (FRESH, FRESH2, FRESH3)))
             ]
-            print(
-                f"{label:<10} {name:<20} {a:5.2f} {b:5.2f} {c:5.2f} {d:5.2f} {e:5.2f} {f:5.2f}  "
-                f"{new[0]:.2f} {new[1]:.2f} {new[2]:.2f}   {near:.2f}",
-                flush=True,
-            )
-            row = {"tuned": (a, b), "fresh": (c, d), "fresh 2": (e, f), "new": new, "others": near}
-            rows.append({"tasks": label, "policy": name, **row})
+            shown = "  ".join(f"{a:.2f} {b:.2f}" for a, b in pairs)
+            new_shown = " ".join(f"{share:.2f}" for share in new)
+            print(f"{label:<10} {name:<11}  {shown}   {new_shown}  {near:.2f}", flush=True)
+            row = dict(zip(("tuned", "fresh", "fresh 2", "fresh 3"), pairs))
+            row |= {"tasks": label, "policy": name, "new": new, "others": near}
+            rows.append(row)
     if options.json:
         report = {"machine": facts, "commit": commit(), "rows": rows}
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

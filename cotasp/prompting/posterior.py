@@ -82,8 +82,8 @@ class Posterior:
             tasks; None: those that come with this package.
     """
 
-    confidence: float = 0.6
-    familiar: float = 0.5
+    confidence: float = 0.55
+    familiar: float = 0.3
     others: float = 0.02
     shrinkage: float = 0.1
     corpus: tuple[tuple[str, ...], ...] | None = None
