@@ -121,6 +121,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     facts, encoder, rows = machine("sentence-transformers"), SBERT(), []
+    lines = Path(__file__).with_name("instructions.txt").read_text(encoding="utf-8").splitlines()
+    others = [line.split(" | ")[0] for line in lines if not line.startswith("#")]
     sizes = [sum(map(len, each["phrasings"].values())) for each in (FRESH, FRESH2, FRESH3)]
     print("phrasings of the fresh sets:", *sizes)
     print(
