@@ -82,7 +82,7 @@ class Posterior:
             tasks; None: those that come with this package.
     """
 
-    confidence: float = 0.55
+    confidence: float = 0.6
     familiar: float = 0.3
     others: float = 0.02
     shrinkage: float = 0.1
