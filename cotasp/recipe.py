@@ -97,6 +97,9 @@ class Recipe:
         steps_per_task: environment steps per task.
         frames_per_batch: environment steps collected between two rounds of updates.
         encoder: text to embedding.
+        task_input: what policy and critics are told of the task besides the environment's
+            observations, at their end: `"none"`; its `"number"` in the stream, one-hot, as
+            Continual World's multi-task learners are; or the embedding of its `"text"`.
         dictionary: embedding to codes, and what a task's end does to the atoms.
         mask: code to sub-network.
         protection: what keeps finished tasks' policies, one or a list.
@@ -118,6 +121,7 @@ class Recipe:
     stream: Stream = Point()
     steps_per_task: int = 1_000_000
     frames_per_batch: int = 40
+    task_input: Literal["none", "number", "text"] = "none"
     encoder: Encoder = SBERT()
     dictionary: SparseCoding = SparseCoding()
     mask: MaskPolicy = Step()

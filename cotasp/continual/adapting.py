@@ -124,6 +124,11 @@ def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -
             f"adapt: a {type(stream).__name__} takes no other task: it has no followed_by, see "
             "cotasp.tasks.streams.Extensible"
         )
+    if recipe.task_input == "number":
+        raise RecipeError(
+            "adapt: this run's policy observes the number of the task (task_input), and a new task "
+            "has none; train with task_input none or text"
+        )
     together = stream.make_tasks()[0].together
     if together > 1:
         raise RecipeError(

@@ -109,6 +109,11 @@ def check_agreement(
         with at("recipe.agent"):
             recipe.agent.check_continues(source.agent)
     heads, count = recipe.actor.heads, len(source.stream.make_tasks())
+    if recipe.task_input == "number" and count != len(tasks):
+        raise RecipeError(
+            f"recipe.stream: expected {count} tasks, as many as that run numbers in observations, "
+            f"got {len(tasks)}; list as many, or run the source with task_input=none"
+        )
     if heads == "per_task" and count != len(tasks):
         raise RecipeError(
             f"recipe.stream: expected {count} tasks, as many as that run has heads for, got "

@@ -14,6 +14,7 @@ from cotasp.errors import RecipeError, at, calling
 from cotasp.methods.problem import Problem
 from cotasp.recipe import Recipe
 from cotasp.tasks.closing import close
+from cotasp.tasks.entries import one_hot
 from cotasp.tasks.lessons import check_lessons, taught_phrasings
 from cotasp.tasks.task import Task, owners
 
@@ -37,7 +38,23 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
                     f"{task.action_repeat} in {task.name!r}"
                 )
         check_lessons(tasks)
+    return _marked(recipe, tasks)
+
+
+def _marked(recipe: Recipe, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """The tasks, whose observations end with what the recipe's `task_input` says."""
+    if recipe.task_input == "none":
         return tasks
+    if recipe.task_input == "number":
+        own = [
+            i if t.together > 1 else owner for i, (t, owner) in enumerate(zip(tasks, owners(tasks)))
+        ]
+        marks = [one_hot(i, len(tasks)) for i in own]
+    else:
+        texts = [task.text for task in tasks]
+        with forked(recipe.seed), at("recipe.encoder"), calling("encoder", recipe.encoder):
+            marks = [tuple(row) for row in recipe.encoder.prepare(texts)(texts).tolist()]
+    return tuple(replace(task, mark=mark) for task, mark in zip(tasks, marks))
 
 
 def make_learner(

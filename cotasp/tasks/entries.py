@@ -109,9 +109,15 @@ def named_tasks(
     for i, ((env, texts), build, horizon) in enumerate(zip(tasks, builds, horizons)):
         visits[env] = visits.get(env, 0) + 1
         name = env if visits[env] == 1 else f"{env}#{visits[env]}"
-        rest = texts[1:], None, returning, together, i % together
+        mark = one_hot(i % together, together) if together > 1 else ()
+        rest = texts[1:], None, returning, together, i % together, mark
         named.append(Task(name, texts[0], env, build, horizon, action_repeat, *rest))
     return tuple(named)
+
+
+def one_hot(number: int, count: int) -> tuple[float, ...]:
+    """1 in one place of `count`, 0 elsewhere."""
+    return tuple(float(i == number) for i in range(count))
 
 
 def task_facts(tasks: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -21,24 +21,24 @@ from cotasp.tasks.simulator import ScalesActions, SkipsFaults
 class LessonEnv(EnvBase):
     """Environments of several tasks as one, which goes on to the next task with every episode.
 
-    The observation ends with the task's number in its lesson, one-hot: [n_obs + count].  In a batch
-    each place goes through the tasks by itself, beginning with another one.
+    The observation ends with the mark of the task: [n_obs + length of a mark].  In a batch each
+    place goes through the tasks by itself, beginning with another one.
 
     `state_dict()` is complete if those of the tasks' environments are.
 
     Args:
-        parts: environments of equal sizes and batch sizes, by the task's number in its lesson.
-        count: tasks of the lesson; those without an environment have their place in observations.
+        parts: environments of equal sizes and batch sizes.
+        marks: of each, of equal lengths; empty ones tell nothing.
     """
 
-    def __init__(self, parts: Mapping[int, EnvBase], count: int) -> None:
-        first = next(iter(parts.values()))
+    def __init__(self, parts: Sequence[EnvBase], marks: Sequence[Sequence[float]]) -> None:
+        first = parts[0]
         super().__init__(device=None, batch_size=first.batch_size)
-        self.parts = nn.ModuleList(parts.values())  # whose state_dict is then part of this one's
-        self._marks = torch.eye(count)[list(parts)]
+        self.parts = nn.ModuleList(parts)  # whose state_dict is then part of this one's
+        self._marks = torch.tensor(marks, dtype=torch.float32)  # not of the state: the task's
         shape = self.batch_size
         spec = first.observation_spec.clone()
-        length = spec["observation"].shape[-1] + count
+        length = spec["observation"].shape[-1] + self._marks.shape[-1]
         spec["observation"] = Unbounded((*shape, length), dtype=torch.float32)
         self.observation_spec = spec
         self.action_spec = first.action_spec.clone()

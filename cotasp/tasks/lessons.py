@@ -66,5 +66,5 @@ def make_lesson(tasks: Sequence[Task], num_envs: int | None = None, seed: int = 
     from cotasp.tasks.lesson_env import LessonEnv
 
     seeds = np.random.SeedSequence(seed).generate_state(len(tasks)).tolist()
-    parts = {task.part: task.make_part(num_envs, own) for task, own in zip(tasks, seeds)}
-    return LessonEnv(parts, len(tasks))
+    parts = [task.make_part(num_envs, own) for task, own in zip(tasks, seeds)]
+    return LessonEnv(parts, [task.mark for task in tasks])

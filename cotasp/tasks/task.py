@@ -31,9 +31,10 @@ class Task:
         returning: what becomes of the task if its text has come before in the stream: `"new"`: it
             is learned as any other; `"same"`: the first task with that text goes on; `"recall"`:
             that task's policy is taken as it is, and nothing is learned.
-        together: tasks of its lesson, which are learned at once, by one policy whose observation
-            ends with the task's number in the lesson, one-hot.
-        part: that number, from 0.
+        together: tasks of its lesson, which are learned at once, by one policy.
+        part: its number in the lesson, from 0.
+        mark: numbers that tell which task it is, at the end of each observation; of a lesson of
+            several, the number in it, one-hot, unless the recipe says otherwise.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     returning: Returning = "new"
     together: int = 1
     part: int = 0
+    mark: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -72,14 +74,14 @@ class Task:
             PluginError: building it failed; the library's own errors pass.
         """
         env = self.make_part(num_envs, seed)
-        if self.together == 1:
+        if not self.mark:
             return env
         from cotasp.tasks.lesson_env import LessonEnv
 
-        return LessonEnv({self.part: env}, self.together)
+        return LessonEnv([env], [self.mark])
 
     def make_part(self, num_envs: int | None, seed: int) -> EnvBase:
-        """As `make_env`, without what tells the tasks of a lesson apart."""
+        """As `make_env`, without the mark."""
         try:
             return self.build(num_envs, seed)
         except CotaspError:

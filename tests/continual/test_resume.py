@@ -65,6 +65,7 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
         "tasks: [{env: Pendulum-v1, text: a, success_return: -100}]}",
         "stream={name: point, goals: [right, left], horizon: 14, action_repeat: 2}",
         ("stream={name: point, goals: [right, left], horizon: 7, together: 2}", "mask=dense"),
+        "task_input=text",
         "agent={actor_average: 0.9, final_learning_rate: 0.5, noise_correlation: 0.7, n_step: 4}",
     ],
 )

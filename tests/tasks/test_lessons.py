@@ -17,6 +17,8 @@ from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.setup import make_tasks
 from cotasp.errors import RecipeError
+from cotasp.prompting.encoders import RandomEncoder
+from cotasp.tasks.entries import one_hot
 from cotasp.tasks.lessons import check_lessons, make_lesson, taught_phrasings
 from cotasp.tasks.point_streams import Point
 from cotasp.tasks.streams import CW10, MetaWorld
@@ -201,3 +203,44 @@ def test_nothing_is_adapted_to_a_task_that_the_policy_has_no_number_for():
     recipe = tiny("stream={name: point, goals: [right, left], together: 2}")
     with pytest.raises(RecipeError, match=r"^adapt: the tasks of this run train 2 at once"):
         longer(recipe, 2, "top", None, 100)
+
+
+def marks_of(*overrides):
+    stream = "stream={name: point, goals: [right, left, right], horizon: 7, returning: same}"
+    tasks = make_tasks(tiny(stream, *overrides))
+    rows = [task.make_env(seed=0).reset()["observation"][4:] for task in tasks]
+    return tasks, torch.stack(rows)
+
+
+def test_a_recipe_may_tell_the_number_of_the_task_which_is_its_owner_s():
+    _, marks = marks_of("task_input=number")
+    assert marks.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert marks_of()[1].shape == (3, 0)
+
+
+def test_or_the_embedding_of_its_text():
+    tasks, marks = marks_of("task_input=text", "encoder={name: random, dim: 16}")
+    texts = [task.text for task in tasks]
+    assert torch.equal(marks, RandomEncoder(dim=16).prepare(texts)(texts))
+
+
+def test_in_a_lesson_the_recipe_has_the_word():
+    stream = "stream={name: point, goals: [right, left, top, bottom], together: 2}"
+    tasks = make_tasks(tiny(stream, "task_input=number"))
+    assert [task.mark for task in tasks] == [one_hot(i, 4) for i in range(4)]
+    assert [task.mark for task in make_tasks(tiny(stream))] == 2 * [(1.0, 0.0), (0.0, 1.0)]
+
+
+@pytest.mark.parametrize("told", ["number", "text"])
+def test_what_is_told_of_the_task_reaches_policies_and_critics(told, tmp_path):
+    out = tmp_path / "run"
+    run(tiny(f"task_input={told}"), out, progress=False)
+    opened = cotasp.open_run(out)
+    length = {"number": 2, "text": 16}[told]
+    assert opened.policy(task="left").module.heads.func.body.layers[0].in_features == 4 + length
+    assert opened.evaluate(task="left").score() is not None
+
+
+def test_no_task_is_added_where_tasks_are_numbered():
+    with pytest.raises(RecipeError, match=r"^adapt: this run's policy observes the number"):
+        longer(tiny("task_input=number"), 2, "top", None, 100)
