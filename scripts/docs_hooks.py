@@ -16,7 +16,8 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 REPEATED = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-LINKED = re.compile(r"\]\(\.\./([\w./-]+)(#[\w-]+)?\)")  # to a file of the repository
+# to a file of the repository, out of docs/
+LINKED = re.compile(r"\]\((?:\.\./)+((?:examples|results)/[\w./-]+)(#[\w-]+)?\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 CODE = re.compile(r"(`[^`]*`|\$[^$]+\$)")
 MATH = re.compile(r":math:`([^`]+)`")

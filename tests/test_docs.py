@@ -222,6 +222,12 @@ def test_every_page_has_a_block_that_is_executed():
     assert lacking == []
 
 
+def test_every_example_is_linked():
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    names = {path.name for path in (ROOT / "examples").glob("*.*")}
+    assert names == set(re.findall(r"\(\.\./examples/([\w.]+)\)", page))
+
+
 def test_the_page_of_solvers_quotes_the_plug_in_that_is_tested():
     source = (ROOT / "tests/plugin/solver/cotasp_ista/__init__.py").read_text(encoding="utf-8")
     code = source[source.index("from dataclasses") :]
