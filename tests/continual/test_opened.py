@@ -80,6 +80,16 @@ def test_bad_arguments_are_told(opened, directory):
         cotasp.open_run(directory / "nowhere")
 
 
+def test_lines_are_blanks_and_endless_sentences_are_refused(opened, directory, capsys):
+    facts = opened.prompt("\n Park the car\n\ton the right!\r\n")
+    assert (facts.verdict, facts.task) == ("known", "right")
+    with pytest.raises(RecipeError, match="expected at most 1,000 characters, got 5,000"):
+        opened.prompt("push " * 1000)
+    for verb in ("prompt", "play"):
+        assert main([verb, str(directory), "push " * 1000]) == 2
+        assert "say in a sentence what the agent has to do" in capsys.readouterr().err
+
+
 def test_a_run_without_finished_tasks_says_so(directory):
     first = cotasp.open_run(directory)
     first._learner.actor.ownership.shares.clear()
