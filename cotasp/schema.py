@@ -16,7 +16,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from cotasp.errors import PluginError, RecipeError
 from cotasp.registry import Registry, nearest, registry_for, suggest
@@ -81,6 +81,19 @@ def _remedy(annotation: Any, node: Any) -> str:
     return ""
 
 
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of a class's and its bases' annotations, without a bare `ClassVar`, which Python 3.10
+    does not evaluate.
+    """
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        written = vars(base).get("__annotations__", {})
+        kept = {k: v for k, v in written.items() if v not in (ClassVar, "ClassVar")}
+        holder = type(base.__name__, (), {"__annotations__": kept, "__module__": base.__module__})
+        hints |= get_type_hints(holder)
+    return hints
+
+
 @cache
 def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
     """Constructor argument to (annotation, default); default is `MISSING` where there is none."""
@@ -91,7 +104,7 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
     ]
     # a dataclass's constructor repeats its bases' annotations, whose names its module may lack
     of_init = {} if dataclasses.is_dataclass(cls) else get_type_hints(cls.__init__)  # type: ignore[misc]
-    hints = {**of_init, **get_type_hints(cls)}
+    hints = {**of_init, **_hints(cls)}
     made = {
         f.name: f.default_factory()
         for f in (dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ())

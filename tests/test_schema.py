@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from cotasp.dictionaries.updates import Anchored, Lazy, Online, UpdateRule
 from cotasp.errors import RecipeError
-from cotasp.schema import build, expected, plain, signature
+from cotasp.schema import build, expected, fields_of, plain, signature
 
 
 @dataclass(frozen=True)
@@ -292,3 +294,21 @@ def test_the_signature_is_the_schema():
     assert signature(Lazy)[1].startswith('rule: {"name": "online", "unused": "resample"')
     assert expected(type(None)) == "null"
     assert expected(list[str]) == "a list, each text"
+
+
+def test_what_is_no_field_may_have_any_annotation():
+    """Python 3.10 does not evaluate a bare ClassVar: recipes of agents could not be read there."""
+    module = types.ModuleType("bare")
+    code = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "@dataclass(frozen=True)\nclass One:\n    losses: ClassVar = ()\n    size: int = 3\n"
+        "@dataclass(frozen=True)\nclass Two(One):\n    more: float = 0.5\n"
+    )
+    sys.modules["bare"] = module
+    try:
+        exec(code, vars(module))
+        assert fields_of(module.Two) == {"size": (int, 3), "more": (float, 0.5)}
+    finally:
+        del sys.modules["bare"]
