@@ -138,11 +138,8 @@ class Registry:
             ) from error
         if not isinstance(component, type):
             raise PluginError(f"{where}: expected a class, got {component!r}")
-        module, _, attribute = self.protocol.partition(":")
-        protocol = vars(getattr(import_module(module), attribute))
-        methods = [
-            k for k, v in protocol.items() if callable(v) and (k == "__call__" or k[0] != "_")
-        ]
+        protocol = vars(self._protocol()).items()
+        methods = [k for k, v in protocol if callable(v) and (k == "__call__" or k[0] != "_")]
         # through the bases: every class object can itself be called
         missing = [m for m in methods if not any(m in vars(base) for base in component.__mro__)]
         if missing:
@@ -151,6 +148,25 @@ class Registry:
                 f"got a class without {', '.join(missing)}"
             )
         return component
+
+    def _protocol(self) -> type:
+        module, _, attribute = self.protocol.partition(":")
+        return getattr(import_module(module), attribute)
+
+    def check_attributes(self, component: object) -> None:
+        """Raises PluginError where a component of others lacks what its protocol says it has."""
+        cls = type(component)
+        if cls.__module__.partition(".")[0] == "cotasp":  # whose own are tested
+            return
+        protocol = self._protocol()
+        named = [name for name, value in vars(protocol).items() if isinstance(value, property)]
+        named += [name for name in vars(protocol).get("__annotations__", {}) if name[0] != "_"]
+        missing = [name for name in named if not hasattr(component, name)]
+        if missing:
+            raise PluginError(
+                f"{self.kind} {cls.__name__}: expected the attributes of {self.protocol}, got one "
+                f"without {', '.join(missing)}; its documentation says what they are"
+            )
 
     def name_of(self, component: object) -> str:
         """The name under which an instance's class is registered.

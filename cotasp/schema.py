@@ -229,7 +229,12 @@ def _build_component(
         cls = registry.get(node["name"])
     except RecipeError as error:
         raise type(error)(f"{path}: {error}") from error
-    return _build_fields(cls, {k: v for k, v in node.items() if k != "name"}, path)
+    built = _build_fields(cls, {k: v for k, v in node.items() if k != "name"}, path)
+    try:
+        registry.check_attributes(built)
+    except PluginError as error:
+        raise PluginError(f"{path}: {error}") from error
+    return built
 
 
 def _build_fields(cls: type, node: Mapping, path: str, default: Any = MISSING) -> Any:

@@ -166,6 +166,7 @@ from dataclasses import dataclass
 class Stripes:
     """Every n-th neuron."""
     gradient = "none"
+    local = True
     every: int = 2
 
     def __call__(self, code, progress=1.0):
@@ -270,10 +271,25 @@ def test_a_plug_in_whose_signature_cannot_be_read_is_named(install):
 def test_a_plug_in_that_keeps_no_attribute_cannot_be_written(install):
     from cotasp.recipe import dump, loads
 
-    source = "class Stripes:\n def __init__(self, n: int = 1): pass\n def __call__(self): pass\n"
+    source = "class Stripes:\n gradient, local = 'identity', True\n"
+    source += " def __init__(self, n: int = 1): pass\n def __call__(self): pass\n"
     install("stripes = acme_masks:Stripes", acme_masks=source)
     with pytest.raises(PluginError, match="keeps no attribute 'n'; store every"):
         dump(loads("mask: stripes"))
+
+
+def test_a_plug_in_that_lacks_an_attribute_is_named(install):
+    """One of its protocol's, wherever it is set: on the class, by a field or on the instance."""
+    from cotasp.recipe import loads
+
+    source = "class Stripes:\n local = True\n def __call__(self): pass\n"
+    install("stripes = acme_masks:Stripes", acme_masks=source)
+    with pytest.raises(PluginError) as caught:
+        loads("mask: stripes")
+    assert str(caught.value).startswith(
+        "recipe.mask: mask Stripes: expected the attributes of cotasp.modules.masks:MaskPolicy, "
+        "got one without gradient; "
+    )
 
 
 def test_a_plug_in_s_own_error_gets_its_place(install):
