@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from tensordict import TensorDictBase
+from torch import Tensor
 
 from cotasp.tasks.task import Task
 
@@ -77,9 +79,8 @@ class TrainingEpisodes:
         """
         data = data if data.ndim == 2 else data.unsqueeze(0)
         after = data["next"]
-        marks = data["observation"][..., -len(lesson) :]  # of several tasks, whose turn it is
         columns = (
-            marks.argmax(-1, keepdim=True) * (len(lesson) > 1),
+            _turns(data["observation"], lesson),
             after["reward"].double(),
             data["is_init"],
             after["done"],
@@ -134,3 +135,12 @@ class TrainingEpisodes:
                 if len(row) == self.spans:
                     mine[task] = list(row)
         self._begun = [(total, length, success) for total, length, success in state["begun"]]
+
+
+def _turns(observation: Tensor, lesson: Sequence[Task]) -> Tensor:
+    """Whose turn it is in each observation [*, m], by the mark at its end: int64 [*, 1]."""
+    if len(lesson) == 1:
+        return torch.zeros(*observation.shape[:-1], 1, dtype=torch.int64)
+    marks = torch.tensor([task.mark for task in lesson], dtype=observation.dtype)
+    ends = observation[..., None, observation.shape[-1] - marks.shape[-1] :]
+    return (ends == marks).all(-1).long().argmax(-1, keepdim=True)

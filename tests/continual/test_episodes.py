@@ -93,12 +93,18 @@ def test_an_episode_judged_by_its_return_and_held_actions():
     ]
 
 
-def test_episodes_of_a_lesson_are_of_the_task_whose_turn_it_is():
+@pytest.mark.parametrize(
+    ("of_a", "of_b"),
+    [((1.0, 0.0), (0.0, 1.0)), ((0.0, 1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)), ((-0.2,), (0.4,))],
+)
+def test_episodes_of_a_lesson_are_of_the_task_whose_turn_it_is(of_a, of_b):
+    """Whatever marks it: the number in the lesson, that in the stream, or a text's embedding."""
     made = TrainingEpisodes(2, 12, 6)
-    other = replace(TASK, name="b", return_range=(0.0, 8.0))
-    marks = [[[0.3, 0.0, 1.0], [0.3, 0.0, 1.0], [0.3, 1.0, 0.0]]]
+    first = replace(TASK, mark=of_a)
+    other = replace(TASK, name="b", return_range=(0.0, 8.0), mark=of_b)
+    marks = [[[0.3, *of_b], [0.3, *of_b], [0.3, *of_a]]]
     rows = batch([[1.0, 2.0, 4.0]], [[1, 0, 1]], [[0, 1, 1]], marks=marks)
-    assert made.add(0, 6, rows, [TASK, other]) == [("b", 5, 3.0, 2, 0.375), ("a", 6, 4.0, 1, 1.0)]
+    assert made.add(0, 6, rows, [first, other]) == [("b", 5, 3.0, 2, 0.375), ("a", 6, 4.0, 1, 1.0)]
 
 
 @pytest.mark.parametrize(("steps", "frames", "expected"), [(4500, 300, 15), (10**6, 40, 100)])

@@ -244,3 +244,13 @@ def test_what_is_told_of_the_task_reaches_policies_and_critics(told, tmp_path):
 def test_no_task_is_added_where_tasks_are_numbered():
     with pytest.raises(RecipeError, match=r"^adapt: this run's policy observes the number"):
         longer(tiny("task_input=number"), 2, "top", None, 100)
+
+
+@pytest.mark.parametrize("told", ["none", "number", "text"])
+def test_episodes_are_logged_under_the_task_whose_turn_it_was(told, tmp_path):
+    stream = "stream={name: point, goals: [right, left, top, bottom], horizon: 10, together: 2}"
+    wide = "actor.hidden=[96, 96]", "encoder={name: random, dim: 32}"
+    run(tiny(stream, f"task_input={told}", *wide), tmp_path / "run", progress=False)
+    rows = (tmp_path / "run" / "episodes.csv").read_text().splitlines()[1:]
+    turns = [row.split(",")[0] for row in rows]
+    assert turns == 10 * ["right", "left"] + 10 * ["top", "bottom"]
