@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")
@@ -16,6 +17,7 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in suites that begin with nohup
 settings.register_profile("shared", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,19 @@ def _own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium, for tests that look at pages."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no Chromium here: none of {', '.join(BROWSERS)} is on the PATH")
+    with sync_api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 def pytest_collection_modifyitems(items):

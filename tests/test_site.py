@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,7 +14,6 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LEVELS = ("h1", "h2", "h3", "h4", "h5", "h6")
 FETCHED = {"script": "src", "img": "src", "source": "src", "iframe": "src"}
 EXTERNAL = ("http", "https", "mailto")
@@ -109,18 +107,6 @@ def pages(site) -> dict[Path, Page]:
     """All but reports of runs, which have tests of their own, and the page of what is missing."""
     paths = [p for p in site.rglob("*.html") if "results" not in p.relative_to(site).parts]
     return {path: Page(path) for path in paths if path.name != "404.html"}
-
-
-@pytest.fixture(scope="module")
-def browser(site):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no Chromium here: none of {', '.join(BROWSERS)} is on the PATH")
-    with sync_api.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

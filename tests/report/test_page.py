@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from cotasp.__main__ import main
 from tests.report.synthetic import make_run, make_runs, recipe
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECTIONS = [
     "notes",
     "recipes",
@@ -45,18 +43,6 @@ def report(tmp_path_factory) -> Path:
     argv = ["report", str(folder / "runs"), "--out", str(folder / "out"), "--baseline"]
     assert main([*argv, "update=frozen"]) == 0
     return folder / "out"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no Chromium here: none of {', '.join(BROWSERS)} is on the PATH")
-    with sync_api.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
