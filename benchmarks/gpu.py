@@ -11,7 +11,8 @@ updates     per second for 1 to 64 stacked seeds, launched kernel by kernel, cap
             graph and compiled; float32, TF32 and bfloat16 products; TorchRL's SACLoss with plain
             networks of the same size, eager, compiled, with its CudaGraphModule; memory
 loop        16 seeds of a Meta-World task by `cotasp sweep --launcher stacked`, simulators in
-            processes of their own: environment steps per second of all, start-up left out
+            processes of their own: environment steps per second of all, the start left out, by
+            steps collected between two stretches of updates
 learning    CW10 at 50,000 steps a task with 16 seeds, until its time is up: how far it came
 
 Sizes: `paper`: batch 256, twin critics 4 x 256, lambda 1e-3 (about 187 active neurons a layer);
@@ -47,7 +48,7 @@ import torch
 from _machine import commit, machine
 
 HERE = Path(__file__).parent
-LIMITS = {"checks": 120, "updates": 170, "loop": 110, "learning": 80}  # s
+LIMITS = {"checks": 120, "updates": 130, "loop": 150, "learning": 80}  # s
 STRETCH = 50  # updates from one collected batch to the next, as recipes have it
 ROUNDS = 9
 Work = Callable[[], object]
@@ -66,8 +67,8 @@ class Sizes:
     episodes: int
 
 
-GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 12_000, 50_000, 10)
-TINY = Sizes((1, 2), 1, 64, 2, 800, 800, 1)
+GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 24_000, 50_000, 10)
+TINY = Sizes((1, 2), 1, 64, 2, 1600, 800, 1)
 
 
 def card(device: str) -> dict[str, str]:
@@ -336,42 +337,54 @@ def successes(out: Path) -> dict[str, dict[str, list[list[float]]]]:
 
 
 def loop_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
-    """Environment steps per second of several seeds, everything included but the start."""
+    """Environment steps per second of several seeds: all but the start, and while they train."""
+    batches = {200: sizes.steps, 40: sizes.steps // 4}  # what stacking costs, it costs per batch
     with tempfile.TemporaryDirectory() as folder:
-        for simulators in (sizes.loop_seeds, 0):
-            steps = sizes.steps if simulators else max(800, sizes.steps // 5)
-            out = Path(folder) / str(simulators)
+        for (frames, steps), share in zip(batches.items(), (0.65, 0.35)):
+            out = Path(folder) / str(frames)
             wall, said = sweep(
                 out,
                 "recipes/quickstart.yaml",
                 sizes.loop_seeds,
                 "stream.tasks=[window-close-v3]",
                 f"steps_per_task={steps}",
-                f"evaluation.every={steps // 2}",
+                f"evaluation.every={steps}",
                 f"evaluation.episodes={sizes.episodes}",
                 "agent.warmup_steps=400",
-                "frames_per_batch=200",  # what stacking costs, it costs per batch
+                f"frames_per_batch={frames}",
                 f"actor.hidden={[sizes.width] * 4}",
                 f"device={device}",
                 "--simulators",
-                str(simulators),
-                limit=LIMITS["loop"] / 2,
+                str(sizes.loop_seeds),
+                limit=LIMITS["loop"] * share,
             )
             times = [json.loads(p.read_text()) for p in out.rglob("timing.json")]
             if not times:
-                tell(simulators=simulators, failed=said.strip()[-500:])
+                tell(frames_per_batch=frames, failed=said.strip()[-500:])
                 continue
             seconds = max(t["wall_seconds"] for t in times)
             total = steps * len(times)
             tell(
-                simulators=simulators,
+                frames_per_batch=frames,
+                simulators=sizes.loop_seeds,
                 seeds=len(times),
                 steps=total,
                 seconds=seconds,
                 wall_seconds=round(wall, 1),
                 steps_per_s=total / seconds,
+                steps_per_s_in_training=len(times) * rate_in_training(out),
                 peak_memory_mb=round(max(t["peak_memory_bytes"] for t in times) / 1e6),
             )
+
+
+def rate_in_training(out: Path) -> float:
+    """A trial's environment steps per second while it trains: the median of its reports."""
+    found = []
+    for path in out.rglob("timing.csv"):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["name"] == "timing/steps_per_second"]
+        found += [float(row["value"]) for row in rows]
+    return median(found) if found else float("nan")
 
 
 def learning_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
@@ -386,6 +399,7 @@ def learning_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
             f"evaluation.every={sizes.learning_steps // 5}",
             f"actor.hidden={[sizes.width] * 4}",
             f"agent.warmup_steps={min(4000, sizes.learning_steps // 4)}",
+            "frames_per_batch=200",
             f"device={device}",
             limit=LIMITS["learning"] - 25,
         )

@@ -18,7 +18,7 @@ from cotasp.errors import PluginError, calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch
 from cotasp.methods.stacked_actor import StackedActor
-from cotasp.methods.stacking import StackedAdam, stack, write_back
+from cotasp.methods.stacking import StackedAdam, WriteBack, stack
 
 KEPT = 8  # stacks, each with its captured graph, of the sizes that were met last
 
@@ -109,6 +109,7 @@ class Stack:
         self.actor = StackedActor([x.actor for x in learners])
         self.optimisers = [StackedAdam(same) for same in self._own()]
         self.targets = [stack(same) for same in zip(*self._targets())]
+        self._targets_back = WriteBack(self.targets, self._targets())
         self.values = learners[0].values.of(self.optimisers, self.targets)
         self.values.compute = compute
         device = self.targets[0].device.type
@@ -136,6 +137,7 @@ class Stack:
             stacked.load(own)
         for into, same in zip(self.targets, zip(*self._targets())):
             stack(same, into)
+        self._targets_back = WriteBack(self.targets, self._targets())
 
     def update(self, draws: Sequence[Draws]) -> list[Losses]:
         """Updates of every learner, who gets what it has become; their losses."""
@@ -179,6 +181,6 @@ class Stack:
     def _write_back(self) -> None:
         """Gives the learners what they have become."""
         self.actor.write_back()
-        for stacked, own in zip(self.optimisers, self._own()):
-            stacked.write_back(own)
-        write_back(self.targets, self._targets())
+        for stacked in self.optimisers:
+            stacked.write_back()
+        self._targets_back()

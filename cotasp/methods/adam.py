@@ -44,6 +44,7 @@ class Adam:
         self.count = torch.zeros((), dtype=torch.float32, device=device)
         # a GPU reads the rate too, as it is when the kernel runs: CUDA graphs can be played again
         self._rate = torch.zeros_like(self.count) if device.type == "cuda" else None
+        self._learning_rate = 0.0
         self.learning_rate = learning_rate
         self.moments = {key: [torch.zeros_like(p) for p in self.parameters] for key in MOMENTS}
         self.steps = 0
@@ -55,9 +56,9 @@ class Adam:
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        self._learning_rate = rate
-        if self._rate is not None:
+        if self._rate is not None and rate != self._learning_rate:
             self._rate.fill_(rate)
+        self._learning_rate = rate
 
     def count_from(self, steps: int) -> None:
         """Sets the number of steps taken."""

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.averaging import average_, clipped
 from cotasp.methods.protection import Now
-from cotasp.methods.stacking import StackedAdam, stack, write_back
+from cotasp.methods.stacking import StackedAdam, WriteBack, stack
 from cotasp.methods.subpolicy import Policy
 from cotasp.methods.trained import Objective
 from cotasp.modules.subnetwork import pad_layers, unpadded
@@ -31,7 +31,8 @@ class StackedActor:
         self.actors = actors
         self.trains = actors[0].trains
         self.optimiser = StackedAdam([x.sub.optimiser for x in actors])
-        self.averages = [stack(same) for same in zip(*(x.sub.average for x in actors))]
+        self.averages = [stack(same) for same in zip(*self._averages())]
+        self._averages_back = WriteBack(self.averages, self._averages())
         hidden = [max(widths) for widths in zip(*(x.sub.network.hidden for x in actors))]
         self.network = actors[0].sub.network.with_hidden(hidden)
         names = (name for name, _ in self.network.named_parameters())
@@ -47,17 +48,18 @@ class StackedActor:
     def load(self) -> None:
         """Copies what the actors are now, in the place of what they were."""
         self.optimiser.load(self.own)
-        for into, same in zip(self.averages, zip(*(x.sub.average for x in self.actors))):
+        for into, same in zip(self.averages, zip(*self._averages())):
             stack(same, into)
+        self._averages_back = WriteBack(self.averages, self._averages())
         for into, same in zip(self.fixed, zip(*self._fixed())):
             stack(same, into)
         self.mask.copy_(self._masks([x.sub.mask for x in self.actors]))
 
     def write_back(self) -> None:
         """Gives the actors what they have become."""
-        self.optimiser.write_back(self.own)
+        self.optimiser.write_back()
         if self.averages:
-            write_back(self.averages, [x.sub.average for x in self.actors])
+            self._averages_back()
 
     def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [n, B, action_dim] of observations [n, B, m]."""
@@ -115,6 +117,9 @@ class StackedActor:
             layers = (sub.units() if mask is None else mask).split(sub.network.hidden)
             padded.append(pad_layers(layers, self.network.hidden))
         return torch.stack(padded)
+
+    def _averages(self) -> list[list[Tensor]]:
+        return [x.sub.average for x in self.actors]
 
     def _fixed(self) -> list[list[Tensor]]:
         """Per actor and parameter of its network, true where it may not step."""

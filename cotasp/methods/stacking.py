@@ -40,16 +40,17 @@ class StackedAdam:
     def load(self, optimisers: Sequence[Adam]) -> None:
         """Copies parameters, moments and steps of optimisers of the same or smaller shapes."""
         self.optimisers = optimisers
-        for into, same in zip(self._tensors(self.adam), zip(*map(self._tensors, optimisers))):
+        mine, theirs = self._tensors(self.adam), list(map(self._tensors, optimisers))
+        for into, same in zip(mine, zip(*theirs)):
             stack(same, into)
         self.adam.count_from(optimisers[0].steps)
+        self._back = WriteBack(mine, theirs)
 
-    @torch.no_grad()
-    def write_back(self, optimisers: Sequence[Adam]) -> None:
+    def write_back(self) -> None:
         """Copies parameters, moments and steps to those they came from."""
         self.adam.steps = int(self.adam.count)  # played from a graph, Python has not counted them
-        write_back(self._tensors(self.adam), list(map(self._tensors, optimisers)))
-        for optimiser in optimisers:
+        self._back()
+        for optimiser in self.optimisers:
             optimiser.count_from(self.adam.steps)
 
     @staticmethod
@@ -70,8 +71,22 @@ def stack(tensors: Sequence[Tensor], into: Tensor | None = None) -> Tensor:
     return torch.stack(padded) if into is None else torch.stack(padded, out=into)
 
 
-def write_back(stacked: Sequence[Tensor], tensors: Sequence[Sequence[Tensor]]) -> None:
-    """Copies what `stack` made, of several, to each of those it came from, [n][several]."""
-    into = [tensor for own in tensors for tensor in own]
-    parts = [unpadded(a[i], b.shape) for i, own in enumerate(tensors) for a, b in zip(stacked, own)]
-    torch._foreach_copy_(into, parts)
+class WriteBack:
+    """Copies what `stack` made, of several, to each of those it came from.
+
+    Args:
+        stacked: what was made, [n, *] each.
+        tensors: what it came from, [n][several].
+    """
+
+    def __init__(self, stacked: Sequence[Tensor], tensors: Sequence[Sequence[Tensor]]) -> None:
+        # views of thousands of tensors take longer to make than to copy
+        self._into = [tensor.detach() for own in tensors for tensor in own]
+        self._parts = [
+            unpadded(a.detach()[i], b.shape)
+            for i, own in enumerate(tensors)
+            for a, b in zip(stacked, own)
+        ]
+
+    def __call__(self) -> None:
+        torch._foreach_copy_(self._into, self._parts)

@@ -27,10 +27,12 @@ def variance_scaling_(
     """Truncated normal of variance scale / fan_in, cut at two standard deviations.
 
     Args:
-        weight: [*, out, in], changed in place.
+        weight: [*, out, in], changed in place, but on the device `meta`, where nothing is.
         scale: variance times fan-in.
         generator: None: torch's global one.
     """
+    if weight.is_meta:
+        return weight
     # 0.8796 is the standard deviation of a unit normal cut at +-2
     std = math.sqrt(scale / weight.shape[-1]) / 0.87962566103423978
     with torch.no_grad():
