@@ -68,7 +68,7 @@ class Sizes:
 
 
 GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 24_000, 50_000, 10)
-TINY = Sizes((1, 2), 1, 64, 2, 1600, 800, 1)
+TINY = Sizes((1, 2), 1, 64, 2, 4000, 2000, 1)
 
 
 def card(device: str) -> dict[str, str]:
