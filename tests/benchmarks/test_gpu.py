@@ -31,11 +31,12 @@ def test_updates_and_the_loop_run_on_the_cpu(tmp_path):
     rates = {(f["way"], f["seeds"]): f for f in facts["figures"] if f["part"] == "updates"}
     assert {("graph", 1), ("graph", 2), ("eager", 1), ("TorchRL eager", 1)} <= rates.keys()
     assert all(figure["updates_per_s"] > 0 for figure in rates.values())
-    beside, inside = (figure for figure in facts["figures"] if figure["part"] == "loop")
-    assert (beside["simulators"], inside["simulators"]) == (2, 0)
-    for loop in (beside, inside):
-        assert (loop["seeds"], loop["steps"]) == (2, 1600)
-        assert loop["steps_per_s"] > 0
+    few, many = (figure for figure in facts["figures"] if figure["part"] == "loop")
+    assert (few["frames_per_batch"], few["steps"]) == (200, 2 * gpu.TINY.steps)
+    assert (many["frames_per_batch"], many["steps"]) == (40, 2 * gpu.TINY.steps // 4)
+    for loop in (few, many):
+        assert (loop["seeds"], loop["simulators"]) == (2, 2)
+        assert 0 < loop["steps_per_s"] and 0 < loop["steps_per_s_in_training"]
 
 
 def test_a_part_that_takes_too_long_is_stopped_and_what_it_told_stays(tmp_path, monkeypatch):
