@@ -60,6 +60,18 @@ def calling(kind: str, component: object) -> Iterator[None]:
         ) from error
 
 
+def refuse_returned(
+    kind: str, component: object, method: str, expected: str, wrong: str | None
+) -> None:
+    """Raises PluginError for what a component's method returned, if something is wrong with it."""
+    if wrong is not None:
+        cls = type(component)
+        raise PluginError(
+            f"{kind} {cls.__name__} (of {cls.__module__}): {method}: expected {expected}, got "
+            f"{wrong}"
+        )
+
+
 @contextmanager
 def at(place: str, kind: type[CotaspError] = RecipeError) -> Iterator[None]:
     """Puts the place, of a recipe or a run, before the message of such an error raised inside."""

@@ -19,7 +19,7 @@ from cotasp.agents.sac import SAC
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
-from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused
+from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused, rows_kept
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_keeping, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
@@ -254,7 +254,7 @@ def _check_plain(recipe: Recipe) -> None:
             f"protection: expected none, and no renewals, for {agent} keeps a copy of its network "
             f"for every finished task"
         )
-    if recipe.memory.rows_kept(1):
+    if rows_kept(recipe.memory, 1):
         raise RecipeError(f"memory: expected task, for {agent} keeps all transitions by itself")
 
 

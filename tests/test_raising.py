@@ -123,6 +123,44 @@ def test_a_component_that_raises_is_named(kind, component, name, tmp_path, monke
     assert len(str(caught.value).splitlines()) == 1
 
 
+def returning(base: type, method: str, value: Any, **fields: Any) -> Any:
+    """An instance whose method returns a value."""
+    made = type("Wrong", (base,), {method: lambda self, *_, **__: value, "__doc__": "Wrong."})
+    return dataclass(frozen=True)(made)(**fields)
+
+
+ONES = torch.ones(2)
+RETURNED = [
+    ("update", returning(Frozen, "__call__", None), "__call__: expected a dictionary that has rec"),
+    ("mask", returning(Step, "__call__", ONES), "__call__: expected an entry per entry of the"),
+    ("protection", returning(Freeze, "guard", 3), "guard: expected bool tensors .*, got 3"),
+    ("protection", returning(Freeze, "guard", {}), "guard: .*, got none for body.layers.0.weight"),
+    ("protection", returning(EWC, "penalty", ONES, samples=8), "penalty: .* float32 of shape .2."),
+    ("protection", returning(EWC, "penalty", 0.5, samples=8), "penalty: expected a scalar.*0.5"),
+    ("protection", returning(Unprotected, "transform", {"w": ONES}), "transform: .*, got 'w', wh"),
+    ("protection", returning(EWC, "remember", None, samples=8), "remember: expected .*, got None"),
+    ("protection", returning(Unprotected, "begin", {"x": ONES}), "begin: .*, got x: Tensor"),
+    ("memory", returning(Shelf, "rows_kept", "many", size=20), "rows_kept: expected .*'many'"),
+    ("memory", returning(Shelf, "old_rows", 200, size=20), "old_rows: expected 0 to 100 rows"),
+    ("renewal", returning(ReDo, "renew", {"w": ONES}, every=3), "renew: expected .*, got 'w'"),
+    ("agent", returning(SAC, "learner", None, **SMALL), "learner: expected a Learner, got None"),
+    ("agent", returning(SAC, "update", {}, **SMALL), "update: expected tensors critic_loss"),
+    ("agent", returning(SAC, "explores", 1, **SMALL), "explores: expected a function"),
+    ("stream", returning(Point, "protocol", 1, **POINT), "protocol: expected facts by name"),
+]
+
+
+@pytest.mark.parametrize(("kind", "component", "told"), RETURNED, ids=str)
+def test_a_component_that_returns_something_else_is_named(
+    kind, component, told, tmp_path, monkeypatch
+):
+    targets = {**KINDS[kind]._targets, "wrong": type(component)}
+    monkeypatch.setattr(KINDS[kind], "_targets", targets)
+    fields = PLACES.get(kind, lambda c: {kind: c})(component)
+    with pytest.raises(PluginError, match=rf"Wrong \(of {__name__}\): {told}"):
+        _ = run(replace(BASE, **fields), tmp_path / "run", progress=False)
+
+
 def test_the_kinds_are_all_here_but_two_with_a_test_of_their_own():
     assert {kind for kind, _, _ in CASES} | {"recall", "launcher"} == set(KINDS)
 

@@ -131,13 +131,16 @@ class Behaviour(nn.Module):
                 shape = (*observation.shape[:-1], self.action_dim)
                 self.random_action = torch.rand(shape, device=observation.device) * 2.0 - 1.0
             return self.random_action
+        index = self.policy_index
         if len(heads) == 1:
-            self.policy_index = 0
+            index = 0
         elif self.in_turn:
-            self.policy_index = (self.policy_index + begins) % len(heads)
-        elif begins or self.policy_index >= len(heads):
-            self.policy_index = int(torch.randint(len(heads), ()))
-        loc, scale = heads[self.policy_index](observation)
+            index = (index + begins) % len(heads)
+        elif begins or index >= len(heads):
+            index = int(torch.randint(len(heads), ()))
+        if index != self.policy_index:  # setting a module's attribute is as slow as adding tensors
+            self.policy_index = index
+        loc, scale = heads[index](observation)
         if exploration_type() is ExplorationType.RANDOM:
             return noisy(loc, scale * self._next_noise(loc, begins), self.squashed_noise)
         return torch.tanh(loc)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cotasp.modules.policy import MetaPolicy
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Learns the tasks of a stream one after the other."""
 

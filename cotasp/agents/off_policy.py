@@ -20,7 +20,7 @@ from cotasp.agents.stacked import UpdatesTogether
 from cotasp.agents.trials import Trials
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
-from cotasp.errors import RecipeError, calling
+from cotasp.errors import RecipeError, calling, refuse_returned
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.batch import Batch
 from cotasp.methods.capacity import check_memory
@@ -160,7 +160,10 @@ class OffPolicyLearner:
 
     def _explores(self, heads: Heads) -> Heads:
         with calling("agent", self.settings):
-            return self.settings.explores(heads)
+            made = self.settings.explores(heads)
+        wrong = None if callable(made) else f"{made!r:.80}"
+        refuse_returned("agent", self.settings, "explores", "a function of observations", wrong)
+        return made
 
     # -- learning ---------------------------------------------------------------------------
 

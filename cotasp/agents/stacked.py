@@ -13,7 +13,15 @@ from torch import Tensor
 
 from cotasp.agents.compiled import LossFunctions
 from cotasp.agents.graphs import CapturedGraph
-from cotasp.agents.updates import Draws, Losses, Updated, losses_of, names_of_losses, update
+from cotasp.agents.updates import (
+    Draws,
+    Losses,
+    Updated,
+    check_losses_there,
+    losses_of,
+    names_of_losses,
+    update,
+)
 from cotasp.errors import PluginError, calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch
@@ -175,7 +183,10 @@ class Stack:
         action_dim]; losses [learners].
         """
         *columns, noise = inputs
-        return update(self.settings, self.values, self.actor, self.phase, Batch(*columns), noise)
+        settings, phase = self.settings, self.phase
+        losses = update(settings, self.values, self.actor, phase, Batch(*columns), noise)
+        check_losses_there(settings, phase, losses)
+        return losses
 
     @torch.no_grad()
     def _write_back(self) -> None:

@@ -13,7 +13,7 @@ from cotasp.agents.compiled import LossFunctions, loss_functions
 from cotasp.agents.losses import distillation_loss
 from cotasp.agents.settings import OffPolicy
 from cotasp.agents.values import Values
-from cotasp.errors import calling
+from cotasp.errors import calling, refuse_returned
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.batch import Batch
 from cotasp.methods.trained import TrainedActor
@@ -90,6 +90,14 @@ def names_of_losses(settings: OffPolicy, phase: str) -> tuple[str, ...]:
     return ("distillation_loss",) if phase == "distillation" else settings.losses
 
 
+def check_losses_there(settings: OffPolicy, phase: str, losses: object) -> None:
+    """Raises PluginError for an update that does not return the losses that its agent names."""
+    names = names_of_losses(settings, phase)
+    fits = isinstance(losses, dict) and all(isinstance(losses.get(k), Tensor) for k in names)
+    wrong = None if fits else f"{losses!r:.80}"
+    refuse_returned("agent", settings, "update", f"tensors {', '.join(names)}", wrong)
+
+
 def update_alone(learner: Updated, draws: Draws) -> Losses:
     """One update after the other, and the renewals that they make due."""
     settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
@@ -98,6 +106,7 @@ def update_alone(learner: Updated, draws: Draws) -> Losses:
         values.compute = compute
         for batch, noise in draws.each():
             made.append(update(settings, values, actor, phase, batch, noise))
+            check_losses_there(settings, phase, made[-1])
             if phase == "theta":
                 actor.renew(batch)
     return {name: torch.stack([losses[name] for losses in made]) for name in made[0]}

@@ -11,7 +11,7 @@ from typing import Any
 
 from cotasp._version import __version__
 from cotasp.continual.metrics import METRICS
-from cotasp.errors import calling
+from cotasp.errors import calling, refuse_returned
 from cotasp.recipe import Recipe
 
 _PACKAGES = (
@@ -48,6 +48,8 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
     evaluation = recipe.evaluation
     with calling("stream", recipe.stream):
         stream = recipe.stream.protocol()
+    wrong = None if isinstance(stream, Mapping) else f"{stream!r:.80}"
+    refuse_returned("stream", recipe.stream, "protocol", "facts by name", wrong)
     stamp: dict[str, Any] = {
         **stream,
         "steps_per_task": recipe.steps_per_task,

@@ -10,7 +10,7 @@ from cotasp.agents.agent import Learner, Stackable
 from cotasp.continual.machine import check_machine
 from cotasp.continual.randomness import forked
 from cotasp.continual.twins import check_told_apart
-from cotasp.errors import RecipeError, at, calling
+from cotasp.errors import RecipeError, at, calling, refuse_returned
 from cotasp.methods.problem import Problem
 from cotasp.recipe import Recipe
 from cotasp.tasks.closing import close
@@ -103,6 +103,8 @@ def make_learner(
     )
     with calling("agent", recipe.agent):
         learner = recipe.agent.learner(problem, method)
+    wrong = None if isinstance(learner, Learner) else f"{learner!r:.80}"
+    refuse_returned("agent", recipe.agent, "learner", "a Learner", wrong)
     if together is not None:
         if not isinstance(learner, Stackable):
             raise RecipeError(

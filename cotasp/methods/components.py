@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cotasp.errors import calling
+from cotasp.errors import calling, refuse_returned
 from cotasp.methods.batch import Batch
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
 from cotasp.methods.renewing import network_seen
+from cotasp.methods.returned import wrong_state, wrong_tensor, wrong_tensors
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -53,7 +54,8 @@ class Components:
         for each in self.protections:
             if isinstance(each.component, Begins):
                 with calling("protection", each.component):
-                    each.state = each.component.begin(policy)
+                    state = each.component.begin(policy)
+                each.state = self._checked_state(each, "begin", state)
 
     def guard(
         self, policy: MetaPolicy, ownership: Ownership, free: Mapping[str, Tensor] | None = None
@@ -70,7 +72,10 @@ class Components:
             if isinstance(each.component, Guards):
                 with calling("protection", each.component):
                     guard = each.component.guard(policy, ownership)
-                guards += [] if guard is None else [guard]
+                if guard is not None:
+                    wrong = wrong_tensors(guard, dict(policy.named_parameters()), torch.bool)
+                    _refuse(each, "guard", "bool tensors of the weights' names and shapes", wrong)
+                    guards.append(guard)
         if not guards:
             return None
         return {k: torch.stack([g[k] for g in guards]).all(0) for k in guards[0]}
@@ -96,6 +101,8 @@ class Components:
             if isinstance(each.component, Transforms):
                 with calling("protection", each.component):
                     gradients = each.component.transform(gradients, now)
+                wrong = wrong_tensors(gradients, weights)
+                _refuse(each, "transform", "gradients of the weights' names and shapes", wrong)
         return gradients
 
     def penalised(self, loss: Tensor, seen: Sequence[Now]) -> Tensor:
@@ -104,7 +111,10 @@ class Components:
             if isinstance(each.component, Penalises):
                 with calling("protection", each.component):
                     penalty = each.component.penalty(now)
-                loss = loss if penalty is None else loss + penalty
+                if penalty is not None:
+                    wrong = wrong_tensor(penalty, loss.shape, loss.dtype)
+                    _refuse(each, "penalty", "a scalar tensor, or None", wrong)
+                    loss = loss + penalty
         return loss
 
     def renew(self, sub: SubPolicy, observations: Tensor) -> None:
@@ -113,7 +123,11 @@ class Components:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
                     seen = network_seen(sub, observations, each.generator, each.state)
-                    sub.renew(each.component.renew(seen))
+                    values = each.component.renew(seen)
+                wrong = wrong_tensors(values, seen.weights, every=False)
+                expected = "values of weights, by name, of their shapes"
+                refuse_returned("renewal", each.component, "renew", expected, wrong)
+                sub.renew(values)
 
     def remember(self, task: int, policy: MetaPolicy, share: Share, rows: Rows) -> None:
         """Lets protections remember a task that has ended with a share."""
@@ -122,7 +136,13 @@ class Components:
                 drawn = partial(_drawn, rows, each.generator)
                 ending = Ending(task, policy, share, drawn, each.state, each.generator)
                 with calling("protection", each.component):
-                    each.state = each.component.remember(ending)
+                    state = each.component.remember(ending)
+                each.state = self._checked_state(each, "remember", state)
+
+    @staticmethod
+    def _checked_state(each: Component, method: str, state: Any) -> dict[str, dict[str, Tensor]]:
+        _refuse(each, method, "{what: {name: tensor}}", wrong_state(state))
+        return state
 
     def _named(self) -> Iterator[tuple[str, Component]]:
         """By names that a run which goes on with other components does not mistake."""
@@ -148,6 +168,10 @@ class Components:
                     for kind, tensors in saved["state"].items()
                 }
                 each.generator.set_state(saved["generator"])
+
+
+def _refuse(each: Component, method: str, expected: str, wrong: str | None) -> None:
+    refuse_returned("protection", each.component, method, expected, wrong)
 
 
 def _drawn(rows: Rows, generator: Generator, count: int) -> Batch:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cotasp.errors import RunError, calling
+from cotasp.errors import RunError
 from cotasp.methods.batch import Batch, Rehearsal
-from cotasp.methods.memory import Memory
+from cotasp.methods.memory import Memory, old_rows, rows_kept
 from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay, row_shapes
 from cotasp.storage.rows import Rows
@@ -38,8 +38,7 @@ def kept_bytes(memory: Memory, problem: Problem, rows: int) -> int:
         rows: that the buffer of a task holds.
     """
     floats = sum(math.prod(shape) for shape in kept_shapes(problem).values())
-    with calling("memory", memory):
-        held = [n * min(rows, memory.rows_kept(n)) for n in range(1, len(problem.texts) + 1)]
+    held = [n * min(rows, rows_kept(memory, n)) for n in range(1, len(problem.texts) + 1)]
     return max(held, default=0) * (4 * floats + 8)
 
 
@@ -83,7 +82,7 @@ class KeptRows:
             replay: its buffer.
             policy: observations [n, m] to loc, scale [n, action_dim], as the task has ended.
         """
-        most = self._most(len({*self._tables, task}))
+        most = rows_kept(self.memory, len({*self._tables, task}))
         if most < 1 or not len(replay):
             return
         places = torch.randperm(len(replay), generator=self.generator)[:most]
@@ -117,18 +116,12 @@ class KeptRows:
             current: rows in its buffer.
         """
         count, size = batches.reward.shape
-        with calling("memory", self.memory):
-            old = self.memory.old_rows(size, len(self), current) if len(self) else 0
+        old = old_rows(self.memory, size, len(self), current) if len(self) else 0
         if old:
             drawn = self.draw(count * old, self.generator)
             for column, rows in zip(batches, drawn.batch):  # type: ignore[union-attr]  # not empty
                 column[:, size - old :] = rows.unflatten(0, (count, old))
         return batches
-
-    def _most(self, finished: int) -> int:
-        """Rows kept of each task when so many have ended."""
-        with calling("memory", self.memory):
-            return self.memory.rows_kept(finished)
 
     def _join(self) -> None:
         """Lays the tables in memory one after the other, to draw from all at once."""
@@ -170,7 +163,7 @@ class KeptRows:
             RunError: rows of other sizes, or more than this memory keeps.
         """
         tables: Mapping[str, Rows] = state["tables"]
-        most = self._most(max(1, len(tables)))
+        most = rows_kept(self.memory, max(1, len(tables)))
         self._tables, self._first = {}, {}
         for task, rows in tables.items():
             count = rows.stop - rows.start

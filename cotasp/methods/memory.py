@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from cotasp.errors import RecipeError, calling
+from cotasp.errors import RecipeError, calling, refuse_returned
 from cotasp.methods.protection import Protection
 from cotasp.modules.masks import MaskPolicy
 
@@ -45,6 +45,32 @@ class Rehearses(Protocol):
         """Rows per update, at least 1, drawn over all finished tasks."""
 
 
+def rows_kept(memory: Memory, finished: int) -> int:
+    """Rows that a memory keeps of each task when so many have ended.
+
+    Raises:
+        PluginError: it does not say.
+    """
+    with calling("memory", memory):
+        kept = memory.rows_kept(finished)
+    wrong = None if isinstance(kept, int) and kept >= 0 else f"{kept!r:.80}"
+    refuse_returned("memory", memory, "rows_kept", "a number of rows, at least 0", wrong)
+    return kept
+
+
+def old_rows(memory: Memory, batch_size: int, old: int, current: int) -> int:
+    """Rows of finished tasks in a training batch; see `Memory.old_rows`.
+
+    Raises:
+        PluginError: the memory does not say, or says more than there is room for.
+    """
+    with calling("memory", memory):
+        rows = memory.old_rows(batch_size, old, current)
+    wrong = None if isinstance(rows, int) and 0 <= rows <= batch_size else f"{rows!r:.80}"
+    refuse_returned("memory", memory, "old_rows", f"0 to {batch_size} rows", wrong)
+    return rows
+
+
 def check_memory_unused(memory: Memory, protections: Sequence[Protection], agent: str) -> None:
     """Sees that nothing is asked of an agent that keeps no rows (`keeps_rows = False`).
 
@@ -62,9 +88,7 @@ def check_memory_unused(memory: Memory, protections: Sequence[Protection], agent
                 f"{type(each).__name__} rehearses them, got {agent}, which trains on its latest "
                 f"batch alone; use sac or td3"
             )
-    with calling("memory", memory):
-        kept = memory.rows_kept(1)
-    if kept > 0:
+    if rows_kept(memory, 1) > 0:
         raise RecipeError(
             f"memory: expected task, for {agent} trains on its latest batch alone, got "
             f"{type(memory).__name__}; leave it out, or use sac or td3"
@@ -81,8 +105,7 @@ def check_memory_serves(
             whose tasks have other sub-networks or heads.
     """
     kind = type(memory).__name__
-    with calling("memory", memory):
-        kept, trained_on = memory.rows_kept(1), memory.old_rows(100, 100, 100)
+    kept, trained_on = rows_kept(memory, 1), old_rows(memory, 100, 100, 100)
     for each in protections:
         if isinstance(each, Rehearses) and kept < 1:
             raise RecipeError(

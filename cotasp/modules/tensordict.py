@@ -19,7 +19,7 @@ from tensordict.nn import (
 from torch import Tensor, nn
 from torchrl.modules import TanhNormal
 
-from cotasp.errors import calling
+from cotasp.errors import calling, refuse_returned
 from cotasp.modules.critics import Critics
 from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.policy import MetaPolicy
@@ -58,7 +58,10 @@ class LayerMasks(nn.Module):
         """Masks [*, sum(hidden)] of codes [*, sum(hidden)]."""
         layers = code.split(self.hidden, dim=-1)
         with calling("mask", self.policy):
-            return torch.cat([self.policy(layer, progress) for layer in layers], dim=-1)
+            masks = torch.cat([self.policy(layer, progress) for layer in layers], dim=-1)
+        wrong = None if masks.shape == code.shape else f"shapes that add up to {list(masks.shape)}"
+        refuse_returned("mask", self.policy, "__call__", "an entry per entry of the code", wrong)
+        return masks
 
 
 def squashed_gaussian_head() -> ProbabilisticTensorDictModule:

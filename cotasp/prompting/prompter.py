@@ -10,7 +10,8 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor, nn
 
 from cotasp.dictionaries import Dictionary, sparse_encode
-from cotasp.errors import calling
+from cotasp.dictionaries.updates import UpdateRule
+from cotasp.errors import calling, refuse_returned
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.sparse_coding import SparseCoding
 
@@ -95,16 +96,29 @@ class Prompter(nn.Module):
         report: dict[str, float] = {}
         layers = zip(self.dictionaries, code.double().split(self.hidden))
         for number, (dictionary, layer_code) in enumerate(layers, start=1):
-            before = dictionary.atoms.clone()
+            before, recorded = dictionary.atoms.clone(), int(dictionary.n_recorded)
             with calling("update rule", self.coding.update):
                 self.coding.update(
                     dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda
                 )
+            _check_updated(self.coding.update, dictionary, recorded)
             values = diagnostics(
                 dictionary, previous=before, lmbda=self.coding.lmbda, solver=self.coding.solver
             )
             report |= {f"layer{number}/{name}": value for name, value in values.items()}
         return report
+
+
+def _check_updated(update: UpdateRule, dictionary: Dictionary, recorded: int) -> None:
+    """Raises PluginError for a rule that forgot the pair, or left atoms that are no numbers."""
+    wrong = None
+    if int(dictionary.n_recorded) == recorded:
+        wrong = "one that has not; call dictionary.record(embedding, code)"
+    elif not dictionary.atoms.isfinite().all():
+        wrong = "atoms that are NaN or infinite"
+    refuse_returned(
+        "update rule", update, "__call__", "a dictionary that has recorded the pair", wrong
+    )
 
 
 class TextEncoder(TensorDictModuleBase):

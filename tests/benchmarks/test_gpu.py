@@ -36,7 +36,8 @@ def test_updates_and_the_loop_run_on_the_cpu(tmp_path):
     assert (many["frames_per_batch"], many["steps"]) == (40, 2 * gpu.TINY.steps // 4)
     for loop in (few, many):
         assert (loop["seeds"], loop["simulators"]) == (2, 2)
-        assert 0 < loop["steps_per_s"] and 0 < loop["steps_per_s_in_training"]
+        assert loop["steps_per_s"] > 0
+        assert loop["steps_per_s_in_training"] > 0
 
 
 def test_a_part_that_takes_too_long_is_stopped_and_what_it_told_stays(tmp_path, monkeypatch):
