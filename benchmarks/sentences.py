@@ -58,15 +58,16 @@ def read(name: str) -> dict[str, Any]:
     return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-FRESH, FRESH2, FRESH3 = (read(f"sentences_fresh{number}.json") for number in ("", "2", "3"))
+FRESH = [read(f"sentences_fresh{number}.json") for number in ("", "2", "3", "4")]
+LABELS = ("fresh", "fresh 2", "fresh 3", "fresh 4")
 asked_before = {
     normal_form(text)
     for task in TEXTS
     for text in (TEXTS[task], *phrasings(task), *phrasings(task, "held_out"))
 }
-for fresh_set in (FRESH, FRESH2, FRESH3):
+for fresh_set in FRESH:
     for task, texts in fresh_set["phrasings"].items():
-        if fresh_set is not FRESH:
+        if fresh_set is not FRESH[0]:
             fresh_set["phrasings"][task] = [x for x in texts if normal_form(x) not in asked_before]
         asked_before.update(map(normal_form, texts))
 
@@ -123,26 +124,26 @@ def main() -> None:
     facts, encoder, rows = machine("sentence-transformers"), SBERT(), []
     lines = Path(__file__).with_name("instructions.txt").read_text(encoding="utf-8").splitlines()
     others = [line.split(" | ")[0] for line in lines if not line.startswith("#")]
-    sizes = [sum(map(len, each["phrasings"].values())) for each in (FRESH, FRESH2, FRESH3)]
+    sizes = [sum(map(len, each["phrasings"].values())) for each in FRESH]
     print("phrasings of the fresh sets:", *sizes)
     print(
-        "tasks      policy       tuned       fresh       fresh 2     fresh 3     new"
-        "                  others"
+        "tasks      policy       tuned       fresh       fresh 2     fresh 3     fresh 4     new"
+        "                       others"
     )
     for label, tasks in SETS.items():
         for name, policy in POLICIES.items():
             pairs = [tuned(policy, tasks, encoder)]
-            for each in (FRESH, FRESH2, FRESH3):
+            for each in FRESH:
                 *pair, near = fresh(policy, tasks, encoder, each["phrasings"])
                 pairs.append((pair[0], pair[1]))
             new = [
                 refused(policy, tasks, encoder, texts)
-                for texts in (others, *(each["unknown"] for each in (FRESH, FRESH2, FRESH3)))
+                for texts in (others, *(each["unknown"] for each in FRESH))
             ]
             shown = "  ".join(f"{a:.2f} {b:.2f}" for a, b in pairs)
             new_shown = " ".join(f"{share:.2f}" for share in new)
             print(f"{label:<10} {name:<11}  {shown}   {new_shown}  {near:.2f}", flush=True)
-            row = dict(zip(("tuned", "fresh", "fresh 2", "fresh 3"), pairs))
+            row = dict(zip(("tuned", *LABELS), pairs))
             row |= {"tasks": label, "policy": name, "new": new, "others": near}
             rows.append(row)
     if options.json:
