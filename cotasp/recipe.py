@@ -187,7 +187,7 @@ class Recipe:
             )
         check_protections(self.protections)
         check_keeping(self.mask, self.protections)
-        check_renewals(self.renewals)
+        check_renewals(self.renewals, self.mask)
         if not getattr(self.agent, "keeps_rows", True):
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
         if isinstance(self.agent, WholeNetwork):

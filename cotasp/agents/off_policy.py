@@ -229,7 +229,7 @@ class OffPolicyLearner:
         left = min(1.0, 2.0 * (1.0 - self.steps / self.problem.steps_per_task))
         final = self.settings.final_learning_rate
         rate = self.settings.learning_rate * (final + (1.0 - final) * left)
-        for optimiser in (self.actor.sub.optimiser, *self.values.optimisers):
+        for optimiser in (*self.actor.optimisers, *self.values.optimisers):
             optimiser.learning_rate = rate
 
     def _draws(self, count: int) -> Draws:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cotasp.errors import calling
+from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.checks import (
@@ -25,12 +26,14 @@ from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.protection import Now
+from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
 from cotasp.modules.tensordict import LayerMasks
@@ -75,6 +78,8 @@ class ContinualActor:
         self.masks = LayerMasks(method.mask, hidden)
         self.ownership = Ownership(len(problem.texts), sum(hidden), self.device)
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
+        self._scored = method.mask if isinstance(method.mask, Scored) else None
+        self._draw_scored()
         self.components = Components(method, problem.seed, self.meta_policy, self.device)
         self.sub = SubPolicy(
             self.meta_policy,
@@ -109,11 +114,13 @@ class ContinualActor:
                 self.codes[task] = self._first_code(prompt, task)
         self._begin_private(task)
         self.task_code = self._task_code(task)
+        self._begin_scores(task)
         check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
         self.begin_weights()
         active = self.final_mask().split(self.meta_policy.hidden)
         free = self.sub.free_fraction(self.final_mask() > 0)
-        warn_if_little_is_free(free, task, self.problem.texts, self.embeddings)
+        if self.scores is None:  # who can do without
+            warn_if_little_is_free(free, task, self.problem.texts, self.embeddings)
         facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
         return facts | {"free": free}
 
@@ -150,6 +157,34 @@ class ContinualActor:
             elif mask.anew and self.ownership.shares:  # the first task has what was drawn
                 weight.copy_(self.meta_policy.drawn(name, weight.shape, generator))
 
+    @torch.no_grad()
+    def _draw_scored(self) -> None:
+        """Gives the weights that tasks choose among what they begin with."""
+        self.scores: TaskScores | None = None  # of the task in training
+        if self._scored is None:
+            return
+        with calling("mask", self._scored):
+            for weight in scored_weights(self.meta_policy).values():
+                weight.copy_(self._scored.first_weight(weight.clone()))
+
+    def _begin_scores(self, task: int) -> None:
+        if self._scored is None:
+            return
+        weights, share = scored_weights(self.meta_policy), self.ownership.shares.get(task)
+        rate, average = self.rates.learning_rate, self.rates.average
+        kept = {} if share is None else share.scale
+        generator = self._generator(task)
+        self.scores = TaskScores(self._scored, weights, kept, rate, average, generator)
+        self.sub.multipliers = self.scores.multipliers
+
+    def _own_heads(self) -> dict[str, Tensor]:
+        """True for heads where every task has its own, false for what tasks share, by name."""
+        several = self.meta_policy.heads > 1
+        return {
+            name: torch.full_like(weight, several and not name.startswith("body.")).bool()
+            for name, weight in self._full_weights().items()
+        }
+
     @property
     def others(self) -> Ownership:
         """The shares of all tasks but the one in training."""
@@ -163,6 +198,8 @@ class ContinualActor:
         """
         others = self.others
         self._owned = others.owned  # does not change while a task trains
+        if self._scored is not None and not self._scored.trains_weights:
+            free = self._own_heads()
         guard = self.components.guard(self.meta_policy, others, free)
         self.sub.begin_task(guard, self.components.states, self._head(self.task))
         self.trains = ""
@@ -214,7 +251,7 @@ class ContinualActor:
     def network_in_training(self) -> tuple[MetaPolicy, Tensor | None, int]:
         """The network that trains, the mask of its units, if any, and which of its heads acts."""
         mask = self.sub.select(self.mask().detach()) if self.trains == "both" else self.sub.mask
-        return self.sub.network, mask, self.sub.head
+        return self.sub.acting(), mask, self.sub.head
 
     def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [B, action_dim] of the sub-network in training."""
@@ -248,6 +285,12 @@ class ContinualActor:
         self._step_weights(loss, objective)
 
     def _step_weights(self, loss: Tensor, objective: Objective | None) -> None:
+        slopes = None if self.scores is None else self.scores.slopes(loss)
+        self._step_plain(loss, objective)
+        if self.scores is not None and slopes is not None:
+            self.scores.step(slopes)
+
+    def _step_plain(self, loss: Tensor, objective: Objective | None) -> None:
         weights = self.sub.weights()
         if not self.components.asked:
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
@@ -275,6 +318,11 @@ class ContinualActor:
             return None
         return self.rehearsal(each.component.rehearsal, each.generator)
 
+    @property
+    def optimisers(self) -> list[Adam]:
+        """Of the weights in training, and of the scores by which they are chosen."""
+        return [self.sub.optimiser, *([] if self.scores is None else [self.scores.optimiser])]
+
     def mask(self) -> Tensor:
         """Mask [sum(hidden)] of the task in training, attached to its code."""
         return self.task_code.mask(self.progress)
@@ -287,6 +335,8 @@ class ContinualActor:
         """Of the network in training, and the code."""
         yield from self.sub.network.named_parameters("policy")
         yield "code", self.code
+        if self.scores is not None:
+            yield from ((f"scores.{name}", p) for name, p in self.scores.parameters.items())
 
     # -- a task's end -------------------------------------------------------------------------
 
@@ -302,7 +352,7 @@ class ContinualActor:
         Args:
             updates: that the task has had.
         """
-        self._scale = {}
+        self._scale = self._chosen()
         mask = self.masks.policy
         if not isinstance(mask, Keeps):
             return 0
@@ -317,6 +367,10 @@ class ContinualActor:
         everything = {k: torch.ones_like(v) for k, v in used.items()}
         self.begin_weights(free=everything | self._scale)
         return further
+
+    def _chosen(self) -> dict[str, Tensor]:
+        """What the scores of the task in training say that it uses; nothing without."""
+        return {} if self.scores is None else self.scores.final()
 
     def _tasks_left(self) -> int:
         """Tasks that have no share, and the one in training."""
@@ -369,7 +423,8 @@ class ContinualActor:
         if task in self.ownership.shares and not trains:
             return self.ownership.cut(whole, task)
         mask = self.final_mask() if trains else self.prompt_mask(self.embeddings[task])
-        return extract(whole, Share(mask > 0, self._head(task)))
+        scale = self._chosen() if trains else {}
+        return extract(whole, Share(mask > 0, self._head(task), scale))
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
@@ -402,7 +457,7 @@ class ContinualActor:
             "progress": self.progress,
             **self.task_code.state_dict(),
             "sub": self.sub.state_dict(),
-        }
+        } | ({} if self.scores is None else {"scores": self.scores.state_dict()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned.
@@ -425,6 +480,9 @@ class ContinualActor:
             return
         self.task_code = self._task_code(self.task)
         self.task_code.load_state_dict(training)
+        self._begin_scores(self.task)
+        if self.scores is not None:
+            self.scores.load_state_dict(training["scores"])
         self.begin_weights()
         self.sub.load_state_dict(training["sub"])
         self.trains, self.progress = str(training["trains"]), float(training["progress"])

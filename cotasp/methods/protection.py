@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError
 from cotasp.modules.masks import Keeps, MaskPolicy
+from cotasp.modules.scored import Scored
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -190,7 +191,8 @@ def check_keeping(mask: MaskPolicy, protections: Sequence[Protection]) -> None:
     """Raises RecipeError for a mask that leaves weights between its units to later tasks, under
     a protection that freezes all of these.
     """
-    if not isinstance(mask, Keeps):
+    leaves = isinstance(mask, Keeps) or (isinstance(mask, Scored) and mask.trains_weights)
+    if not leaves:
         return
     for each in protections:
         if isinstance(each, GuardsWeights) and not each.single_weights:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError, calling
+from cotasp.modules.masks import MaskPolicy
+from cotasp.modules.scored import Scored
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -57,10 +59,17 @@ class Renewal(Protocol):
         """
 
 
-def check_renewals(renewals: Sequence[Renewal]) -> None:
-    """Raises RecipeError for one that is never due, PluginError for one that cannot say when."""
+def check_renewals(renewals: Sequence[Renewal], mask: MaskPolicy) -> None:
+    """Raises RecipeError for one that is never due, or whose units a mask chooses the weights of,
+    PluginError for one that cannot say when.
+    """
     for renewal in renewals:
         name = type(renewal).__name__
+        if isinstance(mask, Scored):
+            raise RecipeError(
+                f"renewals: expected none under {type(mask).__name__}, whose tasks choose single "
+                f"weights, so that no unit is as renewals see it, got {name}; remove it"
+            )
         with calling("renewal", renewal):
             every = renewal.every
         if not isinstance(every, int) or every < 1:

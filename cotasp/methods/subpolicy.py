@@ -28,6 +28,7 @@ from cotasp.storage.tensors import check_shapes
 
 State = Mapping[str, Mapping[str, Tensor]]  # of a protection
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
+Multipliers = Callable[[], Mapping[str, Tensor]]  # by parameter's name, of its shape
 
 
 class SubPolicy:
@@ -68,6 +69,7 @@ class SubPolicy:
         self.network = policy
         self.head = 0  # of the network, that the task acts by
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
+        self.multipliers: Multipliers | None = None  # of the weights; None: all are 1
         self.states: list[State] = []  # of the protections, in this network's shapes
         self._active: list[Tensor] = []
         self.begin_task(None, ())
@@ -171,7 +173,23 @@ class SubPolicy:
 
     def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
-        return self.network(observation, self.mask if mask is None else mask, self.head)
+        inputs = observation, self.mask if mask is None else mask, self.head
+        if self.multipliers is None:
+            return self.network(*inputs)
+        return functional_call(self.network, self._multiplied(self.multipliers), inputs)
+
+    def _multiplied(self, multipliers: Multipliers) -> dict[str, Tensor]:
+        return {name: self._weights[name] * factor for name, factor in multipliers().items()}
+
+    def acting(self) -> MetaPolicy:
+        """The network in training, its weights multiplied: itself where nothing multiplies them."""
+        if self.multipliers is None:
+            return self.network
+        network = self.network.with_hidden(self.network.hidden)
+        network.body.units = self.network.body.units
+        with torch.no_grad():
+            network.load_state_dict(self._weights | self._multiplied(self.multipliers))
+        return network
 
     def of_share(self, share: Share) -> Policy:
         """A task's policy with today's weights, differentiable by those in training."""

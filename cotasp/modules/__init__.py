@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Ownership": "ownership",
         "RandomMask": "masks",
         "ResidualCritic": "specs",
+        "Scored": "scored",
         "Share": "share",
         "Sigmoid": "masks",
         "Step": "masks",

@@ -14,6 +14,7 @@ from cotasp.modules.ownership import Ownership as Ownership
 from cotasp.modules.policy import MaskedMLP as MaskedMLP
 from cotasp.modules.policy import MetaPolicy as MetaPolicy
 from cotasp.modules.policy import sample_squashed as sample_squashed
+from cotasp.modules.scored import Scored as Scored
 from cotasp.modules.share import Share as Share
 from cotasp.modules.specs import ActorSpec as ActorSpec
 from cotasp.modules.specs import CategoricalCritic as CategoricalCritic
