@@ -319,6 +319,8 @@ KINDS: dict[str, Registry] = {
                 "copies": f"{_MASKS}:Copies",
                 "packnet": f"{_METHODS}.packnet:PackNet",
                 "hat": f"{_METHODS}.hat:HAT",
+                "wsn": f"{_METHODS}.wsn:WSN",
+                "supsup": f"{_METHODS}.supsup:SupSup",
             },
         ),
         Registry(

@@ -9,6 +9,7 @@ import torch
 
 from cotasp.agents.settings import ValuesSpec
 from cotasp.methods.freeze import Freeze
+from cotasp.methods.wsn import WSN
 from cotasp.modules.masks import Copies, Dense, Step
 from cotasp.testing._toy import copied
 from tests.agents.problems import OBS, learner, train, transitions
@@ -23,6 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "tasks": {"protection": Freeze("tasks")},
     "dense": {"mask": Dense(), "protection": Freeze("tasks"), "heads": "per_task"},
     "copies": {"mask": Copies()},
+    "wsn": {"mask": WSN(), "protection": Freeze("tasks"), "heads": "per_task"},
 }
 
 
