@@ -1,6 +1,6 @@
 """Which task does a sentence mean, and is it said when that is not clear?
 
-    python benchmarks/sentences.py [--json FILE]   (twenty minutes, with the language model)
+    python benchmarks/sentences.py [--json FILE]   (ten minutes, with the language model)
 
 Recall policies are asked for phrasings that were not taught, of Continual World's ten tasks and of
 the opposites:
@@ -12,6 +12,8 @@ fresh 2  those of sentences_fresh2.json, written before `posterior` and asked on
          thresholds were chosen anew
 fresh 3  those of sentences_fresh3.json, written before that and asked once, afterwards; of 2 and 3,
          sentences that are among the earlier ones word for word are left out
+fresh 4  those of sentences_fresh4.json, written afterwards by someone who knew none of the others,
+         asked once; nothing was chosen with them
 
 Tasks that are known: the opposites (14), Continual World's ten, all fifty, three.
 
@@ -19,7 +21,7 @@ answered   share of sentences called a paraphrase
 right      share of those that were given their own task
 new        share of sentences about other things that are given no task: the 200 of
            instructions.txt, of which some are about such tasks as well, and 30 with each fresh set
-others     share of sentences of fresh 3 about tasks that are not known that are given no task
+others     share of sentences of fresh 4 about tasks that are not known that are given no task
 """
 
 from __future__ import annotations
