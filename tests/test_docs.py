@@ -65,8 +65,9 @@ INSTALL_PLUGIN = re.compile(r"python3? -m pip install -e ([\w-]+)")
 def checkout(tmp_path_factory) -> Path:
     """What a reader has: recipes, results and the Makefile, in a folder of their own."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("recipes", "results", "examples"):
+    for name in ("recipes", "results", "examples", "scripts"):
         shutil.copytree(ROOT / name, folder / name)
+    (folder / "docs").mkdir()
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
@@ -137,6 +138,9 @@ def test_block(kind, title, body, checkout, warm, done, last):
 
 def run_console(command: str, said: str, folder: Path, warm: Warm) -> None:
     """Runs a command, in brief where it trains; it must say what is given."""
+    if command.startswith("python scripts/"):
+        shell(command, folder)
+        return
     target = re.fullmatch(r"make (\w+)", command)
     if target is None:
         run_cotasp(command, said, folder, warm)

@@ -1,0 +1,278 @@
+"""The table of results: rows from finished runs, and the page that shows them.
+
+    python scripts/leaderboard.py                     # writes docs/results.md
+    python scripts/leaderboard.py add runs/short10 --to short10 --command "cotasp sweep ..."
+
+`add` takes the finished runs of a sweep, one row for each of its variants, or of a run directory
+(`--method NAME`), into `results/table/STREAM.json`, in the place of a row of that name, and writes
+the page.  Everything on the page is computed from these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cotasp import __version__
+from cotasp.errors import CotaspError, RunError
+from cotasp.report.runs import Found, Run, read_runs
+from cotasp.report.statistics import estimate, mean
+
+ROOT = Path(__file__).parents[1]
+TABLE, PAGE = ROOT / "results" / "table", ROOT / "docs" / "results.md"
+PER_TASK = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
+NONE = "-"
+NUMBERS = re.compile(r"\[[^][{}\"]*\]")
+TOP = """# Results
+
+Who learned what, with which intervals, from which commit, and how to have it again. This page is
+written by `python scripts/leaderboard.py` from `results/table/`; a test writes it again and
+compares.
+
+P: success at the end of the stream, mean over tasks (last step of an episode; *any*: at any of its
+steps). F: success lost since a task's own end. FT: what is learned more, or less, than alone with
+the same budget. G: steps to a success of 0.9, where ≥ counts a task that never got there as its
+whole budget. Intervals are bootstrap intervals of 95 % over seeds. *CPU*: processor seconds a seed.
+*weights*: that a task's policy uses, of all, in thousands. *kept*: what is kept for later tasks
+besides the network. Rows of one table have one protocol; formulas and protocol are explained in
+[Sweeps and reports](ablations.md).
+"""
+BOTTOM = """## To add a row
+
+Run it, with at least three seeds, and hand the directory over. A new name of a stream begins a new
+table, whose `title` and `about` you then write into its file:
+
+```console
+$ cotasp sweep recipes/sweeps/methods_toy.yaml --only finetune,cotasp --seeds 3 --out runs/toy
+$ python scripts/leaderboard.py add runs/toy --to mine --command "cotasp sweep ... --seeds 3"
+```
+
+A row whose protocol differs from its table's is refused: it would compare what cannot be compared.
+The numbers themselves are a file:
+
+```python
+import json
+
+for name, row in json.load(open("results/table/quickstart.json"))["rows"].items():
+    print(name, [run["performance"] for run in row["runs"]])
+```
+"""
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """What the table keeps of a run; lists have a number per task."""
+    summary = run.summary
+    last, of_any = summary["success_last"], summary["success_any"]
+    kept = {key: summary["per_task"][key] for key in PER_TASK}
+    return {
+        "seed": run.seed,
+        **kept,
+        "any": [curve[-1] for curve in of_any],
+        "last": [curve[-1] for curve in last],
+        "reached": summary["per_task"]["reached"],
+        **{key: summary.get(key) for key in ("weights", "active_weights", "kept_bytes")},
+        "cpu_seconds": run.cost.get("cpu_seconds"),
+    }
+
+
+def rows_of(found: Found, method: str | None) -> dict[str, list[Run]]:
+    """The runs by name of their row.
+
+    Raises:
+        RunError: runs that no name is known for.
+    """
+    names = {
+        (sweep.path / place).resolve(): variant
+        for sweep in found.sweeps
+        for variant, seeds in sweep.trials.items()
+        for place in seeds.values()
+    }
+    rows: dict[str, list[Run]] = {}
+    for run in found.runs:
+        name = method or names.get(run.path.resolve())
+        if name is None:
+            raise RunError(f"{run.path}: belongs to no sweep; name its row by --method")
+        rows.setdefault(name, []).append(run)
+    return rows
+
+
+def add(paths: Sequence[Path], stream: str, command: str, method: str | None, commit: str) -> None:
+    """Puts runs into a stream's table.
+
+    Raises:
+        RunError: none has finished, or their protocol is not the table's.
+    """
+    found = read_runs(paths)
+    for problem in found.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if not found.runs:
+        raise RunError(f"{', '.join(map(str, paths))}: no finished run")
+    file = TABLE / f"{stream}.json"
+    table = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": {}}
+    first = found.runs[0]
+    table = {"title": stream, "about": "", "protocol": first.stamp["hash"]} | table
+    table.setdefault("tasks", first.tasks)
+    for name, runs in rows_of(found, method).items():
+        versions = runs[0].summary["versions"]
+        for run in runs:
+            if run.stamp["hash"] != table["protocol"]:
+                raise RunError(
+                    f"{run.path}: expected protocol {table['protocol']}, as all rows of "
+                    f"{file.name}, got {run.stamp['hash']}; begin another table by --to"
+                )
+        table["rows"][name] = {
+            "command": command,
+            "commit": commit,
+            "date": str(datetime.date.today()),
+            "machine": f"{platform.machine()}, torch {versions.get('torch', 'unknown')}",
+            "runs": [figures(run) for run in sorted(runs, key=lambda run: run.seed)],
+        }
+    TABLE.mkdir(parents=True, exist_ok=True)
+    file.write_text(dumped(table), encoding="utf-8")
+
+
+def dumped(table: dict[str, Any]) -> str:
+    """As JSON, whose lists of numbers take a line each."""
+    text = json.dumps(table, indent=1)
+    return NUMBERS.sub(lambda found: " ".join(found.group().split()), text) + "\n"
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """docs/results.md."""
+    files = sorted(path for path in TABLE.glob("*.json") if path.stem != "published")
+    parts = [TOP, *(table_of(path) for path in files)]
+    published = TABLE / "published.json"
+    if published.exists():
+        parts.append(published_table(json.loads(published.read_text(encoding="utf-8"))))
+    return "\n".join([*parts, BOTTOM])
+
+
+def table_of(path: Path) -> str:
+    """A stream's table."""
+    table = json.loads(path.read_text(encoding="utf-8"))
+    columns = ("method", "seeds", "P", "P any", "F", "FT", "G", "CPU", "weights", "kept", "commit")
+    ranked = sorted(table["rows"].items(), key=lambda item: (-_mean(item[1], "performance"), item))
+    lines = [
+        "| " + " | ".join(columns) + " |",
+        "|---|" + "---:|" * (len(columns) - 2) + "---|",
+        *(f"| {' | '.join(cells(name, row))} |" for name, row in ranked),
+    ]
+    commands = dict.fromkeys(row["command"] for row in table["rows"].values())
+    machines = sorted({f"{r['date']}, {r['machine']}" for r in table["rows"].values()})
+    tasks = ", ".join(table["tasks"])
+    said = [
+        f"Protocol `{table['protocol']}`; tasks: {tasks}. {'; '.join(machines)}.",
+        "Again: " + "; ".join(f"`{command}`" for command in commands) + ".",
+    ]
+    head = [f"## {table['title']}", table["about"], "\n".join(lines), *said]
+    return "\n\n".join(filter(None, head)) + "\n"
+
+
+def cells(name: str, row: dict[str, Any]) -> list[str]:
+    """A row of a stream's table."""
+    runs = row["runs"]
+    reached = [x for run in runs for x in run.get("reached") or []]
+    bound = "≥ " if reached and min(reached) < 1 else ""
+    weights = [(run.get("active_weights"), run.get("weights")) for run in runs]
+    known = [pair for pair in weights if None not in pair]
+    used = float(np.mean([active for active, _ in known])) if known else 0.0
+    kept = _values(runs, "kept_bytes")
+    cpu = _values(runs, "cpu_seconds")
+    return [
+        f"`{name}`",
+        str(len(runs)),
+        with_interval(runs, "performance", 2),
+        with_interval(runs, "any", 2),
+        with_interval(runs, "forgetting", 2),
+        with_interval(runs, "forward_transfer", 2),
+        bound + with_interval(runs, "steps_to_threshold", 0),
+        f"{np.mean(cpu):,.0f} s" if cpu else NONE,
+        f"{used / 1e3:,.0f} / {known[0][1] / 1e3:,.0f}" if known else NONE,
+        _bytes(float(np.mean(kept))) if kept else NONE,
+        f"`{row['commit']}`",
+    ]
+
+
+def with_interval(runs: Sequence[dict[str, Any]], key: str, digits: int) -> str:
+    """Mean over tasks and seeds, and its interval over seeds."""
+    rows = [run.get(key) for run in runs]
+    if any(row is None or None in row for row in rows):
+        return NONE
+    found = estimate(np.array(rows, dtype=float), mean)
+    if found.value is None:
+        return NONE
+    if found.low is None or found.high is None:
+        return f"{found.value:,.{digits}f}"
+    return f"{found.value:,.{digits}f} [{found.low:,.{digits}f}, {found.high:,.{digits}f}]"
+
+
+def published_table(table: dict[str, Any]) -> str:
+    """Numbers of others, which no row above may be compared with as they are."""
+    lines = ["| method | stream | P | F | FT | protocol |", "|---|---|---:|---:|---:|---|"]
+    for row in table["rows"]:
+        numbers = (NONE if row.get(key) is None else f"{row[key]:.2f}" for key in ("P", "F", "FT"))
+        kind = table["protocols"][row["protocol"]]
+        lines.append(f"| {row['method']} | {row['stream']} | {' | '.join(numbers)} | {kind} |")
+    return "\n\n".join(["## Published", table["about"], "\n".join(lines)]) + "\n"
+
+
+def _values(runs: Iterable[dict[str, Any]], key: str) -> list[float]:
+    return [float(run[key]) for run in runs if run.get(key) is not None]
+
+
+def _mean(row: dict[str, Any], key: str) -> float:
+    return float(np.mean([run[key] for run in row["runs"]]))
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def checked_out() -> str:
+    """The commit that is checked out, or the version where there is no history."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    told = subprocess.run(git, capture_output=True, text=True)
+    return told.stdout.strip() if told.returncode == 0 else f"v{__version__}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Adds rows if told, and writes the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb")
+    adding = verbs.add_parser("add", help="take finished runs into a table")
+    adding.add_argument("paths", nargs="+", type=Path, metavar="DIR")
+    adding.add_argument("--to", required=True, metavar="STREAM", help="the table, e.g. short10")
+    adding.add_argument("--command", required=True, help="what makes the runs again")
+    adding.add_argument("--method", help="name of the row, where the directory is no sweep")
+    adding.add_argument("--commit", help="of the library that ran; default: the one checked out")
+    options = parser.parse_args(argv)
+    if options.verb:
+        commit = options.commit or checked_out()
+        try:
+            add(options.paths, options.to, options.command, options.method, commit)
+        except CotaspError as error:
+            sys.exit(f"leaderboard: error: {error}")
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"written: {PAGE.relative_to(ROOT)}; next: git diff docs results")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The page of results is what its files say, and rows come from finished runs of one protocol."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.report.synthetic import make_run, recipe
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("leaderboard", ROOT / "scripts" / "leaderboard.py")
+leaderboard = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(leaderboard)
+
+
+def test_the_page_is_what_the_files_say():
+    assert leaderboard.PAGE.read_text(encoding="utf-8") == leaderboard.page(), (
+        "docs/results.md: run python scripts/leaderboard.py"
+    )
+
+
+def test_files_are_written_as_they_are_read():
+    for path in leaderboard.TABLE.glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert leaderboard.dumped(json.loads(text)) == text
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Where rows go, in place of the repository's."""
+    monkeypatch.setattr(leaderboard, "ROOT", tmp_path)
+    monkeypatch.setattr(leaderboard, "TABLE", tmp_path / "table")
+    monkeypatch.setattr(leaderboard, "PAGE", tmp_path / "results.md")
+    return tmp_path / "table" / "toy.json"
+
+
+def add(*words):
+    leaderboard.main(["add", *map(str, words), "--to", "toy", "--commit", "abc1234"])
+
+
+def test_a_row_has_the_means_of_its_runs(table, tmp_path):
+    runs = [make_run(tmp_path / f"seed{i}", recipe(), seed=i, kept=0.5) for i in range(3)]
+    add(*runs, "--command", "cotasp run mine", "--method", "mine")
+    summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
+    performance = np.mean([s["performance"] for s in summaries])
+    forgetting = np.mean([s["forgetting"] for s in summaries])
+    lines = leaderboard.PAGE.read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| `mine`")).split(" | ")
+    assert row[1] == "3"
+    assert row[2].startswith(f"{performance:.2f} [")
+    assert row[4].startswith(f"{forgetting:.2f} [")
+    assert row[-1] == "`abc1234` |"
+    assert json.loads(table.read_text())["rows"]["mine"]["command"] == "cotasp run mine"
+
+
+def test_a_row_is_replaced_and_others_stay(table, tmp_path):
+    add(make_run(tmp_path / "a", recipe()), "--command", "one", "--method", "a")
+    add(make_run(tmp_path / "b", recipe()), "--command", "one", "--method", "b")
+    add(make_run(tmp_path / "c", recipe(), seed=4), "--command", "two", "--method", "a")
+    rows = json.loads(table.read_text())["rows"]
+    assert {name: row["command"] for name, row in rows.items()} == {"a": "two", "b": "one"}
+    assert [run["seed"] for run in rows["a"]["runs"]] == [4]
+
+
+def test_what_cannot_be_compared_or_named_is_refused_and_nothing_is_written(table, tmp_path):
+    add(make_run(tmp_path / "a", recipe()), "--command", "one", "--method", "a")
+    before = table.read_text()
+    other = make_run(tmp_path / "b", recipe(per_task=6))
+    with pytest.raises(SystemExit, match=r"expected protocol \w+, as all rows of toy.json, got"):
+        add(other, "--command", "one", "--method", "b")
+    with pytest.raises(SystemExit, match="belongs to no sweep; name its row by --method"):
+        add(tmp_path / "a", "--command", "one")
+    with pytest.raises(SystemExit, match="no finished run"):
+        add(tmp_path / "nowhere", "--command", "one", "--method", "b")
+    assert table.read_text() == before
