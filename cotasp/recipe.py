@@ -21,7 +21,7 @@ from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
 from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused, rows_kept
 from cotasp.methods.method import Method
-from cotasp.methods.protection import Protection, check_keeping, check_protections
+from cotasp.methods.protection import Protection, check_keeping, check_parts, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
 from cotasp.modules.masks import ChecksWidths, MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
@@ -187,6 +187,7 @@ class Recipe:
             )
         check_protections(self.protections)
         check_keeping(self.mask, self.protections)
+        check_parts(self.protections, getattr(self.stream, "together", 1))
         check_renewals(self.renewals, self.mask)
         if not getattr(self.agent, "keeps_rows", True):
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)

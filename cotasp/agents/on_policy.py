@@ -30,7 +30,8 @@ from cotasp.methods.memory import check_memory_unused
 from cotasp.methods.method import Method
 from cotasp.methods.multistep import fitted_discount
 from cotasp.methods.problem import Problem
-from cotasp.methods.trained import ActorRates
+from cotasp.methods.subpolicy import Policy
+from cotasp.methods.trained import ActorRates, Rows
 from cotasp.modules.policy import MetaPolicy
 
 
@@ -174,21 +175,30 @@ class OnPolicyLearner:
             yield rollout.rows(places)
 
     def _update(self, rows: Rollout, phase: str) -> dict[str, Tensor]:
-        settings = self.settings
-        loc, scale = self.actor.policy_in_training()(rows.observation)
-        log_ratio = log_density(loc, scale, rows.raw_action) - rows.log_prob
-        loss = clipped_loss(log_ratio, rows.advantage, settings.clip_ratio)
-        spread = entropy(scale).mean()
+        policy = self.actor.policy_in_training()
+        loss, spread, log_ratio = self._losses(policy, rows)
         found = {"actor_loss": loss.detach(), "entropy": spread.detach()}
         # 1 - r + r log r >= 0, of which E[.] = KL: Schulman's estimate (r: old to new)
         found["kl"] = (log_ratio.exp() - 1 - log_ratio).detach().mean()
         check_losses({"actor_loss": found["actor_loss"][None]}, self.updates)
-        self.actor.step(loss - settings.entropy * spread)
+
+        def of_some(places: Tensor) -> Tensor:
+            part, spread, _ = self._losses(policy, rows.rows(places))
+            return part - self.settings.entropy * spread
+
+        self.actor.step(loss - self.settings.entropy * spread, rows=Rows(rows.observation, of_some))
         self.updates += 1
         if phase == "weights":
             blank = rows.log_prob.new_empty(0)
             self.actor.renew(Batch(rows.observation, rows.raw_action.tanh(), blank, blank, blank))
         return found
+
+    def _losses(self, policy: Policy, rows: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """Of rows: the clipped loss and the mean entropy, scalars, and log pi / pi_old, [B]."""
+        loc, scale = policy(rows.observation)
+        log_ratio = log_density(loc, scale, rows.raw_action) - rows.log_prob
+        loss = clipped_loss(log_ratio, rows.advantage, self.settings.clip_ratio)
+        return loss, entropy(scale).mean(), log_ratio
 
     def fit_value(self, rollout: Rollout, epochs: int) -> dict[str, Tensor]:
         """Steps of the value network; the loss of the last one."""

@@ -72,7 +72,8 @@ class SAC(OffPolicy):
     def update(
         self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor
     ) -> dict[str, Tensor]:
-        from cotasp.agents.losses import temperature_gradient
+        from cotasp.agents.losses import actor_loss, temperature_gradient
+        from cotasp.methods.trained import Rows
 
         log_alpha = values.number("log_temperature")
         alpha = log_alpha.exp()
@@ -88,10 +89,15 @@ class SAC(OffPolicy):
                 values.critics, policy, observation, alpha, noise, self.ensemble
             )
 
-        loss, surrogate, log_prob = objective(
-            actor.policy_in_training(), batch.observation, noise[1]
-        )
-        actor.step(surrogate, lambda *given: objective(*given)[1])
+        policy = actor.policy_in_training()
+        loss, surrogate, log_prob = objective(policy, batch.observation, noise[1])
+
+        def of_some(places: Tensor) -> Tensor:  # as many as they are: never compiled
+            some = batch.observation[places], alpha, noise[1][places]
+            return actor_loss(values.critics, policy, *some, self.ensemble)[1]
+
+        rows = Rows(batch.observation, of_some)
+        actor.step(surrogate, lambda *given: objective(*given)[1], rows)
 
         entropy = self.target_entropy
         aim = -float(batch.action.shape[-1]) if entropy is None else entropy

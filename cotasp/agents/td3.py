@@ -59,6 +59,8 @@ class TD3(OffPolicy):
     ) -> dict[str, Tensor]:
         import torch
 
+        from cotasp.methods.trained import Rows
+
         with torch.no_grad():
             eps = (noise[0] * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
             following = (actor.policy(batch.next_observation)[0].tanh() + eps).clamp(-1.0, 1.0)
@@ -77,9 +79,12 @@ class TD3(OffPolicy):
             excess = self.saturation_penalty * loc.square().mean((-2, -1))
             return excess.detach() - both.mean((-2, -1)), excess.sum() - (rise * action).sum()
 
-        loss, surrogate = objective(actor.policy_in_training(), batch.observation, noise[1])
+        policy = actor.policy_in_training()
+        loss, surrogate = objective(policy, batch.observation, noise[1])
         if values.steps % self.policy_delay == 0:
-            actor.step(surrogate, lambda *given: objective(*given)[1])
+            given = batch.observation, noise[1]
+            rows = Rows(given[0], lambda some: objective(policy, *(x[some] for x in given))[1])
+            actor.step(surrogate, lambda *given: objective(*given)[1], rows)
         values.move_targets(self.tau)
         return dict(zip(self.losses, (critic, loss)))
 

@@ -100,6 +100,7 @@ def make_learner(
         learners=1 if together is None else together.learners,
         phrasings=phrasings,
         owners=owners(tasks),
+        marks=[task.mark for task in tasks] if tasks[0].together > 1 else (),
     )
     with calling("agent", recipe.agent):
         learner = recipe.agent.learner(problem, method)

@@ -20,7 +20,7 @@ from cotasp.methods.checks import (
     warn_if_little_is_free,
 )
 from cotasp.methods.code import TaskCode
-from cotasp.methods.components import Component, Components, Rows
+from cotasp.methods.components import Component, Components, DrawRows
 from cotasp.methods.finished import FinishedPolicies
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
@@ -29,7 +29,7 @@ from cotasp.methods.protection import Now
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
-from cotasp.methods.trained import ActorRates, Objective
+from cotasp.methods.trained import ActorRates, Objective, Rows, gradients_by_task
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -267,7 +267,9 @@ class ContinualActor:
         self._attached = mask.requires_grad
         return partial(self.sub, mask=mask)
 
-    def step(self, loss: Tensor, objective: Objective | None = None) -> None:
+    def step(
+        self, loss: Tensor, objective: Objective | None = None, rows: Rows | None = None
+    ) -> None:
         """One step of the weights or the code down a loss; see `TrainedActor.step`."""
         if self.trains != "weights":
             loss = loss + self.task_code.cost(self.progress, self._owned)
@@ -279,23 +281,26 @@ class ContinualActor:
             (slope,) = torch.autograd.grad(
                 loss, [self.code], retain_graph=True, materialize_grads=True
             )
-            self._step_weights(loss, objective)
+            self._step_weights(loss, objective, rows)
             self.task_code.step(slope)
             return
-        self._step_weights(loss, objective)
+        self._step_weights(loss, objective, rows)
 
-    def _step_weights(self, loss: Tensor, objective: Objective | None) -> None:
+    def _step_weights(self, loss: Tensor, objective: Objective | None, rows: Rows | None) -> None:
         slopes = None if self.scores is None else self.scores.slopes(loss)
-        self._step_plain(loss, objective)
+        self._step_plain(loss, objective, rows)
         if self.scores is not None and slopes is not None:
             self.scores.step(slopes)
 
-    def _step_plain(self, loss: Tensor, objective: Objective | None) -> None:
+    def _step_plain(self, loss: Tensor, objective: Objective | None, rows: Rows | None) -> None:
         weights = self.sub.weights()
         if not self.components.asked:
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
             self.sub.step(dict(zip(weights, gradients)))
             return
+        parts = None
+        if rows is not None and self.problem.marks:
+            parts = partial(gradients_by_task, rows, self.problem.marks, weights)
         seen = [
             Now(
                 weights,
@@ -304,6 +309,7 @@ class ContinualActor:
                 self.finished.objective(objective, each.generator),
                 each.generator,
                 self._rehearsed(each),
+                parts,
             )
             for each, state in zip(self.components.protections, self.sub.states)
         ]
@@ -380,7 +386,7 @@ class ContinualActor:
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.meta_policy.named_parameters()}
 
-    def end_task(self, rows: Rows) -> dict[str, float]:
+    def end_task(self, rows: DrawRows) -> dict[str, float]:
         """Claims the task's share, lets protections remember, teaches the dictionaries.
 
         Args:

@@ -21,7 +21,7 @@ from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.share import Share
 
-Rows = Callable[[int, Generator], Batch]  # number -> as many rows of the task in training
+DrawRows = Callable[[int, Generator], Batch]  # number -> as many rows of the task in training
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Components:
                 refuse_returned("renewal", each.component, "renew", expected, wrong)
                 sub.renew(values)
 
-    def remember(self, task: int, policy: MetaPolicy, share: Share, rows: Rows) -> None:
+    def remember(self, task: int, policy: MetaPolicy, share: Share, rows: DrawRows) -> None:
         """Lets protections remember a task that has ended with a share."""
         for each in self.protections:
             if isinstance(each.component, Remembers):
@@ -174,5 +174,5 @@ def _refuse(each: Component, method: str, expected: str, wrong: str | None) -> N
     refuse_returned("protection", each.component, method, expected, wrong)
 
 
-def _drawn(rows: Rows, generator: Generator, count: int) -> Batch:
+def _drawn(rows: DrawRows, generator: Generator, count: int) -> Batch:
     return rows(count, generator)

@@ -21,6 +21,8 @@ class Problem:
         phrasings: of each task, other texts that are to lead to its policy; empty: none has any.
         owners: of each task, the number of the earlier one that it goes on with, or its own; empty:
             all their own.
+        marks: of each task, what its observations end with, where several are learned together;
+            empty: each is learned alone.
         learners: of this process for which there must be memory, this one included.
     """
 
@@ -35,6 +37,7 @@ class Problem:
     learners: int = 1
     phrasings: Sequence[Sequence[str]] = ()
     owners: Sequence[int] = ()
+    marks: Sequence[Sequence[float]] = ()
 
     def owner(self, task: int) -> int:
         """The number of the task that a task goes on with, or its own."""

@@ -53,6 +53,10 @@ class Now:
         generator: random numbers of this protection alone.
         rehearsal: rows of finished tasks, as many as the protection's `rehearsal` says, drawn by
             `generator`; None: it asks for none, or nothing is kept yet.
+        parts: gradients, by weight, of the agent's loss on the batch's rows of each of the tasks
+            that are learned together, as they come in it, in proportion to their number: they sum
+            to the loss's; None: one task is learned alone.  A protection that calls it has the
+            class attribute `asks_parts = True`.
     """
 
     weights: Mapping[str, Tensor]
@@ -61,6 +65,7 @@ class Now:
     objective: Callable[[Tensor, int | Tensor], Tensor] | None
     generator: Generator
     rehearsal: Rehearsal | None = None
+    parts: Callable[[], list[Mapping[str, Tensor]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,18 @@ def check_protections(protections: Sequence[Protection]) -> None:
         if getattr(protection, "alone", False) and len(protections) > 1:
             raise RecipeError(
                 f"protection: {name} keeps nothing and cannot be combined with others; remove it"
+            )
+
+
+def check_parts(protections: Sequence[Protection], together: int) -> None:
+    """Raises RecipeError for a protection that asks for tasks' parts of a batch, where each is
+    learned alone.
+    """
+    for each in protections:
+        if getattr(each, "asks_parts", False) and together == 1:
+            raise RecipeError(
+                f"protection: {type(each).__name__} reconciles tasks that are learned together, "
+                f"but each is learned alone; set stream.together to 2 or more, or remove it"
             )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from cotasp.errors import calling
+from cotasp.errors import calling, refuse_returned
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight
+from cotasp.methods.returned import wrong_tensor
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.scored import Scored
 from cotasp.storage.tensors import check_shapes
@@ -47,11 +48,12 @@ class TaskScores:
         generator: Generator,
     ) -> None:
         self.mask = mask
-        with calling("mask", mask):
-            self.parameters = {
-                name: nn.Parameter(mask.first_scores(weight, kept.get(name), generator))
-                for name, weight in weights.items()
-            }
+        self.parameters = {}
+        for name, weight in weights.items():
+            with calling("mask", mask):
+                scores = mask.first_scores(weight, kept.get(name), generator)
+            self._check("first_scores", scores, weight)
+            self.parameters[name] = nn.Parameter(scores)
         self.decay = decay
         self.averages = [p.detach().clone() for p in self._parameters if decay]
         self.optimiser = Adam(self._parameters, learning_rate)
@@ -70,7 +72,14 @@ class TaskScores:
 
     def _of(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with calling("mask", self.mask):
-            return {name: self.mask.multiplier(each) for name, each in scores.items()}
+            multipliers = {name: self.mask.multiplier(each) for name, each in scores.items()}
+        for name, multiplier in multipliers.items():
+            self._check("multiplier", multiplier, scores[name])
+        return multipliers
+
+    def _check(self, method: str, returned: Any, weight: Tensor) -> None:
+        wrong = wrong_tensor(returned, weight.shape, weight.dtype)
+        refuse_returned("mask", self.mask, method, "an entry per weight, of its type", wrong)
 
     @torch.no_grad()
     def final(self) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from cotasp.methods.averaging import average_, clipped
 from cotasp.methods.protection import Now
 from cotasp.methods.stacking import StackedAdam, WriteBack, stack
 from cotasp.methods.subpolicy import Policy
-from cotasp.methods.trained import Objective
+from cotasp.methods.trained import Objective, Rows
 from cotasp.modules.subnetwork import pad_layers, unpadded
 
 
@@ -82,7 +82,9 @@ class StackedActor:
 
         return lambda observation: torch.vmap(one)(self.weights, observation, mask)
 
-    def step(self, loss: Tensor, objective: Objective | None = None) -> None:
+    def step(
+        self, loss: Tensor, objective: Objective | None = None, rows: Rows | None = None
+    ) -> None:
         """One step of all down the sum of their losses and of their penalties."""
         if self.trains == "code":
             if self._attached:

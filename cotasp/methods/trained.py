@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from cotasp.methods.subpolicy import Policy
 
 Objective = Callable[[Policy, Tensor, Tensor], Tensor]  # policy, observations, noise -> scalar
+
+
+class Rows(NamedTuple):
+    """What a loss was taken of.
+
+    Args:
+        observation: [B, m].
+        loss: places [n] of some rows to the loss of these alone, a scalar, by what now trains.
+    """
+
+    observation: Tensor
+    loss: Callable[[Tensor], Tensor]
+
+
+def gradients_by_task(
+    rows: Rows, marks: Sequence[Sequence[float]], weights: Mapping[str, Tensor]
+) -> list[Mapping[str, Tensor]]:
+    """Gradients of a loss's parts, one for each task that has rows; they sum to the loss's.
+
+    Args:
+        rows: that the loss is the mean over.
+        marks: what the tasks' observations end with, of equal lengths; equal ones count once.
+        weights: by name.
+    """
+    ends = rows.observation[:, -len(marks[0]) :]
+    found: list[Mapping[str, Tensor]] = []
+    for mark in dict.fromkeys(map(tuple, marks)):
+        places = (ends == ends.new_tensor(mark)).all(1).nonzero().squeeze(1)
+        if len(places):
+            loss = rows.loss(places) * (len(places) / len(ends))
+            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+            found.append(dict(zip(weights, slopes)))
+    return found
 
 
 class TrainedActor(Protocol):
@@ -22,12 +56,15 @@ class TrainedActor(Protocol):
     def policy_in_training(self) -> Policy:
         """The same, attached to what now trains: weights or code."""
 
-    def step(self, loss: Tensor, objective: Objective | None = None) -> None:
+    def step(
+        self, loss: Tensor, objective: Objective | None = None, rows: Rows | None = None
+    ) -> None:
         """One step of what trains down a loss, the sum of all learners'.
 
         Args:
             loss: scalar, of `policy_in_training`.
             objective: what it is of any policy, observations and noise, for protections that ask.
+            rows: that it is of, for protections that ask for tasks' parts of it.
         """
 
 
