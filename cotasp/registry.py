@@ -335,6 +335,7 @@ KINDS: dict[str, Registry] = {
                 "l2_init": f"{_METHODS}.l2_init:L2Init",
                 "agem": f"{_METHODS}.agem:AGEM",
                 "cloning": f"{_METHODS}.cloning:Cloning",
+                "pcgrad": f"{_METHODS}.pcgrad:PCGrad",
             },
         ),
         Registry(
