@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cotasp.agents.acting import ActingPolicy, on_cpu
 from cotasp.continual.curves import Curves, draw_curves, read_curves
-from cotasp.continual.evaluation import Episodes, Evaluator
 from cotasp.continual.facts import LayerFacts, PromptFacts, TaskFacts
 from cotasp.continual.kept import NOT_REACHED, Kept
 from cotasp.continual.metrics import METRICS
-from cotasp.continual.saved import load_run
+from cotasp.continual.saved import SavedRun
 from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, calling
+from cotasp.methods.prompts import Prompts
 from cotasp.modules.subnetwork import active_units, extract
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import Recall, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
 from cotasp.storage.rundir import SUMMARY, RunDirectory
-from cotasp.tasks.task import Task
+from cotasp.tasks.task import Task, owners
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cotasp.agents.off_policy import OffPolicyLearner
+    from cotasp.continual.evaluation import Episodes
     from cotasp.film.episode import Episode
     from cotasp.modules.policy import MetaPolicy
 
 
 class OpenedRun:
     """The policies of a run's last checkpoint, by task or by sentence.
+
+    What a sentence means is said from the dictionaries alone; the networks are made, and TorchRL is
+    imported, when the first policy is asked for.
 
     Args:
         path: run directory.
@@ -50,9 +54,10 @@ class OpenedRun:
 
     def __init__(self, path: str | Path, recall: RecallPolicy | None = None) -> None:
         self.path = Path(path)
-        self.recipe, self.tasks, learner = load_run(path)
+        self._saved = SavedRun.read(path)
+        self.recipe, self.tasks = self._saved.recipe, self._saved.tasks
         self.recall = self.recipe.recall if recall is None else recall
-        self._learner = cast("OffPolicyLearner", learner)
+        self._owners = owners(self.tasks)
         texts = [task.text for task in self.tasks]
         phrasings = [text for task in self.tasks for text in task.phrasings]
         with calling("encoder", self.recipe.encoder):
@@ -61,14 +66,32 @@ class OpenedRun:
     @property
     def finished(self) -> list[int]:
         """Places in `tasks` of those that have been learned."""
-        shares, owner = self._learner.actor.ownership.shares, self._learner.problem.owner
-        tasks = enumerate(self.tasks)  # one that returns is the earlier one
-        return [i for i, t in tasks if owner(i) in shares and owner(i) in (i, i - t.part)]
+        places = enumerate(zip(self._owners, self.tasks))  # one that returns is the earlier one
+        ended = self._saved.finished
+        return [i for i, (owner, t) in places if owner < ended and owner in (i, i - t.part)]
+
+    @cached_property
+    def _learner(self) -> OffPolicyLearner:
+        return cast("OffPolicyLearner", self._saved.learner())
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        """What sentences are read by, as the checkpoint has it."""
+        state = self._saved.learner_state.get("actor")
+        if state is None:
+            raise RunError(
+                f"{self.path}: a {type(self.recipe.agent).__name__} has no prompts, so that a "
+                f"sentence means nothing to it; ask for a task by its name"
+            )
+        method = replace(self.recipe.method, encoder=self.encoder)
+        prompts = Prompts(method, [task.text for task in self.tasks], self.recipe.seed)
+        with self._saved.loading():
+            prompts.load_state_dict(state)
+        return prompts
 
     def _masks(self) -> Tensor:
         """Masks [n, sum(hidden)] of the finished tasks."""
-        places = [self._learner.problem.owner(i) for i in self.finished]
-        return self._learner.actor.ownership.masks[places]
+        return self._prompts.ownership.masks[[self._owners[i] for i in self.finished]]
 
     def prompt(self, text: str) -> PromptFacts:
         """What the run makes of a sentence.
@@ -78,14 +101,14 @@ class OpenedRun:
             RunError: the run has finished no task.
         """
         recall, lasso, mask = self._read(text)
-        learner, finished = self._learner, self.finished
+        prompts, finished = self._prompts, self.finished
         overlaps = jaccard(self._masks(), lasso > 0).tolist()
         rows = [
             TaskFacts(self.tasks[i].name, self.tasks[i].text, similarity, overlap)
             for i, similarity, overlap in zip(finished, recall.scores, overlaps)
         ]
-        hidden = learner.actor.meta_policy.hidden
-        layers = zip(hidden, (mask > 0).split(hidden), learner.actor.ownership.owned.split(hidden))
+        hidden = prompts.hidden
+        layers = zip(hidden, (mask > 0).split(hidden), prompts.ownership.owned.split(hidden))
         return PromptFacts(
             text,
             recall.verdict,
@@ -107,6 +130,8 @@ class OpenedRun:
             RunError: the run has finished no task, or a layer would have no neuron.
         """
         from tensordict.nn import TensorDictModule
+
+        from cotasp.agents.acting import ActingPolicy, on_cpu
 
         if (text is None) == (task is None):
             raise RecipeError("policy: expected a text or task=, one of the two")
@@ -177,6 +202,8 @@ class OpenedRun:
             RecipeError: no such task, fewer than one episode, or a text that no encoder takes.
             RunError: no task is finished, or an observation or a reward is not finite.
         """
+        from cotasp.continual.evaluation import Evaluator
+
         changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
         changes = {name: value for name, value in changes.items() if value is not None}
         settings = replace(self.recipe.evaluation, **changes)
@@ -265,14 +292,14 @@ class OpenedRun:
     def _read(self, text: str) -> tuple[Recall, Tensor, Tensor]:
         """What is recalled, the mask of the lasso and the mask that is taken, [units] each."""
         self._check_finished()
-        learner, finished = self._learner, self.finished
+        prompts, finished = self._prompts, self.finished
         with calling("encoder", self.recipe.encoder):
             embedding = self.encoder([text])[0]
-        lasso = learner.prompt_mask(embedding)
+        lasso = prompts.mask(embedding)
         with calling("recall", self.recall):
             recall = self.recall(text, [self.tasks[i].texts for i in finished], self.encoder)
         if recall.task is None:
-            active_units(lasso, learner.actor.meta_policy.hidden)
+            active_units(lasso, prompts.hidden)
             return recall, lasso, lasso
         return recall, lasso, self._masks()[recall.task].float()
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchrl.checkpoint import GlobalRNGState
 
 
 def seed_everything(seed: int) -> None:
@@ -21,6 +20,8 @@ def seed_everything(seed: int) -> None:
 
 def random_state() -> dict[str, Any]:
     """The states, accelerators' included, as tensors, numbers and strings."""
+    from torchrl.checkpoint import GlobalRNGState
+
     return GlobalRNGState().state_dict()
 
 
@@ -35,6 +36,8 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
     Of accelerators, of those that are here: a run may go on without the one that it began on.
     """
+    from torchrl.checkpoint import GlobalRNGState
+
     version, numbers, gauss = state["python"]
     here = {key: value for key, value in state.items() if _is_here(key)}
     if "torch_cuda" in here:
@@ -48,14 +51,16 @@ def forked(seed: int) -> Iterator[None]:
 
     Python's, NumPy's and torch's of the CPU; accelerators' are left alone.
     """
-    before = cpu_random_state()
+    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.default_generator.manual_seed(seed)
         yield
     finally:
-        set_random_state(before)
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
 
 
 def _is_here(key: str) -> bool:

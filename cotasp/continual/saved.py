@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cotasp.agents.agent import Learner
-from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.kept import Kept
 from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import COMPARABLE
@@ -16,9 +16,66 @@ from cotasp.continual.score import Score
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, load
+from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import SUMMARY, RunDirectory
 from cotasp.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run's recipe, tasks and last checkpoint, read and not yet made use of.
+
+    Args:
+        recipe: of the run.
+        tasks: of its stream.
+        checkpoint: the last that is whole.
+        state: which it holds.
+    """
+
+    recipe: Recipe
+    tasks: tuple[Task, ...]
+    checkpoint: Checkpoint
+    state: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: str | Path) -> SavedRun:
+        """That of a run directory.
+
+        Raises:
+            RunError: no run directory, no checkpoint, or a damaged one.
+        """
+        directory = RunDirectory.open(path)
+        recipe = load(directory.recipe)
+        saved = Checkpoints(directory.path).newest()
+        if saved is None:
+            raise RunError(f"{directory.path}: no checkpoint yet; wait for one, or run it again")
+        return cls(recipe, make_tasks(recipe), saved, saved.state())
+
+    @property
+    def finished(self) -> int:
+        """How many tasks of the stream had ended."""
+        return int(self.state["finished"])
+
+    @property
+    def learner_state(self) -> Mapping[str, Any]:
+        """What the learner's `state_dict` returned."""
+        return self.state["learner"]
+
+    def learner(self) -> Learner:
+        """The learner; RunError where the checkpoint does not fit the recipe."""
+        learner = make_learner(self.recipe, self.tasks)
+        with self.loading():
+            learner.load_state_dict(self.learner_state)
+        return learner
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Tells what goes wrong inside as a checkpoint that cannot be loaded."""
+        try:
+            yield
+        except Exception as error:  # torch, tensordict and the components raise their own
+            raise RunError(f"{self.checkpoint.path}: cannot be loaded: {error}") from error
 
 
 def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
@@ -27,18 +84,8 @@ def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
     Raises:
         RunError: no run directory, no checkpoint, or one that does not fit the recipe.
     """
-    directory = RunDirectory.open(path)
-    recipe = load(directory.recipe)
-    saved = Checkpoints(directory.path).newest()
-    if saved is None:
-        raise RunError(f"{directory.path}: no checkpoint yet; wait for one, or run it again")
-    tasks = make_tasks(recipe)
-    learner = make_learner(recipe, tasks)
-    try:
-        learner.load_state_dict(saved.state()["learner"])
-    except Exception as error:  # torch, tensordict and the components raise their own
-        raise RunError(f"{saved.path}: cannot be loaded: {error}") from error
-    return recipe, tasks, learner
+    run = SavedRun.read(path)
+    return run.recipe, run.tasks, run.learner()
 
 
 def evaluate_run(
@@ -61,6 +108,8 @@ def evaluate_run(
         RecipeError: fewer than one episode.
         RunError: see `load_run`.
     """
+    from cotasp.continual.evaluation import Evaluator
+
     recipe, tasks, learner = load_run(path)
     changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
     settings = replace(recipe.evaluation, **{k: v for k, v in changes.items() if v is not None})

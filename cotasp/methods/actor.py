@@ -25,6 +25,7 @@ from cotasp.methods.finished import FinishedPolicies
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
+from cotasp.methods.prompts import Prompts, begun_tasks
 from cotasp.methods.protection import Now
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.stackable import not_stackable
@@ -36,8 +37,6 @@ from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
-from cotasp.modules.tensordict import LayerMasks
-from cotasp.prompting.prompter import Prompter
 
 DrawRehearsal = Callable[
     [int, torch.Generator], "Rehearsal | None"
@@ -65,18 +64,16 @@ class ContinualActor:
         self.rates = rates
         self.rehearsal = rehearsal
         self.device = torch.device(problem.device)
+        self.prompts = Prompts(method, problem.texts, problem.seed, self.device)
+        self.embeddings = self.prompts.embeddings
+        self.prompter, self.masks = self.prompts.prompter, self.prompts.masks
+        self.ownership = self.prompts.ownership
         with calling("encoder", method.encoder):
-            self.embeddings = method.encoder(problem.texts)
             self.phrasings = [method.encoder(texts) for texts in problem.phrasings]
         self.meta_policy: MetaPolicy = method.actor.build(
             problem.observation_dim, problem.action_dim, len(problem.texts)
         ).to(self.device)
         hidden = self.meta_policy.hidden
-        self.prompter = Prompter(
-            method.dictionary, hidden, method.encoder.dim, seed=problem.seed, data=self.embeddings
-        )
-        self.masks = LayerMasks(method.mask, hidden)
-        self.ownership = Ownership(len(problem.texts), sum(hidden), self.device)
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
         self._scored = method.mask if isinstance(method.mask, Scored) else None
         self._draw_scored()
@@ -434,7 +431,7 @@ class ContinualActor:
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
-        return self.masks(self.prompter(embedding).to(self.device))
+        return self.prompts.mask(embedding)
 
     def summary(self) -> dict[str, Any]:
         """Facts of the whole run: capacity, overlaps, text similarities; see `allocation_facts`."""
@@ -475,8 +472,7 @@ class ContinualActor:
         """
         self.task = int(state["task"])
         weights = self._full_weights()
-        begun = 1 + max([self.task, *map(int, state["ownership"])])
-        load_tasks(state, begun, self.embeddings, self.codes, self.ownership, weights)
+        load_tasks(state, begun_tasks(state), self.embeddings, self.codes, self.ownership, weights)
         self.meta_policy.load_state_dict(state["meta_policy"])
         self.prompter.load_state_dict(state["prompter"])
         self.components.load_state_dict(state["components"])

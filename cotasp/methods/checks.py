@@ -11,9 +11,9 @@ from torch import Tensor
 
 from cotasp.errors import ConvergenceWarning, RecipeError, RunError
 from cotasp.methods.problem import Problem
+from cotasp.modules.codes import LayerMasks
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.subnetwork import active_units
-from cotasp.modules.tensordict import LayerMasks
 from cotasp.prompting.prompter import Prompter
 
 LITTLE = 0.01  # fraction of free weights with which nothing can be learned
@@ -108,13 +108,7 @@ def load_tasks(
             another network.
     """
     saved = state["embeddings"]
-    if begun > len(embeddings) or saved.shape[1] != embeddings.shape[1]:
-        raise RunError(
-            f"expected at most {len(embeddings)} tasks with embeddings of "
-            f"{embeddings.shape[1]} numbers, got {begun} of {saved.shape[1]}"
-        )
-    if not torch.allclose(embeddings[:begun], saved[:begun], rtol=0, atol=_SAME_TEXT):
-        raise RunError("the encoder gives the tasks other embeddings than it did")
+    check_embeddings(saved, begun, embeddings)
     embeddings[:begun] = saved[:begun]
     units = [len(share["units"]) for share in state["ownership"].values()]
     for got in (state["codes"].shape[1], *units):
@@ -125,6 +119,23 @@ def load_tasks(
     for task, share in state["ownership"].items():
         _check_share(int(task), share, weights)
     ownership.load_state_dict(state["ownership"])
+
+
+def check_embeddings(saved: Tensor, begun: int, embeddings: Tensor) -> None:
+    """Raises RunError where the tasks that had begun have other embeddings now.
+
+    Args:
+        saved: as a state has them, [n, m].
+        begun: tasks, according to it.
+        embeddings: of all tasks now, [n_tasks, m].
+    """
+    if begun > len(embeddings) or saved.shape[1] != embeddings.shape[1]:
+        raise RunError(
+            f"expected at most {len(embeddings)} tasks with embeddings of "
+            f"{embeddings.shape[1]} numbers, got {begun} of {saved.shape[1]}"
+        )
+    if not torch.allclose(embeddings[:begun], saved[:begun], rtol=0, atol=_SAME_TEXT):
+        raise RunError("the encoder gives the tasks other embeddings than it did")
 
 
 def _check_share(task: int, share: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

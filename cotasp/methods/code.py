@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
+from cotasp.modules.codes import LayerMasks
 from cotasp.modules.masks import Learned
-from cotasp.modules.tensordict import LayerMasks
 from cotasp.storage.tensors import check_shapes
 
 

@@ -1,4 +1,6 @@
 # written by scripts/write_stubs.py from the table in __init__.py
+from cotasp.modules.codes import CodeTable as CodeTable
+from cotasp.modules.codes import LayerMasks as LayerMasks
 from cotasp.modules.critics import Critics as Critics
 from cotasp.modules.export import export_policy as export_policy
 from cotasp.modules.export import plain_module as plain_module
@@ -24,7 +26,5 @@ from cotasp.modules.specs import ResidualCritic as ResidualCritic
 from cotasp.modules.subnetwork import extract as extract
 from cotasp.modules.subnetwork import membership as membership
 from cotasp.modules.subnetwork import used_weights as used_weights
-from cotasp.modules.tensordict import CodeTable as CodeTable
-from cotasp.modules.tensordict import LayerMasks as LayerMasks
 from cotasp.modules.tensordict import actor_module as actor_module
 from cotasp.modules.tensordict import critic_modules as critic_modules

@@ -13,11 +13,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "RecallPolicy": "recall",
         "SBERT": "encoders",
         "SparseCoding": "sparse_coding",
-        "TextEncoder": "prompter",
+        "TextEncoder": "tensordict",
         "TfIdf": "encoders",
         "checked_texts": "texts",
         "normal_form": "texts",
-        "prompt_module": "prompter",
+        "prompt_module": "tensordict",
         "taught_as": "recall",
     },
 )

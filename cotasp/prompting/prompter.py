@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor, nn
 
 from cotasp.dictionaries import Dictionary, sparse_encode
 from cotasp.dictionaries.updates import UpdateRule
 from cotasp.errors import calling, refuse_returned
-from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.sparse_coding import SparseCoding
 
 
@@ -119,28 +116,3 @@ def _check_updated(update: UpdateRule, dictionary: Dictionary, recorded: int) ->
     refuse_returned(
         "update rule", update, "__call__", "a dictionary that has recorded the pair", wrong
     )
-
-
-class TextEncoder(TensorDictModuleBase):
-    """`text` (non-tensor data) to `embedding`, so that an encoder can stand in a sequence.
-
-    Args:
-        encoder: see `cotasp.prompting.encoders`.
-    """
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.in_keys = ["text"]
-        self.out_keys = ["embedding"]
-        self.encoder = encoder
-
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        text = tensordict["text"]
-        if isinstance(text, str):
-            return tensordict.set("embedding", self.encoder([text])[0])
-        return tensordict.set("embedding", self.encoder(list(text)))
-
-
-def prompt_module(prompter: Prompter) -> TensorDictModule:
-    """`embedding` to `code`, as a TensorDict module."""
-    return TensorDictModule(prompter, in_keys=["embedding"], out_keys=["code"])

@@ -9,10 +9,11 @@ from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import nn
 from torchrl.objectives import ClipPPOLoss, SACLoss, SoftUpdate, TD3Loss
 
+from cotasp.modules.codes import CodeTable, LayerMasks
 from cotasp.modules.critics import Critics
 from cotasp.modules.masks import Step
 from cotasp.modules.policy import MaskedMLP, MetaPolicy
-from cotasp.modules.tensordict import CodeTable, LayerMasks, actor_module, critic_modules
+from cotasp.modules.tensordict import actor_module, critic_modules
 
 HIDDEN, OBS, ACT, BATCH = (16, 12), 5, 2, 32
 CODES = torch.randn(3, sum(HIDDEN), generator=torch.Generator().manual_seed(0)) - 0.7

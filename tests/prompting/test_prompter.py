@@ -13,7 +13,7 @@ from cotasp.errors import PluginError
 from cotasp.modules import LayerMasks, MetaPolicy, Step
 from cotasp.modules.tensordict import squashed_gaussian_head
 from cotasp.prompting import OneHot, Prompter, RandomEncoder, SparseCoding, TextEncoder
-from cotasp.prompting.prompter import prompt_module
+from cotasp.prompting.tensordict import prompt_module
 
 HIDDEN = (40, 30)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torchrl.collectors import Collector
 from torchrl.envs.utils import RandomPolicy, check_env_specs
 
 from cotasp.tasks import CW10, TEXTS, MetaWorldEnv
+from cotasp.tasks.metaworld import MetaWorldSimulator
 from cotasp.tasks.texts import CW10 as CW10_ENVS
 
 GOAL = slice(-3, None)  # of an observation
@@ -73,6 +75,26 @@ def test_steps_are_those_of_the_raw_class_with_the_goal_visible(env, reward_vers
         assert after["reward"].item() == np.float32(reward)
         np.testing.assert_array_equal(after["observation"][GOAL], np.float32(raw._target_pos))
     assert data["observation"][:, GOAL].abs().sum() > 0
+
+
+def test_models_are_copied_whole_and_moved_apart():
+    """Against the model that Meta-World itself compiles, byte for byte."""
+
+    def content(model):
+        content = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+        mujoco.mj_saveModel(model, None, content)
+        return content
+
+    env = "door-unlock-v3"  # moves its body at each reset
+    one, other = (MetaWorldSimulator(env, 200, "v2") for _ in range(2))
+    compiled = ALL_V3_ENVIRONMENTS[env]().model
+    for each in (one, other):
+        assert np.array_equal(content(each.sim.model), content(compiled))
+    one.seed(1)
+    one.reset()
+    assert not np.array_equal(content(one.sim.model), content(compiled))
+    assert np.array_equal(content(other.sim.model), content(compiled))
+    assert np.array_equal(content(MetaWorldSimulator(env, 200, "v2").sim.model), content(compiled))
 
 
 def test_goals_are_fresh_at_every_reset_and_follow_from_the_seed():
