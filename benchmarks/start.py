@@ -52,7 +52,9 @@ def seconds(arguments: list[str], tree: Path) -> tuple[float, float]:
     """Processor and wall seconds of a process."""
     env = os.environ | {"PYTHONPATH": str(tree.resolve()), "OMP_NUM_THREADS": "1"}
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], env=env, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(  # there, as `python -c` looks for packages where it stands first
+        [sys.executable, *arguments], cwd=tree, env=env, stdout=subprocess.DEVNULL
+    )
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - begun
     if status:
