@@ -14,6 +14,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from torch.func import functional_call
 
+from cotasp.__main__ import main
 from cotasp.agents.experience import Experience, Trajectories
 from cotasp.agents.meta_learner import MetaLearner
 from cotasp.agents.meta_learning import Rows, Skilled, adapted, inner_loss, meta_loss, outer_loss
@@ -23,6 +24,7 @@ from cotasp.agents.on_policy_settings import OnPolicy
 from cotasp.agents.rollout import log_density
 from cotasp.continual import loop
 from cotasp.continual.loop import resume, run
+from cotasp.continual.opened import open_run
 from cotasp.errors import RecipeError, RunError, RunStopped
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.method import Method
@@ -405,6 +407,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("comps") / "run"
     run(loads(TINY), out, progress=False)
     return out
+
+
+def test_a_run_is_asked_by_the_names_of_its_tasks_and_not_by_sentences(undisturbed, tmp_path):
+    opened = open_run(undisturbed)
+    names = [task.name for task in opened.tasks]
+    assert [names[i] for i in opened.finished] == names
+    assert len(opened.play(task=names[0])) == 1
+    assert len(opened.evaluate(task=names[0], episodes=2).success) == 2
+    assert main(["play", str(undisturbed), "--all", "--out", str(tmp_path / "all.gif")]) == 0
+    with pytest.raises(RunError, match="a CoMPS has no prompts, so that a sentence means nothing"):
+        opened.prompt("Reach the goal.")
 
 
 def test_a_signal_is_heeded_at_a_tasks_end(undisturbed, tmp_path, monkeypatch):
