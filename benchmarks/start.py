@@ -23,10 +23,10 @@ from pathlib import Path
 from _machine import machine
 
 TO_FIRST_BATCH = """
-import os, sys
+import sys
 from cotasp.continual.state import RunState
 
-RunState.note_episodes = lambda self, data: os._exit(0)
+RunState.note_episodes = lambda self, data: sys.exit(0)
 from cotasp.__main__ import main
 
 sys.exit(main(sys.argv[1:]) or 1)  # it ended without a batch
