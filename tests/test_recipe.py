@@ -106,7 +106,8 @@ OVERRIDES = {
     "dictionary.lmbda": positive,
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
     "mask": component("mask", "packnet"),  # which asks for a protection by tasks
-    "protection": component("protection", "agem", "cloning"),  # which ask for a memory
+    # which ask for a memory, or for tasks that are learned together
+    "protection": component("protection", "agem", "cloning", "pcgrad"),
     "memory": st.sampled_from(["task", "shelf"]),
     "actor.hidden": st.lists(st.integers(128, 4096), min_size=1, max_size=6),
     "actor.log_std_range": st.tuples(st.floats(-30, 0), st.floats(0.01, 30)),
