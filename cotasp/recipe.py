@@ -14,9 +14,16 @@ from typing import Any, Literal
 
 from cotasp._yaml import parse, write
 from cotasp.agents.agent import Agent, Parallel, WholeNetwork
-from cotasp.agents.budget import Budget, WarmsUp, check_budget, check_returns, warmup_steps
+from cotasp.agents.budget import (
+    Budget,
+    ChecksBudget,
+    WarmsUp,
+    check_budget,
+    check_returns,
+    warmup_steps,
+)
 from cotasp.agents.sac import SAC
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, calling
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
 from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused, rows_kept
@@ -40,7 +47,7 @@ from cotasp.recipe_files import (
 )
 from cotasp.schema import build, plain
 from cotasp.tasks.point_streams import Point
-from cotasp.tasks.streams import Stream
+from cotasp.tasks.streams import Counted, Stream
 
 
 @dataclass(frozen=True)
@@ -196,8 +203,12 @@ class Recipe:
         check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
         if isinstance(self.mask, ChecksWidths):
             self.mask.check_widths(self.actor.hidden)
+        counted = self.stream.n_tasks if isinstance(self.stream, Counted) else None
+        budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None), counted)
+        if isinstance(self.agent, ChecksBudget):
+            with calling("agent", self.agent):
+                self.agent.check_budget(budget)
         if isinstance(self.agent, WarmsUp):
-            budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None))
             if self.agent.warmup_steps is None:
                 agent: Any = replace(self.agent, warmup_steps=warmup_steps(self.agent, budget))  # type: ignore[type-var]
                 object.__setattr__(self, "agent", agent)

@@ -161,6 +161,7 @@ def test_a_broken_plug_in_is_listed_and_refused_when_named(capsys):
         (["run", SMOKE, "agent.warmup_steps=1500"], 2),
         (["run", SMOKE, "agent.n_step=31", "--quiet"], 2),
         (["sweep", SMOKE, "--axis", "agent.n_step=5,31"], 2),
+        (["show", "comps_point", "stream.count=1"], 2),
     ],
 )
 def test_answers_within_half_a_second_and_without_torch(argv, expected):

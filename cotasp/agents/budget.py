@@ -26,6 +26,17 @@ class WarmsUp(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksBudget(Protocol):
+    """Settings of an agent that fit the numbers of some streams only."""
+
+    def check_budget(self, budget: Budget) -> None:
+        """Raises RecipeError, from the recipe's key on, where they do not; what the stream does not
+        tell before its tasks are made is None.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Budget:
     """The environment steps that there are; a `Problem` says the same, once tasks are built.
@@ -34,11 +45,13 @@ class Budget:
         steps_per_task: environment steps per task.
         action_repeat: environment steps per transition.
         horizon: environment steps per episode; None: unknown, or not the same for all.
+        tasks: of the stream; None: known once they are made.
     """
 
     steps_per_task: int
     action_repeat: int = 1
     horizon: int | None = None
+    tasks: int | None = None
 
 
 LONGEST_WARMUP = 2_000  # environment steps, where a recipe leaves it open

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cotasp.agents.budget import Budget
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.on_policy_settings import OnPolicy
+from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
     from cotasp.agents.agent import Learner
@@ -38,7 +40,30 @@ class CoMPS:
         """Environments side by side."""
         return self.ppo.num_envs
 
+    def check_budget(self, budget: Budget) -> None:
+        """Sees that there is a task to prepare for, and room for an episode of each.
+
+        Raises:
+            RecipeError: a stream of one task, or less memory per task than an episode fills.
+        """
+        if budget.tasks == 1:
+            raise RecipeError(
+                "stream: expected two tasks or more, got one: with nothing to come, there is "
+                "nothing to prepare for; use the agent ppo"
+            )
+        kept, horizon = self.meta.rows_per_task, budget.horizon
+        if kept is not None and horizon is not None and kept < horizon // budget.action_repeat:
+            raise RecipeError(
+                f"agent.meta.rows_per_task: expected at least the "
+                f"{horizon // budget.action_repeat} transitions of an episode, got {kept}"
+            )
+
     def learner(self, problem: Problem, method: Method) -> Learner:
         from cotasp.agents.meta_learner import MetaLearner
 
+        numbers = problem.steps_per_task, problem.action_repeat, problem.horizon
+        try:  # again, for a stream that does not count its tasks before it makes them
+            self.check_budget(Budget(*numbers, len(problem.texts)))
+        except RecipeError as error:
+            raise RecipeError(f"recipe.{error}") from error
         return MetaLearner(self.ppo, self.meta, problem, method)

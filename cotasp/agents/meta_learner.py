@@ -43,12 +43,11 @@ class MetaLearner:
             without masks or protection.
 
     Raises:
-        RecipeError: a stream of one task, less memory per task than an episode fills, or more
-            than there is.
+        RecipeError: more memory for tasks than there is.
     """
 
     def __init__(self, ppo: OnPolicy, meta: MetaLearning, problem: Problem, method: Method) -> None:
-        _check(ppo, meta, problem)
+        _check_memory(meta, problem)
         self.meta = meta
         self.problem = problem
         plain = Method(method.encoder, method.dictionary, Dense(), (Unprotected(),), method.actor)
@@ -225,18 +224,7 @@ def _capacity(meta: MetaLearning, problem: Problem) -> int:
     return min(transitions, meta.rows_per_task or transitions)
 
 
-def _check(ppo: OnPolicy, meta: MetaLearning, problem: Problem) -> None:
-    if len(problem.texts) < 2:
-        raise RecipeError(
-            "recipe.stream: expected two tasks or more, got one: with nothing to come, there is "
-            "nothing to prepare for; use the agent ppo"
-        )
-    horizon = None if problem.horizon is None else problem.horizon // problem.action_repeat
-    if meta.rows_per_task is not None and horizon is not None and meta.rows_per_task < horizon:
-        raise RecipeError(
-            f"recipe.agent.meta.rows_per_task: expected at least the {horizon} transitions of an "
-            f"episode, got {meta.rows_per_task}"
-        )
+def _check_memory(meta: MetaLearning, problem: Problem) -> None:
     row = 4 * (problem.observation_dim + problem.action_dim + 2)
     needed = len(problem.texts) * _capacity(meta, problem) * row
     available = available_memory("cpu")

@@ -67,6 +67,11 @@ class Gymnasium:
         check_horizon(self)
         check_together(self, [entry.name for entry in self.tasks], self.returning)
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self.tasks)
+
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks listed; each environment is built once, to see that they fit together."""
         first = self._facts(0)[:2]

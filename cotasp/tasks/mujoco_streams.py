@@ -49,6 +49,11 @@ class CheetahVelocity:
             )
         check_horizon(self)
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._velocities())
+
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per velocity."""
         return _tasks(self, "cheetah_velocity", self._velocities(), self._texts())
@@ -89,6 +94,11 @@ class CheetahDirection:
     def __post_init__(self) -> None:
         check_family(self, self.count, 0, self.only)
         check_horizon(self)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._turns())
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per turn."""
@@ -147,6 +157,11 @@ class AntGoal:
                 raise RecipeError(f"AntGoal.{name}: expected above 0, got {getattr(self, name):g}")
         check_horizon(self)
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._angles())
+
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per goal."""
         turns = [math.radians(angle) for angle in self._angles()]
@@ -198,6 +213,11 @@ class AntDirection:
         check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         check_horizon(self)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._angles())
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per direction."""

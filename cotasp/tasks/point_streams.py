@@ -64,6 +64,11 @@ class Point:
         check_horizon(self)
         check_together(self, [goal for goal, _ in self._entries()], self.returning)
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._entries())
+
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per goal."""
         builds = [
@@ -136,6 +141,11 @@ class PointGoals:
         if not 0 < self.radius <= 1:
             raise RecipeError(f"PointGoals.radius: expected in (0, 1], got {self.radius:g}")
         check_horizon(self)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._angles())
 
     def make_tasks(self) -> tuple[Task, ...]:
         """One task per goal."""

@@ -55,6 +55,16 @@ class Stream(Protocol):
 
 
 @runtime_checkable
+class Counted(Protocol):
+    """A stream that knows how many tasks it has before any is made."""
+
+    @property
+    def n_tasks(self) -> int:
+        """`len(make_tasks())`."""
+        ...
+
+
+@runtime_checkable
 class Separable(Protocol):
     """A stream whose tasks can be taken one by one."""
 
@@ -111,6 +121,11 @@ class CW10:
         _check_metaworld(self)
         check_together(self, texts.CW10)
 
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(texts.CW10)
+
     def make_tasks(self) -> tuple[Task, ...]:
         """Ten tasks."""
         return _metaworld_tasks(self, map(TaskEntry, texts.CW10))
@@ -149,6 +164,11 @@ class CW20:
 
     def __post_init__(self) -> None:
         _check_metaworld(self)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return 2 * len(texts.CW10)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """Twenty tasks."""
@@ -200,6 +220,11 @@ class MetaWorld:
                 )
         _check_metaworld(self)
         check_together(self, [entry.env for entry in entries], self.returning)
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self.tasks)
 
     def make_tasks(self) -> tuple[Task, ...]:
         """The tasks listed."""

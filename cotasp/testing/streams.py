@@ -8,7 +8,7 @@ import pickle
 import torch
 from tensordict import TensorDictBase
 
-from cotasp.tasks.streams import Stream
+from cotasp.tasks.streams import Counted, Stream
 from cotasp.tasks.task import Task
 from cotasp.testing._ensure import ensure
 
@@ -25,6 +25,8 @@ def check_stream(stream: Stream, environments: int | None = None) -> None:
     """
     tasks = stream.make_tasks()
     ensure(len(tasks) > 0, "there is a task")
+    if isinstance(stream, Counted):
+        ensure(stream.n_tasks == len(tasks), "there are as many tasks as n_tasks says")
     ensure(len({task.name for task in tasks}) == len(tasks), "each task has a name of its own")
     ensure(all(task.text.strip() for task in tasks), "every task has a text")
     ensure(tasks == stream.make_tasks(), "the tasks are the same each time")

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from cotasp.__main__ import main
+from cotasp.agents.comps import CoMPS
 from cotasp.agents.experience import Experience, Trajectories
 from cotasp.agents.meta_learner import MetaLearner
 from cotasp.agents.meta_learning import Rows, Skilled, adapted, inner_loss, meta_loss, outer_loss
@@ -461,6 +462,12 @@ def test_killed_in_the_middle_of_a_tasks_end(undisturbed, tmp_path, monkeypatch)
         (["agent.meta.skilled=0"], r"recipe\.agent\.meta\.skilled: expected at least 1, got 0"),
         (["agent.meta.weight_clip=2"], r"meta\.weight_clip: expected in \[0, 1\], got 2"),
         (["agent.ppo.num_envs=5"], r"frames_per_batch: expected a multiple of agent\.num_envs"),
+        (["stream.count=1"], r"recipe\.stream: expected two tasks or more, .* use the agent ppo"),
+        (["stream={name: point, goals: [left]}"], r"recipe\.stream: expected two tasks or more"),
+        (
+            ["agent.meta.rows_per_task=5"],
+            r"recipe\.agent\.meta\.rows_per_task: expected at least the 6 transitions of an",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(overrides, message):
@@ -468,20 +475,10 @@ def test_what_cannot_work_is_refused(overrides, message):
         loads(TINY, overrides)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["stream.count=1"], "expected two tasks or more, got one: .* use the agent ppo"),
-        (
-            ["agent.meta.rows_per_task=5"],
-            "rows_per_task: expected at least the 6 transitions of an",
-        ),
-    ],
-)
-def test_what_cannot_work_with_the_stream_is_refused(overrides, message, tmp_path):
-    with pytest.raises(RecipeError, match=message):
-        run(loads(TINY, overrides), tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
+def test_a_stream_that_does_not_count_its_tasks_is_refused_when_they_are_made():
+    problem = Problem(["Go."], OBS, ACT, 72, horizon=6)
+    with pytest.raises(RecipeError, match=r"^recipe\.stream: expected two tasks or more, got one"):
+        CoMPS().learner(problem, loads(TINY).method)
 
 
 def test_experience_beyond_the_memory_is_refused(monkeypatch):
