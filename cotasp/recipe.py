@@ -196,6 +196,7 @@ class Recipe:
         check_keeping(self.mask, self.protections)
         check_parts(self.protections, getattr(self.stream, "together", 1))
         check_renewals(self.renewals, self.mask)
+        self._check_outputs()
         if not getattr(self.agent, "keeps_rows", True):
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
         if isinstance(self.agent, WholeNetwork):
@@ -214,6 +215,17 @@ class Recipe:
                 object.__setattr__(self, "agent", agent)
             check_budget(self.agent, budget, "agent")
             check_returns(self.agent, budget, "agent")
+
+    def _check_outputs(self) -> None:
+        """Raises RecipeError for critics with an output per task that cannot tell which it is."""
+        outputs = getattr(getattr(self.agent, "critic", None), "tasks", 1)
+        together = getattr(self.stream, "together", 1)
+        if outputs > 1 and (outputs != together or self.task_input != "none"):
+            raise RecipeError(
+                f"agent.critic.tasks: expected 1, or as many as stream.together ({together}) with "
+                f"task_input none, which tells observations apart, got {outputs} with task_input "
+                f"{self.task_input}"
+            )
 
     @property
     def evaluate_every(self) -> int:

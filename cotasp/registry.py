@@ -380,6 +380,7 @@ KINDS: dict[str, Registry] = {
                 "mlp": f"{_SPECS}:MLPCritic",
                 "residual": f"{_SPECS}:ResidualCritic",
                 "categorical": f"{_SPECS}:CategoricalCritic",
+                "popart": f"{_SPECS}:PopArtCritic",
             },
         ),
         Registry(

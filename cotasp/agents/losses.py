@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cotasp.methods.batch import Batch
-from cotasp.modules.ensembles import Ensemble
+from cotasp.modules.ensembles import Ensemble, fit
 from cotasp.modules.policy import sample_squashed
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
@@ -47,7 +47,7 @@ def critic_loss(
     value = values.amin(-2) if rule == "min" else values.mean(-2)
     value = value - temperature[..., None] * log_prob
     target = batch.reward + batch.discount * value
-    return critics.fit(batch.observation, batch.action, target)
+    return fit(critics, batch.observation, batch.action, target)
 
 
 def actor_loss(

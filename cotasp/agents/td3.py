@@ -60,6 +60,7 @@ class TD3(OffPolicy):
         import torch
 
         from cotasp.methods.trained import Rows
+        from cotasp.modules.ensembles import fit
 
         with torch.no_grad():
             eps = (noise[0] * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
@@ -67,7 +68,7 @@ class TD3(OffPolicy):
             both = values.targets.values(batch.next_observation, following)
             least = both.amin(-2) if self.ensemble == "min" else both.mean(-2)
             target = batch.reward + batch.discount * least
-            critic, gradients = values.critics.fit(batch.observation, batch.action, target)
+            critic, gradients = fit(values.critics, batch.observation, batch.action, target)
         values.step_critics(gradients)
 
         def objective(policy: Any, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "MaskedMLP": "policy",
         "MetaPolicy": "policy",
         "Ownership": "ownership",
+        "PopArtCritic": "specs",
         "RandomMask": "masks",
         "ResidualCritic": "specs",
         "Scored": "scored",

@@ -22,6 +22,7 @@ from cotasp.modules.specs import ActorSpec as ActorSpec
 from cotasp.modules.specs import CategoricalCritic as CategoricalCritic
 from cotasp.modules.specs import Critic as Critic
 from cotasp.modules.specs import MLPCritic as MLPCritic
+from cotasp.modules.specs import PopArtCritic as PopArtCritic
 from cotasp.modules.specs import ResidualCritic as ResidualCritic
 from cotasp.modules.subnetwork import extract as extract
 from cotasp.modules.subnetwork import membership as membership

@@ -18,7 +18,8 @@ Pullback = Callable[[Tensor], Tensor]
 class Ensemble(Protocol):
     """Twin critics bound to their weights, of one learner or, with [learners] in front, of many.
 
-    `compiles` says whether `torch.compile` makes one graph of the methods.
+    `compiles` says whether `torch.compile` makes one graph of the methods.  It may be
+    `Adapts`, too.
     """
 
     compiles: bool
@@ -46,6 +47,24 @@ class Headed(Protocol):
     def head_names(self) -> list[str]:
         """Names of the last layer's parameters."""
         ...
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """Critics that follow what they are fitted to by more than gradients."""
+
+    def adapt(self, observation: Tensor, target: Tensor) -> None:
+        """Takes note of targets [*, B], in place, before they are fitted to."""
+        ...
+
+
+def fit(
+    critics: Ensemble, observation: Tensor, action: Tensor, target: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """`Ensemble.fit`, to which critics that adapt do so first."""
+    if isinstance(critics, Adapts):
+        critics.adapt(observation, target)
+    return critics.fit(observation, action, target)
 
 
 def bind(critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> Ensemble:

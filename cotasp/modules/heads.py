@@ -34,9 +34,13 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class SquaredError:
-    """One output, which is the value; the loss is the mean squared error."""
+    """One output, which is the value; the loss is the mean squared error.
 
-    outputs = 1
+    Args:
+        outputs: that the network has; of several, the caller hands over the one that counts.
+    """
+
+    outputs: int = 1
 
     def values(self, outputs: Tensor) -> Tensor:
         return outputs.squeeze(-1)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from cotasp.modules.critics import Critics
     from cotasp.modules.policy import MetaPolicy
+    from cotasp.modules.popart import PopArtCritics
     from cotasp.modules.residual import ResidualCritics
 
 Activation = Literal["leaky_relu", "relu", "tanh", "gelu"]
@@ -175,3 +176,55 @@ class CategoricalCritic:
             norm=self.norm,
             head=head,
         )
+
+
+@dataclass(frozen=True)
+class PopArtCritic:
+    """Outputs that stand for normalised values, of each task by statistics of its own (PopArt).
+
+    Q = sigma q + mu, where mu and nu follow the task's targets y and their squares,
+    mu <- mu + rate (mean y - mu), nu <- nu + rate (mean y^2 - nu), sigma = sqrt(nu - mu^2), and q
+    is fitted to (y - mu) / sigma.  As they move, the task's last layer is changed to
+    w sigma / sigma', (sigma b + mu - mu') / sigma', so that every Q stays what it was (arXiv
+    1602.07714, algorithm 1; of several tasks: arXiv 1809.04474).  Tasks of large returns then do
+    not drown those of small ones in what they share.  Targets' statistics follow the critics' as
+    their weights do.
+
+    Args:
+        hidden, activation, norm: see `MLPCritic`.
+        tasks: learned together (`stream.together`), each with an output; 1: one for all.
+        rate: at which statistics move, per update, in (0, 1].
+        low, high: between which sigma lies.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+    activation: Activation = "relu"
+    norm: Norm = "all"
+    tasks: int = 1
+    rate: float = 3e-4
+    low: float = 1e-4
+    high: float = 1e6
+
+    def __post_init__(self):
+        _check_widths("PopArtCritic", self.hidden)
+        if not 1 <= self.tasks <= _WIDEST:
+            raise RecipeError(f"tasks: expected 1 to {_WIDEST}, got {self.tasks}")
+        if not 0 < self.rate <= 1:
+            raise RecipeError(f"rate: expected in (0, 1], got {self.rate}")
+        if not 0 < self.low < self.high:
+            raise RecipeError(f"high: expected above low, above 0, got {self.low} and {self.high}")
+
+    def build(self, in_features: int, action_dim: int) -> PopArtCritics:
+        from cotasp.modules.critics import Critics
+        from cotasp.modules.heads import SquaredError
+        from cotasp.modules.popart import PopArtCritics
+
+        critics = Critics(
+            in_features,
+            action_dim,
+            self.hidden,
+            activation=self.activation,
+            norm=self.norm,
+            head=SquaredError(self.tasks),
+        )
+        return PopArtCritics(critics, self.rate, self.low, self.high)

@@ -56,6 +56,9 @@ def _check_fit(network: nn.Module) -> None:
     shapes = [g.shape for g in gradients] == [p.shape for p in parameters]
     ensure(shapes, "gradients have the parameters' shapes, in their order")
     for k, gradient in enumerate(gradients):
+        if not parameters[k].requires_grad:
+            ensure(not gradient.any(), f"parameter {k}, which takes no gradient, is given none")
+            continue
         direction = torch.randn_like(gradient)
         direction /= direction.norm()
         ends = []

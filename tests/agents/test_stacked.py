@@ -14,7 +14,7 @@ from cotasp.continual.lockstep import in_lockstep
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Unprotected
 from cotasp.modules.masks import Dense, Sigmoid, Step, TopK
-from cotasp.modules.specs import CategoricalCritic, MLPCritic, ResidualCritic
+from cotasp.modules.specs import CategoricalCritic, MLPCritic, PopArtCritic, ResidualCritic
 from cotasp.modules.subnetwork import unpadded
 from tests.agents.problems import learner, train, transitions
 
@@ -88,6 +88,7 @@ def assert_as_alone(alone, others):
         {"actor_average": 0.9, "final_learning_rate": 0.1, "n_step": 1, "clip": 0.1},
         {"critic": ResidualCritic(16)},
         {"critic": CategoricalCritic((16,), bins=11)},
+        {"critic": PopArtCritic((16, 16), rate=0.1)},
         {"precision": "bfloat16"},  # whose widths are padded; products in float64 stay as they are
     ],
     ids=[
@@ -102,6 +103,7 @@ def assert_as_alone(alone, others):
         "averaged",
         "residual",
         "categorical",
+        "popart",
         "padded",
     ],
 )
