@@ -101,8 +101,8 @@ def _per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[
     counts = active.sum(dim=1)
     size_class = counts.clamp(min=4).log2().ceil()  # some atoms serve many texts, most only few
     parts = []
-    for size in size_class.unique():
-        members = (size_class == size).nonzero().flatten()
+    for size in size_class[counts > 0].unique():
+        members = ((size_class == size) & (counts > 0)).nonzero().flatten()
         for atoms in members.split(max(1, _AT_ONCE >> 2 * int(size))):
             # Active texts first, in rows of equal width; what lies beyond the count is padding.
             width = int(counts[atoms].max())

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cotasp.dictionaries import Anchored, Dictionary, sparse_encode
+from cotasp.dictionaries._least_change import Point, least_step
 from cotasp.dictionaries.anchored import anchor, fit_codes
 from cotasp.errors import ConvergenceWarning
 
@@ -214,3 +215,26 @@ def test_paper_size_converges_without_a_warning():
             code = sparse_encode(embedding[None], dictionary.atoms, lmbda=lmbda).code[0]
             Anchored()(dictionary, embedding, trained(code, number).float(), lmbda=lmbda)
     assert lasso_violation(dictionary.atoms, embeddings, dictionary.codes, lmbda) <= 1e-6
+
+
+def test_a_step_is_the_smallest_where_atoms_serve_every_text_or_none():
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    n, K, m = 6, 12, 24
+    atoms, residuals, wanted = 0.1 * normal(K, m), normal(n, m), normal(n, K)
+    active = torch.zeros(n, K, dtype=torch.bool)
+    active[:, :3] = True
+    codes = normal(n, K) * active
+    point = Point(atoms, residuals, wanted, active, torch.zeros(n, dtype=torch.float64))
+    inward = torch.zeros(K, 1, dtype=torch.bool)
+    step, _ = least_step(point, active, inward, codes, lmbda=1.0, max_norm=9.0)
+
+    def conditions(X):  # of D + X, to first order
+        return (residuals @ X.T - codes @ X @ atoms.T)[active]
+
+    jacobian = torch.autograd.functional.jacobian(conditions, torch.zeros_like(atoms))
+    least = torch.linalg.pinv(jacobian.reshape(-1, K * m)) @ wanted[active]
+    assert (step.flatten() - least).norm() < 0.1 * least.norm()
