@@ -105,7 +105,7 @@ OVERRIDES = {
     "dictionary.update": component("update"),
     "dictionary.lmbda": positive,
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
-    "mask": component("mask", "packnet"),  # which asks for a protection by tasks
+    "mask": component("mask", "packnet", "wsn"),  # which ask for a protection by tasks
     # which ask for a memory, or for tasks that are learned together
     "protection": component("protection", "agem", "cloning", "pcgrad"),
     "memory": st.sampled_from(["task", "shelf"]),
