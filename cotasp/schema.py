@@ -31,11 +31,11 @@ class _Unfit(RecipeError):
 
     def __init__(self, path: str, annotation: Any, node: Any) -> None:
         remedy = _remedy(annotation, node)
-        super().__init__(f"{path}: expected {expected(annotation)}, got {_shown(node)}{remedy}")
+        super().__init__(f"{path}: expected {expected(annotation)}, got {_as_text(node)}{remedy}")
         self.path = path
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no integer of more than 4300 digits
@@ -224,7 +224,7 @@ def _build_component(
     if "name" not in node:
         raise RecipeError(f"{path}: missing key 'name'. Known: {names}.")
     if not isinstance(node["name"], str):
-        raise RecipeError(f"{path}.name: expected one of {names}, got {_shown(node['name'])}")
+        raise RecipeError(f"{path}.name: expected one of {names}, got {_as_text(node['name'])}")
     try:
         cls = registry.get(node["name"])
     except RecipeError as error:

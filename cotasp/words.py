@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A recipe's value in few words: a component by its name.
 
-    >>> shown({"name": "topk", "k": 9}), shown(0.1), shown([1, 2])
+    >>> as_text({"name": "topk", "k": 9}), as_text(0.1), as_text([1, 2])
     ('topk', '0.1', '[1, 2]')
     """
     if isinstance(value, Mapping) and "name" in value:

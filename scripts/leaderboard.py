@@ -25,7 +25,7 @@ import numpy as np
 
 from cotasp import __version__
 from cotasp.errors import CotaspError, RunError
-from cotasp.report.runs import Found, Run, read_runs
+from cotasp.report.runs import Run, RunSet, read_runs
 from cotasp.report.statistics import estimate, mean
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def figures(run: Run) -> dict[str, Any]:
     }
 
 
-def rows_of(found: Found, method: str | None) -> dict[str, list[Run]]:
+def rows_of(found: RunSet, method: str | None) -> dict[str, list[Run]]:
     """The runs by name of their row.
 
     Raises:

@@ -29,11 +29,11 @@ def main(arguments: argparse.Namespace) -> None:
     """Prints in what the recipes differ, their metrics and a verdict."""
     if arguments.figures and not arguments.out:
         raise RecipeError("--figures: compare writes files only where --out names a directory")
-    from cotasp.report.compare import TOO_FEW, compared, comparison_table
+    from cotasp.report.compare import TOO_FEW, comparison, comparison_table
     from cotasp.report.results import difference_table
     from cotasp.report.writing import write_report, write_tables
 
-    study = compared(arguments.first, arguments.second, mix_protocols=arguments.mix_protocols)
+    study = comparison(arguments.first, arguments.second, mix_protocols=arguments.mix_protocols)
     table = comparison_table(study)
     print(difference_table(study).markdown())
     print(table.markdown())

@@ -14,7 +14,7 @@ from cotasp.errors import calling, refuse_returned
 from cotasp.methods.batch import Batch
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
-from cotasp.methods.renewing import network_seen
+from cotasp.methods.renewing import network_view
 from cotasp.methods.returned import wrong_state, wrong_tensor, wrong_tensors
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.modules.ownership import Ownership
@@ -122,7 +122,7 @@ class Components:
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
-                    seen = network_seen(sub, observations, each.generator, each.state)
+                    seen = network_view(sub, observations, each.generator, each.state)
                     values = each.component.renew(seen)
                 wrong = wrong_tensors(values, seen.weights, every=False)
                 expected = "values of weights, by name, of their shapes"

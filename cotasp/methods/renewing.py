@@ -10,7 +10,7 @@ from cotasp.methods.renewal import Network
 from cotasp.methods.subpolicy import SubPolicy
 
 
-def network_seen(
+def network_view(
     sub: SubPolicy,
     observations: Tensor,
     generator: Generator,

@@ -94,7 +94,7 @@ class Figure:
     charts: Sequence[Chart | Heat]
 
 
-def drawn(study: Study) -> tuple[Variant, ...]:
+def chart_variants(study: Study) -> tuple[Variant, ...]:
     """The variants that figures show: all, or the baseline and the best by P."""
     if len(study.variants) <= DRAWN:
         return study.variants
@@ -106,7 +106,7 @@ def drawn(study: Study) -> tuple[Variant, ...]:
     return tuple(v for v in study.variants if id(v) in kept)
 
 
-def left_out(study: Study) -> str:
+def omission_note(study: Study) -> str:
     """A sentence where figures do not show every variant, else nothing."""
     if len(study.variants) <= DRAWN:
         return ""
@@ -126,7 +126,7 @@ def aggregates(study: Study) -> Figure:
     charts = []
     for metric in HEADLINE:
         series = []
-        for variant in drawn(study):
+        for variant in chart_variants(study):
             scores = study.scores(variant, metric)
             both = [estimate(scores, statistic) for statistic in (mean, interquartile_mean)]
             missed = study.missed(variant, metric)
@@ -147,7 +147,7 @@ def aggregates(study: Study) -> Figure:
 def plane(study: Study) -> Figure:
     """Plasticity against stability."""
     series = []
-    for variant in drawn(study):
+    for variant in chart_variants(study):
         own, lost = (estimate(study.scores(variant, m), mean) for m in ("plasticity", "forgetting"))
         if own.value is None or lost.value is None:
             continue
@@ -171,7 +171,7 @@ def plane(study: Study) -> Figure:
     )
     text = (
         "Right: tasks are learned; up: they are kept. Bars are 95 % intervals over seeds."
-        + left_out(study)
+        + omission_note(study)
     )
     return Figure("plane", "Plasticity and stability", text, [chart])
 
@@ -194,7 +194,7 @@ def _counted(series: Series, missed: Sequence[np.ndarray]) -> Series:
 
 def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Chart:
     """One value per task and variant."""
-    chosen = drawn(study)
+    chosen = chart_variants(study)
     tasks = list(dict.fromkeys(task for v in chosen for task in v.tasks))
     series = []
     for variant in chosen:
@@ -219,7 +219,7 @@ def threshold(study: Study) -> Figure:
     text = (
         "Steps of a task's own training until its success first reaches the threshold; a seed "
         "that never gets there counts with the whole budget, and where no seed does, nothing is "
-        "drawn. Lower is better." + left_out(study)
+        "drawn. Lower is better." + omission_note(study)
     )
     return Figure("threshold", "Steps to threshold", text, [chart])
 
@@ -238,7 +238,7 @@ def dictionaries(study: Study) -> Figure:
     text = (
         "After each task, mean over layers and seeds. Recall: overlap (Jaccard) of the masks that "
         "the texts alone give back with those the tasks were trained with; 1 is perfect. Methods "
-        "without dictionaries or ownership are not drawn." + left_out(study)
+        "without dictionaries or ownership are not drawn." + omission_note(study)
     )
     kept = [chart for chart in charts if chart.series]
     return Figure("dictionaries", "Dictionaries and capacity, task by task", text, kept)
@@ -248,7 +248,7 @@ def similarities(study: Study) -> Figure:
     """Similarity of texts, then overlap of each variant's masks."""
     texts: list[Heat] = []
     masks: list[Heat] = []
-    for variant in drawn(study):
+    for variant in chart_variants(study):
         for key, charts in (("text_similarity", texts), ("mask_overlap", masks)):
             found = [_matrix(run.summary.get(key), len(variant.tasks)) for run in variant.runs]
             there = [matrix for matrix in found if matrix is not None]
@@ -260,7 +260,8 @@ def similarities(study: Study) -> Figure:
         texts = [replace(texts[0], title="texts")]  # one encoder: no need to repeat them
     text = (
         "Texts: cosine of two tasks' embeddings. Masks: Jaccard index of two tasks' masks, mean "
-        "over seeds. Where text prompts do what they are for, both look alike." + left_out(study)
+        "over seeds. Where text prompts do what they are for, both look alike."
+        + omission_note(study)
     )
     return Figure("similarity", "Do similar texts share neurons?", text, [*texts, *masks])
 

@@ -12,7 +12,7 @@ from cotasp.errors import RecipeError
 from cotasp.report.cells import metric_cell
 from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
 from cotasp.report.results import paired
-from cotasp.report.runs import Found, read_runs
+from cotasp.report.runs import RunSet, read_runs
 from cotasp.report.statistics import Estimate, estimate, improvement, mean
 from cotasp.report.study import HEADLINE, Study, make_study
 from cotasp.report.tables import Cell, Table, interval, number
@@ -23,7 +23,7 @@ TOO_FEW = "too few seeds to say"
 NOT_ALWAYS = "not always reached"
 
 
-def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = False) -> Study:
+def comparison(first: str | Path, second: str | Path, *, mix_protocols: bool = False) -> Study:
     """The study of two sets of runs, the first as baseline.
 
     Raises:
@@ -39,7 +39,7 @@ def compared(first: str | Path, second: str | Path, *, mix_protocols: bool = Fal
             more = f" ({held.problems[0]})" if held.problems else ""
             raise RecipeError(f"compare {side}: expected runs of one recipe, found {what}{more}")
     study = make_study(
-        Found(
+        RunSet(
             runs=found[0].runs + found[1].runs,
             problems=[p for held in found for p in held.problems],
         ),

@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from cotasp.report.charts import Chart, Figure, Series, drawn, left_out, with_intervals
+from cotasp.report.charts import (
+    Chart,
+    Figure,
+    Series,
+    chart_variants,
+    omission_note,
+    with_intervals,
+)
 from cotasp.report.runs import Run
 from cotasp.report.statistics import estimate, mean
 from cotasp.report.study import Study, Variant
@@ -23,19 +30,19 @@ def success_curves(study: Study) -> Figure:
         "of its policy before any."
     )
     title = "Success of each task along the stream"
-    return Figure("success", title, text + left_out(study), _by_task(study, "success", (0, 1)))
+    return Figure("success", title, text + omission_note(study), _by_task(study, "success", (0, 1)))
 
 
 def return_curves(study: Study) -> Figure:
     """Return of each task along the stream, by evaluations."""
     text = "Undiscounted return of the same evaluations, drawn likewise."
     title = "Return of each task along the stream"
-    return Figure("returns", title, text + left_out(study), _by_task(study, "episode_return"))
+    return Figure("returns", title, text + omission_note(study), _by_task(study, "episode_return"))
 
 
 def _by_task(study: Study, key: str, y_range: tuple[float, float] | None = None) -> list[Chart]:
     """A chart for each task, of what summaries hold under a key."""
-    chosen = drawn(study)
+    chosen = chart_variants(study)
     charts = []
     for task in dict.fromkeys(task for v in chosen for task in v.tasks):
         series, bands = [], []
@@ -97,7 +104,7 @@ def in_units(chart: Chart) -> Chart:
 
 def training_returns(study: Study) -> Figure:
     """Returns of the episodes that training made: along the stream, and by task."""
-    chosen = [v for v in drawn(study) if _returns(v) is not None]
+    chosen = [v for v in chart_variants(study) if _returns(v) is not None]
     charts = []
     if chosen:
         curves = [_trained_on(variant) for variant in chosen]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cotasp.report.runs import INCIDENTAL
-from cotasp.words import shown
+from cotasp.words import as_text
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -28,7 +28,7 @@ def _compare(path: str, nodes: list[Any]) -> dict[str, list[str]]:
     if all(node == nodes[0] for node in nodes):
         return {}
     if not all(isinstance(node, Mapping) for node in nodes):
-        return {path: [shown(node) for node in nodes]}
+        return {path: [as_text(node) for node in nodes]}
     names = [node.get("name") for node in nodes]
     if len(set(map(str, names))) > 1:
         return {path: _named(nodes, names)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RecipeError
-from cotasp.report.charts import Chart, Figure, Heat, Series, drawn
+from cotasp.report.charts import Chart, Figure, Heat, Series, chart_variants
 from cotasp.report.study import Study
 
 COLOURS = (
@@ -45,7 +45,7 @@ def save_figures(figures: Sequence[Figure], study: Study, folder: Path) -> None:
     from matplotlib.figure import Figure as Canvas
 
     folder.mkdir(parents=True, exist_ok=True)
-    names = [variant.name for variant in drawn(study)]
+    names = [variant.name for variant in chart_variants(study)]
     for figure in figures:
         columns = min(3, len(figure.charts))
         rows = -(-len(figure.charts) // columns)

@@ -7,10 +7,10 @@ from html import escape
 from importlib.resources import files
 
 from cotasp import __version__
-from cotasp.report.charts import Chart, Figure, Heat, drawn
+from cotasp.report.charts import Chart, Figure, Heat, chart_variants
 from cotasp.report.heat import draw_heat
 from cotasp.report.study import Study
-from cotasp.report.svg import draw, marker, shown
+from cotasp.report.svg import draw, marker, number_text
 from cotasp.report.tables import Table
 from cotasp.words import counted
 
@@ -39,7 +39,7 @@ def render(study: Study, tables: Sequence[Table], figures: Sequence[Figure]) -> 
         study: what it is about.
         tables, figures: its parts; a table and a figure of one name share a section.
     """
-    names = [variant.name for variant in drawn(study)]
+    names = [variant.name for variant in chart_variants(study)]
     parts: dict[str, list[str]] = {name: [] for name in SECTIONS}
     for figure in figures:
         parts.setdefault(figure.name, []).append(_figure(figure, names))
@@ -171,6 +171,6 @@ def _alternative(figure: Figure, chart: Chart | Heat) -> str:
     for series in chart.series:
         values = [v for v in series.y if v is not None]
         if values:
-            ends.append(f"{series.name} {shown(values[-1])}")
+            ends.append(f"{series.name} {number_text(values[-1])}")
     what = "last values" if chart.joined or len(chart.categories) > 2 else "values"
     return f"{title}{what}: {', '.join(ends)}. Arrow keys read all values."

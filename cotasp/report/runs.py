@@ -90,7 +90,7 @@ class Sweep:
 
 
 @dataclass
-class Found:
+class RunSet:
     """What directories hold.
 
     Args:
@@ -119,12 +119,12 @@ def _walk(top: Path) -> Iterator[tuple[Path, str]]:
             yield Path(folder), RECIPE
 
 
-def read_runs(paths: Sequence[str | Path]) -> Found:
+def read_runs(paths: Sequence[str | Path]) -> RunSet:
     """Finished runs in the directories given and below them.
 
     A directory that is empty, damaged or not finished becomes a sentence in `problems`.
     """
-    found = Found()
+    found = RunSet()
     recipes: dict[str, dict[str, Any]] = {}  # runs of a sweep differ in little: parse once
     seen: set[Path] = set()
     for path in map(Path, paths):

@@ -18,7 +18,7 @@ from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.report.axes import independent, sweep_axes
 from cotasp.report.differences import differences, variant_names, without_shared
-from cotasp.report.runs import BEGUN_AFTER, Found, Run, Sweep
+from cotasp.report.runs import BEGUN_AFTER, Run, RunSet, Sweep
 from cotasp.report.statistics import Scores
 
 HEADLINE = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
@@ -157,7 +157,7 @@ def environment(task: str) -> str:
     return task.partition("#")[0]
 
 
-def make_study(found: Found, *, baseline: str | None = None, mix_protocols: bool = False) -> Study:
+def make_study(found: RunSet, *, baseline: str | None = None, mix_protocols: bool = False) -> Study:
     """Sorts runs into variants.
 
     Args:
@@ -297,7 +297,7 @@ def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -
     return {}
 
 
-def _missing(found: Found, variants: Sequence[Variant]) -> list[str]:
+def _missing(found: RunSet, variants: Sequence[Variant]) -> list[str]:
     there = {run.path.resolve() for run in found.runs}
     sentences = []
     for sweep in found.sweeps:

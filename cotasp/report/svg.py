@@ -27,7 +27,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def shown(value: float | None) -> str:
+def number_text(value: float | None) -> str:
     """A value in a few digits."""
     if value is None:
         return "-"
@@ -212,7 +212,7 @@ def _strips(chart: Chart, axes: _Axes) -> str:
     for i, x in enumerate(xs):
         left = axes.x((xs[i - 1] + x) / 2) if i else axes.left
         right = axes.x((xs[i + 1] + x) / 2) if i + 1 < len(xs) else WIDTH - RIGHT
-        tip = "\n".join([f"{shown(x)} {chart.x_label}", *at[x]])
+        tip = "\n".join([f"{number_text(x)} {chart.x_label}", *at[x]])
         parts.append(
             f'<rect class="hit" x="{left:.1f}" y="{TOP}" width="{max(0.5, right - left):.1f}" '
             f'height="{HEIGHT - TOP - BOTTOM}" data-tip="{escape(tip)}"/>'
@@ -221,9 +221,9 @@ def _strips(chart: Chart, axes: _Axes) -> str:
 
 
 def _with_interval(series: Series, i: int) -> str:
-    text = shown(series.y[i])
+    text = number_text(series.y[i])
     if series.low and series.low[i] is not None:
-        text += f" [{shown(series.low[i])}, {shown(series.high[i])}]"
+        text += f" [{number_text(series.low[i])}, {number_text(series.high[i])}]"
     return f"≥ {text}, {series.remarks[i]}" if series.remarks and series.remarks[i] else text
 
 
@@ -251,7 +251,10 @@ def _dot(chart: Chart, series: Series, kind: int, i: int, shift: float, axes: _A
     if chart.categories:
         tip.append(f"{chart.categories[int(series.x[i])]}: {_with_interval(series, i)}")
     else:
-        tip += [f"{chart.x_label}: {shown(series.x[i])}", f"{chart.y_label}: {shown(series.y[i])}"]
+        tip += [
+            f"{chart.x_label}: {number_text(series.x[i])}",
+            f"{chart.y_label}: {number_text(series.y[i])}",
+        ]
     for lows, highs, across in (
         (series.low, series.high, False),
         (series.x_low, series.x_high, True),

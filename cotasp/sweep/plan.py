@@ -15,7 +15,7 @@ from cotasp.errors import RecipeError, calling
 from cotasp.recipe import Recipe, load, with_seed
 from cotasp.recipe_files import find_recipe, read_node
 from cotasp.registry import suggest
-from cotasp.words import shown
+from cotasp.words import as_text
 
 KEYS = (
     "question",
@@ -335,7 +335,7 @@ def _axis(where: str, name: str, values: Any) -> Axis:
         return _apart(where, made)
     if not isinstance(values, list):
         raise RecipeError(f"{where}: expected a list of values, or names of overrides")
-    return _apart(where, [(shown(value), [f"{name}={_flow(value)}"]) for value in values])
+    return _apart(where, [(as_text(value), [f"{name}={_flow(value)}"]) for value in values])
 
 
 def _apart(where: str, made: Sequence[tuple[str, list[str]]]) -> Axis:

@@ -25,7 +25,7 @@ from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep.node import CHUNK, News, NodeTrial
 from cotasp.sweep.parcels import listing, pack, unpack
 from cotasp.sweep.pools import KILLED, need
-from cotasp.sweep.trial import Job, begun, lock, note
+from cotasp.sweep.trial import Job, has_begun, lock, note
 
 _GRACE = 60.0  # s without a checkpoint's arrival that trials which are stopped have
 _NEWS_EVERY = 2.0  # s
@@ -114,7 +114,7 @@ class RayPool:
             log = held.enter_context(open(job.log, "ab"))
             lock(log, job)
             aside = held.enter_context(folder_beside(run))
-            locked = begun(job)
+            locked = has_begun(job)
             if locked:
                 held.enter_context(RunDirectory.open(run).locked())
                 yield from self._send(actor, run, aside / "parcel.tar")

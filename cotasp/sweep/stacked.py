@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cotasp.errors import CotaspError, RunError, RunStopped
-from cotasp.sweep.trial import Job, begun, job_at, note
+from cotasp.sweep.trial import Job, has_begun, job_at, note
 
 if TYPE_CHECKING:
     from cotasp.continual.remote import Link
@@ -66,7 +66,7 @@ def _run(job: Job, learners: int, link: Link | None, meet: Any) -> dict[str, Any
     if link is not None:
         link.wait = meet  # the others ask their simulators meanwhile
     how: Any = {"progress": False, "together": Together(meet, learners), "link": link}
-    if begun(job):
+    if has_begun(job):
         return resume(job.out, **how)
     return run(load(job.recipe), job.out, **how)
 

@@ -67,7 +67,7 @@ def job_at(path: str, name: str, steps: int) -> Job:
     return Job(name, f"{path}.yaml", path, f"{path}.log", steps)
 
 
-def begun(job: Job) -> bool:
+def has_begun(job: Job) -> bool:
     """Whether there is a run to continue; what is there of one without checkpoint is removed.
 
     Raises:
@@ -96,7 +96,7 @@ def command(*jobs: Job, simulators: int = 0) -> list[str]:
     if len(jobs) > 1:
         return ["cotasp.sweep.stacked", str(simulators), *(job.out for job in jobs)]
     (job,) = jobs
-    if begun(job):
+    if has_begun(job):
         return ["cotasp", "resume", job.out, "--quiet"]
     return ["cotasp", "run", job.recipe, "--out", job.out, "--quiet"]
 

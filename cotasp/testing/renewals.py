@@ -8,7 +8,7 @@ import torch
 
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.renewal import Renewal
-from cotasp.methods.renewing import network_seen
+from cotasp.methods.renewing import network_view
 from cotasp.testing._ensure import ensure
 from cotasp.testing._toy import OBS, ensure_nothing_forgotten, ensure_resumes, toy, train
 
@@ -30,7 +30,7 @@ def check_renewal(renewal: Renewal) -> None:
     learner.actor.train("weights", 0.5)
     generator = torch.Generator().manual_seed(0)
     observations = torch.randn(16, OBS, generator=generator)
-    seen = network_seen(learner.actor.sub, observations, generator, {})
+    seen = network_view(learner.actor.sub, observations, generator, {})
     parts = {"weights": seen.weights, "fixed": seen.fixed, "batch": {"": observations}}
     before = {part: {k: t.clone() for k, t in of.items()} for part, of in parts.items()}
     random = torch.get_rng_state()

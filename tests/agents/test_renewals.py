@@ -12,7 +12,7 @@ from cotasp.methods.continual_backprop import ContinualBackprop
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.redo import ReDo
 from cotasp.methods.renewal import Network, Renewal
-from cotasp.methods.renewing import network_seen
+from cotasp.methods.renewing import network_view
 from cotasp.methods.shrink_perturb import ShrinkPerturb
 from cotasp.modules.masks import Dense, RandomMask
 from cotasp.registry import KINDS
@@ -56,7 +56,7 @@ def seen(renewal: Renewal, steps: int = 0) -> tuple[Network, dict]:
     made.learn(transitions(20 + steps, seed=0))
     state: dict = {}
     generator = torch.Generator().manual_seed(0)
-    return network_seen(made.actor.sub, STATES, generator, state), state
+    return network_view(made.actor.sub, STATES, generator, state), state
 
 
 def renewed(new: dict, network: Network, layer: int) -> torch.Tensor:

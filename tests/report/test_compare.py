@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 
 from cotasp.errors import RecipeError
-from cotasp.report.compare import compared, comparison_table
+from cotasp.report.compare import comparison, comparison_table
 from tests.report.synthetic import RULES, make_runs
 
 
 def test_a_verdict_is_given_where_the_interval_allows_it(runs):
-    table = comparison_table(compared(runs / "f", runs / "a"))
+    table = comparison_table(comparison(runs / "f", runs / "a"))
     verdicts = {row[0].text: row[-1].text for row in table.rows}
     assert verdicts["P"] == verdicts["P(better)"] == "B is better"
     assert verdicts["F"] == "no difference shown"
     assert verdicts["FT"] == "-"
-    back = comparison_table(compared(runs / "a", runs / "f"))
+    back = comparison_table(comparison(runs / "a", runs / "f"))
     assert {row[0].text: row[-1].text for row in back.rows}["P"] == "B is worse"
 
 
 def test_three_seeds_give_no_verdict(tmp_path):
     make_runs(tmp_path, RULES, range(3))
-    table = comparison_table(compared(tmp_path / "f", tmp_path / "a"))
+    table = comparison_table(comparison(tmp_path / "f", tmp_path / "a"))
     assert {row[-1].text for row in table.rows} == {"too few seeds to say", "-"}
 
 
@@ -33,4 +33,4 @@ def test_only_one_recipe_on_each_side_can_be_compared(runs, tmp_path):
         (runs / "a", runs / "a", "nothing differs"),
     ):
         with pytest.raises(RecipeError, match=message):
-            compared(first, second)
+            comparison(first, second)

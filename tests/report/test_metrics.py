@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cotasp.continual.metrics import METRICS, Metric
-from cotasp.report.compare import compared, comparison_table, verdict
+from cotasp.report.compare import comparison, comparison_table, verdict
 from cotasp.report.results import metric_table, result_table
 from cotasp.report.statistics import Estimate
 from cotasp.report.tables import Table
@@ -46,8 +46,8 @@ def test_a_new_metric_is_computed_on_runs_from_before_it_existed(runs, monkeypat
     mean, low, high, _ = rows(metric_table(found), "B")["update=anchored"]
     assert mean == pytest.approx(expected)
     assert low < mean < high
-    comparison = comparison_table(compared(runs / "f", runs / "a"))
-    assert "B" in [row[0].text for row in comparison.rows]
+    table = comparison_table(comparison(runs / "f", runs / "a"))
+    assert "B" in [row[0].text for row in table.rows]
     # and runs written since stand beside them, under one stamp and without a star
     make_run(runs / "new", recipe(overrides=RULES["a"][0]), 5)
     assert "best" in summary_of(runs / "new")["protocol"]["formulas"]

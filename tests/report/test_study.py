@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cotasp.errors import RecipeError
-from cotasp.report.compare import compared, comparison_table
+from cotasp.report.compare import comparison, comparison_table
 from cotasp.report.differences import differences, variant_names
 from cotasp.report.results import result_table
 from cotasp.report.writing import all_tables
@@ -206,5 +206,5 @@ def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
     assert "P over 2 of 3 tasks: a seed of some variant has no value of left." in notes
     (note,) = [note for note in notes if note.startswith("FT over 2 of 3 tasks")]
     assert note.endswith("or AUC^b = 1, of top.")
-    compared_notes = comparison_table(compared(runs / "f", runs / "a")).notes
+    compared_notes = comparison_table(comparison(runs / "f", runs / "a")).notes
     assert any(note.startswith("P over 2 of 3 tasks") for note in compared_notes)
