@@ -3,10 +3,11 @@
     python benchmarks/methods.py [--rounds N] [--json FILE] [NAME ...]
 
 The recipes of `recipes/methods/`, with the sizes that they give: Meta-World's observations of 39
-numbers and actions of 4, ten texts.  Two tasks have ended and the third is in training, on random
-transitions; an update samples a batch and steps critics, actor, temperature and targets.  Times are
-CPU times of one thread, each the best of rounds in which the methods take turns, so that other load
-on the machine counts little.
+numbers and actions of 4, ten texts; where all are learned together, observations end with ten more
+numbers.  Two tasks have ended and the third is in training, on random transitions; an update
+samples a batch and steps critics, actor, temperature and targets.  Times are CPU times of one
+thread, each the best of rounds in which the methods take turns, so that other load on the machine
+counts little.
 """
 
 from __future__ import annotations
@@ -42,31 +43,42 @@ def in_training(path: Path) -> OffPolicyLearner:
     recipe = load(path, [*SETTINGS, *samples])
     torch.manual_seed(0)
     texts = [task.text for task in recipe.stream.make_tasks()]
-    problem = Problem(texts, OBS, ACT, steps_per_task=40_000)
+    together = recipe.stream.together
+    marks = torch.eye(together)[:, : together * (together > 1)]  # observations end with one
+    sizes = OBS + marks.shape[1], ACT
+    problem = Problem(
+        texts, *sizes, steps_per_task=40_000, marks=marks.tolist() if together > 1 else ()
+    )
     method = replace(recipe.method, encoder=recipe.encoder.prepare(texts))
     learner = recipe.agent.learner(problem, method)
     for task in range(ENDED + 1):
         learner.start_task(task)
-        learner.learn(transitions(10_000, seed=task))
+        learner.learn(transitions(10_000, marks, seed=task))
         learner.update(20)
         if task < ENDED:
             learner.end_task()
     return learner
 
 
-def transitions(n: int, seed: int) -> TensorDict:
-    """Random transitions as a collector gives them."""
+def transitions(n: int, marks: torch.Tensor, seed: int) -> TensorDict:
+    """Random transitions as a collector gives them, of tasks [T] with marks [T, k] in turn."""
+    mark = marks[torch.arange(n) // 50 % len(marks)]
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
     done = torch.rand(n, 1, generator=generator) < 0.02
-    following = {"observation": normal(n, OBS), "reward": normal(n, 1)}
+    following = {"observation": torch.cat([normal(n, OBS), mark], 1), "reward": normal(n, 1)}
     following |= {"terminated": torch.zeros_like(done), "done": done}
     action = normal(n, ACT).tanh()
     return TensorDict(
-        {"observation": normal(n, OBS), "action": action, "next": TensorDict(following, [n])}, [n]
+        {
+            "observation": torch.cat([normal(n, OBS), mark], 1),
+            "action": action,
+            "next": TensorDict(following, [n]),
+        },
+        [n],
     )
 
 

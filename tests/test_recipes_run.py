@@ -59,6 +59,9 @@ def test_recipe_runs(name, tmp_path):
     brief += ["agent.ppo.num_envs=1", "agent.meta.updates=2"] * ("meta" in fields)
     for key in ("code_updates", "distillation_updates"):
         brief += [f"agent.{key}=2"] * (fields.get(key, 0) > 0)
+    if getattr(recipe.stream, "together", 1) > 1:
+        brief += ["stream.together=2"]
+        brief += ["agent.critic.tasks=2"] * hasattr(recipe.agent.critic, "tasks")
     brief += ["protection.samples=64"] * hasattr(recipe.protection, "samples")
     if getattr(recipe.encoder, "model", "all-MiniLM-L6-v2") != "all-MiniLM-L6-v2":
         brief.append("encoder=random")  # its model is on the hub only

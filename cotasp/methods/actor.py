@@ -284,21 +284,31 @@ class ContinualActor:
         self._step_weights(loss, objective, rows)
 
     def _step_weights(self, loss: Tensor, objective: Objective | None, rows: Rows | None) -> None:
-        slopes = None if self.scores is None else self.scores.slopes(loss)
-        self._step_plain(loss, objective, rows)
-        if self.scores is not None and slopes is not None:
+        weights = self.sub.weights()
+        scores = [] if self.scores is None else self.scores.tensors
+        if self.components.asked:  # whose penalties and transforms are of the weights alone
+            slopes = (
+                torch.autograd.grad(loss, scores, retain_graph=True, materialize_grads=True)
+                if scores
+                else ()
+            )
+            gradients = self.components.gradients(loss, self._seen(weights, objective, rows))
+        else:
+            both = [*weights.values(), *scores]
+            found = torch.autograd.grad(loss, both, materialize_grads=True)
+            gradients, slopes = dict(zip(weights, found)), found[len(weights) :]
+        self.sub.step(gradients)
+        if self.scores is not None:
             self.scores.step(slopes)
 
-    def _step_plain(self, loss: Tensor, objective: Objective | None, rows: Rows | None) -> None:
-        weights = self.sub.weights()
-        if not self.components.asked:
-            gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-            self.sub.step(dict(zip(weights, gradients)))
-            return
+    def _seen(
+        self, weights: Mapping[str, Tensor], objective: Objective | None, rows: Rows | None
+    ) -> list[Now]:
+        """What each protection sees of an update."""
         parts = None
         if rows is not None and self.problem.marks:
             parts = partial(gradients_by_task, rows, self.problem.marks, weights)
-        seen = [
+        return [
             Now(
                 weights,
                 state,
@@ -310,7 +320,6 @@ class ContinualActor:
             )
             for each, state in zip(self.components.protections, self.sub.states)
         ]
-        self.sub.step(self.components.gradients(loss, seen))
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""

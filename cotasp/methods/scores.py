@@ -55,12 +55,13 @@ class TaskScores:
             self._check("first_scores", scores, weight)
             self.parameters[name] = nn.Parameter(scores)
         self.decay = decay
-        self.averages = [p.detach().clone() for p in self._parameters if decay]
-        self.optimiser = Adam(self._parameters, learning_rate)
+        self.averages = [p.detach().clone() for p in self.tensors if decay]
+        self.optimiser = Adam(self.tensors, learning_rate)
         self._multipliers: dict[str, Tensor] = {}
 
     @property
-    def _parameters(self) -> list[nn.Parameter]:
+    def tensors(self) -> list[nn.Parameter]:
+        """All scores."""
         return list(self.parameters.values())
 
     def multipliers(self) -> Mapping[str, Tensor]:
@@ -84,17 +85,11 @@ class TaskScores:
     @torch.no_grad()
     def final(self) -> dict[str, Tensor]:
         """The choice that the task would keep if it ended now, bool by parameter's name."""
-        scores = self.averages or [p.detach() for p in self._parameters]
+        scores = self.averages or [p.detach() for p in self.tensors]
         return {k: m > 0 for k, m in self._of(dict(zip(self.parameters, scores))).items()}
 
-    def slopes(self, loss: Tensor) -> Sequence[Tensor]:
-        """Gradients of a loss, whose graph stays."""
-        return torch.autograd.grad(
-            loss, self._parameters, retain_graph=True, materialize_grads=True
-        )
-
     def step(self, slopes: Sequence[Tensor]) -> None:
-        """One step down gradients, in the order of the parameters."""
+        """One step down gradients, in the order of `tensors`."""
         self.optimiser.step(slopes)
         weight = averaging_weight(self.decay, self.optimiser.steps)
         average_(self.averages, self.optimiser.parameters, weight)

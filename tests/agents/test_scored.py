@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cotasp.errors import RecipeError
+from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.protection import check_keeping
 from cotasp.methods.redo import ReDo
@@ -95,3 +96,14 @@ def test_what_cannot_go_with_scores_is_refused():
     for mask in (WSN, SupSup):
         with pytest.raises(RecipeError, match=r"density: expected in \(0, 1\], got 0"):
             mask(density=0.0)
+
+
+@pytest.mark.parametrize("mask", [WSN(), SupSup()])
+def test_a_protection_that_looks_at_updates_and_weighs_nothing_changes_nothing(mask):
+    ends = []
+    for protection in (Unprotected(), EWC(weight=0.0, samples=8)):
+        one = made(mask, protection=protection)
+        for task in range(2):
+            train(one, task, steps=40)
+        ends.append(torch.cat([x.flatten() for x in one.sub_network(1).state_dict().values()]))
+    assert torch.equal(*ends)
