@@ -208,6 +208,29 @@ def test_what_only_just_fits():
     assert loads("{}") == Recipe()
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("protection: {name: ewc, samples: 0}", "samples: expected in [1, 100000], got 0"),
+        ("protection: {name: mas, samples: 0}", "samples: expected in [1, 100000], got 0"),
+        ("protection: {name: agem, rehearsal: 0}", "rehearsal: expected in [1, 1e5], got 0"),
+        ("protection: {name: cloning, rehearsal: 0}", "rehearsal: expected in [1, 1e5], got 0"),
+        ("memory: {name: shelf, size: 0}", "size: expected in [1, 1e9], got 0"),
+        ("memory: {name: reservoir, size: 0}", "size: expected in [1, 1e9], got 0"),
+        ("memory: {name: mixed, size: 0}", "size: expected in [1, 1e9], got 0"),
+        (
+            "mask: {name: sigmoid, start: 1.0, stop: 2.0}",
+            "0 < stop <= start, got stop 2.0",
+        ),
+        ("recall: {name: nearest, threshold: 2}", "threshold: expected in (0, 1], got 2"),
+    ],
+)
+def test_numbers_out_of_range(node, message):
+    kind = node.partition(":")[0]
+    assert re.match(rf"recipe\.{kind}[.:]", refused(node))
+    assert message in refused(node)
+
+
 YAMLISH = st.text(
     st.sampled_from(" \n\t:-[]{},'\"!&*?|>%@#<=~.0123ex_seedmaskname\u00e9"), max_size=40
 )

@@ -230,6 +230,26 @@ def test_tensors_of_wrong_shapes_are_refused(place, value, out, capsys):
     assert error.count("\n") == 1
 
 
+def test_what_agrees_with_its_checksum_and_is_no_safetensors_is_damaged(out):
+    replace(out, "tensors.safetensors", b"not tensors")
+    with pytest.warns(UserWarning, match=r"damaged: tensors\.safetensors is no safetensors file"):
+        resume(out, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"a": {1, 2}}, "/a: a state cannot hold a set"),
+        ({"a": {3: 1}}, "/a: a state cannot have the key 3"),
+        ({"a": {"$": 1}}, "/a: a state cannot have the key '\\$'"),
+        ({"a": {"b": torch.ones(1)}, "a/b": torch.ones(1)}, "/a/b: two parts of a state have this"),
+    ],
+)
+def test_a_state_that_could_not_be_read_back_is_not_written(state, message):
+    with pytest.raises(TypeError, match=message):
+        snapshot.pack(state)
+
+
 def test_a_state_without_its_tensors_is_damaged(out):
     changed_tensors(out, lambda tensors: tensors.pop("/learner/actor/codes"))
     with pytest.warns(UserWarning, match="do not belong together"):

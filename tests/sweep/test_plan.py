@@ -25,6 +25,12 @@ def plan(*axes: str, **more) -> Plan:
     return Plan(recipe=SMOKE, axes=dict(map(axis_of, axes)), **more)
 
 
+def test_an_axis_given_twice_is_refused():
+    twice = ["--axis", "agent.gamma=0.9", "--axis", "agent.gamma=0.8"]
+    with pytest.raises(RecipeError, match="--axis: the same key stands twice"):
+        make_plan(parser().parse_args(["sweep", str(SMOKE), *twice]))
+
+
 def test_every_combination_of_axes_and_seeds_is_a_trial():
     made = plan("dictionary.update=online,frozen", "agent.gamma=0.9,0.8", seeds=(0, 3))
     trials = made.resolved()
