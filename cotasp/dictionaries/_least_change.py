@@ -11,6 +11,7 @@ from torch import Tensor
 _ON_SPHERE = 1 - 1e-9  # share of max_norm from which an atom moves along the sphere only
 _STEP_TOL = 5e-2  # relative residual of a step's linear system; Newton corrects the rest
 _STEP_ITER = 1000  # conjugate-gradient iterations per step, at most
+_RIDGES = (1e-5, 1e-2, 1.0)  # added to blocks' diagonals, in turn, until they can be factored
 _AT_ONCE = 1 << 22  # entries of the preconditioner's blocks factored together, to bound memory
 
 
@@ -34,7 +35,13 @@ class Point(NamedTuple):
 
 
 def least_step(
-    point: Point, active: Tensor, inward: Tensor, codes: Tensor, lmbda: float, max_norm: float
+    point: Point,
+    active: Tensor,
+    inward: Tensor,
+    codes: Tensor,
+    lmbda: float,
+    max_norm: float,
+    precondition: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
     r"""Smallest X [K, m] with J X = V on the active conditions, X_k in the tangent cone.
 
@@ -43,7 +50,7 @@ def least_step(
     :math:`J^\top Y = Y^\top R - S^\top (Y D)`, by preconditioned conjugate gradients;
     :math:`\Pi` makes atoms on the sphere move along it, but for those marked `inward` [K, 1].
     A solution to 5 % is all that Newton needs, so the work is done in float32; residuals never
-    are.
+    are.  `precondition` is `per_atom_inverse` of the same conditions.
 
     Returns:
         X, and the atoms that would move inward if the sphere let them go.
@@ -64,7 +71,6 @@ def least_step(
         X = tangent(adjoint(Y))
         return mask * (R @ X.T - (S @ X) @ D.T)
 
-    precondition = _per_atom_inverse(point, active, codes)
     left = (point.wanted / lmbda).float() * mask
     goal = _STEP_TOL * left.norm()
     Y = torch.zeros_like(left)
@@ -88,16 +94,18 @@ def least_step(
     return lmbda * tangent(X).to(point.atoms), (X * normals).sum(dim=1, keepdim=True) < 0
 
 
-def _per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[Tensor], Tensor]:
+def per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[Tensor], Tensor]:
     r"""Y to its product with the inverse of J J^T's diagonal blocks, one block per atom.
 
     :math:`(JJ^\top)_{kk} = RR^\top + ||d_k||^2 SS^\top - g_k s_k^\top - s_k g_k^\top`, n x n, with
     :math:`g_k = R d_k` and :math:`s_k` the columns of G and S, restricted to the texts for which
-    atom k's condition is active.
+    atom k's condition is active.  Its entries are sums in float64, rounded to float32: gathering
+    and factoring blocks would take longer than all iterations.
     """
-    active, s = active.T, codes.T
-    g, squares = point.atoms @ point.residuals.T, point.atoms.square().sum(dim=1)
-    RR, SS = (x @ x.T for x in (point.residuals, codes))
+    active, s = active.T, codes.T.float()
+    g = (point.atoms @ point.residuals.T).float()
+    squares = point.atoms.square().sum(dim=1).float()
+    RR, SS = ((x @ x.T).float() for x in (point.residuals, codes))
     counts = active.sum(dim=1)
     size_class = counts.clamp(min=4).log2().ceil()  # some atoms serve many texts, most only few
     parts = []
@@ -112,11 +120,7 @@ def _per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[
             cross = g[atoms].gather(1, rows)[:, :, None] * s[atoms].gather(1, rows)[:, None, :]
             blocks = RR[here] + squares[atoms, None, None] * SS[here] - cross - cross.mT
             blocks.masked_fill_(pad[:, :, None] | pad[:, None, :], 0.0)
-            diagonal = blocks.diagonal(dim1=1, dim2=2)
-            # Texts that nearly agree make a block nearly singular.
-            diagonal += 1e-6 * diagonal.amax(dim=1, keepdim=True).clamp(min=1e-30)
-            diagonal.masked_fill_(pad, 1.0)
-            parts.append((atoms[:, None], rows, pad, torch.linalg.cholesky(blocks).float()))
+            parts.append((atoms[:, None], rows, pad, _factors(blocks, pad)))
 
     def apply(Y: Tensor) -> Tensor:
         z = torch.zeros_like(Y)
@@ -127,3 +131,22 @@ def _per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[
         return z
 
     return apply
+
+
+def _factors(blocks: Tensor, pad: Tensor) -> Tensor:
+    """Cholesky factors of symmetric blocks [A, w, w], changed in place, that may be singular: texts
+    that nearly agree make them so.
+
+    Args:
+        blocks: 0 where there is padding.
+        pad: [A, w].
+    """
+    diagonal = blocks.diagonal(dim1=1, dim2=2)
+    largest = diagonal.amax(dim=1, keepdim=True).clamp(min=1e-30)
+    diagonal.masked_fill_(pad, 1.0)
+    for ridge in _RIDGES:
+        diagonal += ridge * largest
+        factors, failed = torch.linalg.cholesky_ex(blocks)
+        if not failed.any():
+            break
+    return factors

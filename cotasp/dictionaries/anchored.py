@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from cotasp.dictionaries._least_change import Point, least_step
+from cotasp.dictionaries._least_change import Point, least_step, per_atom_inverse
 from cotasp.dictionaries.diagnostics import kkt_residual
 from cotasp.errors import ConvergenceWarning
 
@@ -95,8 +95,9 @@ def anchor(
         if len(merits) > _PATIENCE and merits[-1] > 0.5 * merits[-1 - _PATIENCE]:
             break
         held = held | point.tight
+        precondition = per_atom_inverse(point, held, codes)
         for _ in range(2 if len(merits) == 1 else 1):  # most of the change is the first step's
-            step, inward = least_step(point, held, inward, codes, lmbda, max_norm)
+            step, inward = least_step(point, held, inward, codes, lmbda, max_norm, precondition)
         for length in (1.0, 0.5, 0.25, 0.125):
             moved = point.atoms + length * step
             norms = moved.norm(dim=1, keepdim=True)

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cotasp.dictionaries import Anchored, Dictionary, sparse_encode
-from cotasp.dictionaries._least_change import Point, least_step
+from cotasp.dictionaries._least_change import Point, least_step, per_atom_inverse
 from cotasp.dictionaries.anchored import anchor, fit_codes
 from cotasp.errors import ConvergenceWarning
 
@@ -230,7 +230,8 @@ def test_a_step_is_the_smallest_where_atoms_serve_every_text_or_none():
     codes = normal(n, K) * active
     point = Point(atoms, residuals, wanted, active, torch.zeros(n, dtype=torch.float64))
     inward = torch.zeros(K, 1, dtype=torch.bool)
-    step, _ = least_step(point, active, inward, codes, lmbda=1.0, max_norm=9.0)
+    blocks = per_atom_inverse(point, active, codes)
+    step, _ = least_step(point, active, inward, codes, 1.0, 9.0, blocks)
 
     def conditions(X):  # of D + X, to first order
         return (residuals @ X.T - codes @ X @ atoms.T)[active]
@@ -238,3 +239,16 @@ def test_a_step_is_the_smallest_where_atoms_serve_every_text_or_none():
     jacobian = torch.autograd.functional.jacobian(conditions, torch.zeros_like(atoms))
     least = torch.linalg.pinv(jacobian.reshape(-1, K * m)) @ wanted[active]
     assert (step.flatten() - least).norm() < 0.1 * least.norm()
+
+
+def test_blocks_of_texts_that_agree_can_be_factored():
+    """Here all residuals and codes are the same, so that every block has rank 1 or 2."""
+    generator = torch.Generator().manual_seed(0)
+    atoms, residual = torch.randn(2, 5, 16, generator=generator, dtype=torch.float64)
+    n = 200
+    residuals, codes = residual[:1].expand(n, -1), torch.ones(n, 5, dtype=torch.float64)
+    active = torch.ones(n, 5, dtype=torch.bool)
+    point = Point(atoms, residuals, codes, active, torch.zeros(n, dtype=torch.float64))
+    solved = per_atom_inverse(point, active, codes)(torch.ones(n, 5))
+    assert solved.isfinite().all()
+    assert (solved > 0).all()  # of a constant, a smaller constant
