@@ -13,6 +13,7 @@ from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch, Rehearsal
+from cotasp.methods.beginning import begin_private, begin_scores, draw_scored, first_code
 from cotasp.methods.checks import (
     check_first_masks,
     check_sub_network,
@@ -27,7 +28,7 @@ from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.prompts import Prompts, begun_tasks
 from cotasp.methods.protection import Now
-from cotasp.methods.scores import TaskScores, scored_weights
+from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective, Rows, gradients_by_task
@@ -76,7 +77,9 @@ class ContinualActor:
         hidden = self.meta_policy.hidden
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
         self._scored = method.mask if isinstance(method.mask, Scored) else None
-        self._draw_scored()
+        self.scores: TaskScores | None = None  # of the task in training
+        if self._scored is not None:
+            draw_scored(self._scored, self.meta_policy)
         self.components = Components(method, problem.seed, self.meta_policy, self.device)
         self.sub = SubPolicy(
             self.meta_policy,
@@ -108,8 +111,9 @@ class ContinualActor:
         if task not in self.ownership.shares:
             with torch.no_grad():
                 prompt = self.prompter(self.embeddings[task]).to(self.device)
-                self.codes[task] = self._first_code(prompt, task)
-        self._begin_private(task)
+                self.codes[task] = first_code(self.masks.policy, prompt, self._generator(task))
+        share, ended = self.ownership.shares.get(task), bool(self.ownership.shares)
+        begin_private(self.masks.policy, self.meta_policy, share, ended, self._generator(task))
         self.task_code = self._task_code(task)
         self._begin_scores(task)
         check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
@@ -120,13 +124,6 @@ class ContinualActor:
             warn_if_little_is_free(free, task, self.problem.texts, self.embeddings)
         facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
         return facts | {"free": free}
-
-    def _first_code(self, prompt: Tensor, task: int) -> Tensor:
-        mask = self.masks.policy
-        if not isinstance(mask, Learned):
-            return prompt
-        with calling("mask", mask):
-            return mask.first_code(prompt, self._generator(task))
 
     def _task_code(self, task: int) -> TaskCode:
         return TaskCode(self.codes[task], self.masks, self.rates.code_learning_rate)
@@ -140,39 +137,12 @@ class ContinualActor:
         """Random numbers of a task's beginning."""
         return torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
 
-    @torch.no_grad()
-    def _begin_private(self, task: int) -> None:
-        """Gives the meta-policy the weights that a task of its own begins with, if it has any."""
-        mask = self.masks.policy
-        if not isinstance(mask, Private):
-            return
-        generator = self._generator(task)
-        share = self.ownership.shares.get(task)
-        for name, weight in self.meta_policy.named_parameters():
-            if share is not None:
-                weight.copy_(share.own[name])
-            elif mask.anew and self.ownership.shares:  # the first task has what was drawn
-                weight.copy_(self.meta_policy.drawn(name, weight.shape, generator))
-
-    @torch.no_grad()
-    def _draw_scored(self) -> None:
-        """Gives the weights that tasks choose among what they begin with."""
-        self.scores: TaskScores | None = None  # of the task in training
-        if self._scored is None:
-            return
-        with calling("mask", self._scored):
-            for weight in scored_weights(self.meta_policy).values():
-                weight.copy_(self._scored.first_weight(weight.clone()))
-
     def _begin_scores(self, task: int) -> None:
-        if self._scored is None:
-            return
-        weights, share = scored_weights(self.meta_policy), self.ownership.shares.get(task)
-        rate, average = self.rates.learning_rate, self.rates.average
-        kept = {} if share is None else share.scale
-        generator = self._generator(task)
-        self.scores = TaskScores(self._scored, weights, kept, rate, average, generator)
-        self.sub.multipliers = self.scores.multipliers
+        if self._scored is not None:
+            share, generator = self.ownership.shares.get(task), self._generator(task)
+            weights = self.meta_policy
+            self.scores = begin_scores(self._scored, weights, share, self.rates, generator)
+            self.sub.multipliers = self.scores.multipliers
 
     def _own_heads(self) -> dict[str, Tensor]:
         """True for heads where every task has its own, false for what tasks share, by name."""

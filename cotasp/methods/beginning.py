@@ -1,0 +1,60 @@
+"""What a task begins with, where its mask says: a code, weights of its own, scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from cotasp.errors import calling
+from cotasp.methods.scores import TaskScores, scored_weights
+from cotasp.methods.trained import ActorRates
+from cotasp.modules.masks import Learned, MaskPolicy, Private
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.scored import Scored
+from cotasp.modules.share import Share
+
+
+def first_code(mask: MaskPolicy, prompt: Tensor, generator: Generator) -> Tensor:
+    """The code [sum(hidden)] that a task begins with: its prompt, or what a learned mask says."""
+    if not isinstance(mask, Learned):
+        return prompt
+    with calling("mask", mask):
+        return mask.first_code(prompt, generator)
+
+
+@torch.no_grad()
+def begin_private(
+    mask: MaskPolicy, policy: MetaPolicy, share: Share | None, others: bool, generator: Generator
+) -> None:
+    """Gives a meta-policy the weights that a task of its own begins with, if the mask is private.
+
+    Args:
+        mask: of the recipe.
+        policy: changed in place.
+        share: of the task, where it has ended before.
+        others: whether tasks have ended; the first one has what was drawn.
+        generator: of fresh weights.
+    """
+    if not isinstance(mask, Private):
+        return
+    for name, weight in policy.named_parameters():
+        if share is not None:
+            weight.copy_(share.own[name])
+        elif mask.anew and others:
+            weight.copy_(policy.drawn(name, weight.shape, generator))
+
+
+@torch.no_grad()
+def draw_scored(mask: Scored, policy: MetaPolicy) -> None:
+    """Gives the weights that tasks choose among what they begin with."""
+    with calling("mask", mask):
+        for weight in scored_weights(policy).values():
+            weight.copy_(mask.first_weight(weight.clone()))
+
+
+def begin_scores(
+    mask: Scored, policy: MetaPolicy, share: Share | None, rates: ActorRates, generator: Generator
+) -> TaskScores:
+    """The scores that a task begins with: new ones, or those of its share where it has ended."""
+    weights, kept = scored_weights(policy), {} if share is None else share.scale
+    return TaskScores(mask, weights, kept, rates.learning_rate, rates.average, generator)
