@@ -184,7 +184,7 @@ def table_of(path: Path) -> str:
 def cells(name: str, row: dict[str, Any]) -> list[str]:
     """A row of a stream's table."""
     runs = row["runs"]
-    reached = [x for run in runs for x in run.get("reached") or []]
+    reached = [x for run in runs for x in run.get("reached") or [] if x is not None]
     bound = "≥ " if reached and min(reached) < 1 else ""
     weights = [(run.get("active_weights"), run.get("weights")) for run in runs]
     known = [pair for pair in weights if None not in pair]

@@ -66,6 +66,17 @@ def test_a_row_is_replaced_and_others_stay(table, tmp_path):
     assert [run["seed"] for run in rows["a"]["runs"]] == [4]
 
 
+def test_a_number_that_a_method_has_not_is_a_dash(table, tmp_path):
+    run = make_run(tmp_path / "a", recipe())
+    add(run, "--command", "one", "--method", "a")
+    rows = json.loads(table.read_text())
+    rows["rows"]["a"]["runs"][0] |= {"forgetting": [None] * 3, "reached": [None] * 3}
+    table.write_text(json.dumps(rows))
+    leaderboard.main([])
+    (row,) = (x for x in leaderboard.PAGE.read_text().splitlines() if x.startswith("| `a`"))
+    assert row.split(" | ")[4] == "-"
+
+
 def test_what_cannot_be_compared_or_named_is_refused_and_nothing_is_written(table, tmp_path):
     add(make_run(tmp_path / "a", recipe()), "--command", "one", "--method", "a")
     before = table.read_text()
