@@ -78,8 +78,8 @@ def _fail(error: Exception) -> int:
     known = isinstance(error, CotaspError)
     message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
     line = " ".join(message.split())
-    shown = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
-    print(f"cotasp: error: {shown}", file=sys.stderr)
+    excerpt = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+    print(f"cotasp: error: {excerpt}", file=sys.stderr)
     return 2 if isinstance(error, RecipeError) else 1
 
 

@@ -22,7 +22,7 @@ _DECIMAL = {  # YAML 1.1 has octal, binary, hexadecimal and sexagesimal numbers,
 
 def _resolvers(known: Mapping[str, list]) -> dict[str, list]:
     """Which plain scalars are null, true or false, and numbers, which are decimal here."""
-    found: dict[str, list] = {}
+    patterns: dict[str, list] = {}
     for first, resolvers in known.items():
         for tag, pattern in resolvers:
             name = tag.rpartition(":")[2]
@@ -30,8 +30,8 @@ def _resolvers(known: Mapping[str, list]) -> dict[str, list]:
                 whole = (
                     re.compile(f"(?:{_DECIMAL[name].pattern})$") if name in _DECIMAL else pattern
                 )
-                found.setdefault(first, []).append((tag, whole))
-    return found
+                patterns.setdefault(first, []).append((tag, whole))
+    return patterns
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,15 +57,15 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 raise RecipeError(f"line {line}: expected a word as key, got a {key.id}")
-            if key.value in found:
+            if key.value in mapping:
                 raise RecipeError(f"line {line}: key {key.value!r} stands twice; remove one")
-            found[key.value] = self.construct_object(value, deep)
-        return found
+            mapping[key.value] = self.construct_object(value, deep)
+        return mapping
 
 
 def parse(text: str, where: str) -> Any:

@@ -316,14 +316,14 @@ def replacements(path: str | Path, overrides: Sequence[str]) -> dict[str, list[s
         path, overrides: as of `load`.
     """
     node: Any = _with_base(path)
-    found = {}
+    removals = {}
     for text in overrides:
         over = override_node(text)
         gone = settings_dropped(node, over)
         if gone:
-            found[text] = gone
+            removals[text] = gone
         node = merge(node, over)
-    return found
+    return removals
 
 
 def loads(text: str, overrides: Sequence[str] = ()) -> Recipe:

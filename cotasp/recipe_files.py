@@ -35,12 +35,12 @@ def settings_dropped(base: Any, over: Any, path: str = "") -> list[str]:
     """
     if not isinstance(base, Mapping):
         return []
-    kept = over if isinstance(over, Mapping) else {}
-    if isinstance(over, str) or (set(kept) == {"name"} and kept["name"] != base.get("name")):
+    node = over if isinstance(over, Mapping) else {}
+    if isinstance(over, str) or (set(node) == {"name"} and node["name"] != base.get("name")):
         return [f"{path}{key}" for key in base if key != "name"]
     return [
         gone
-        for key, value in kept.items()
+        for key, value in node.items()
         for gone in settings_dropped(base.get(key), value, f"{path}{key}.")
     ]
 

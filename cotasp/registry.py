@@ -44,8 +44,8 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
     """The sentence that ends every "unknown name" error: the nearest name, or all of them."""
     known = sorted(known)
     close = nearest(wrong, known)
-    shown = ", ".join(repr(name) if "," in name else name for name in known)
-    return f"Did you mean {close!r}?" if close else f"Known: {shown or 'none'}."
+    names = ", ".join(repr(name) if "," in name else name for name in known)
+    return f"Did you mean {close!r}?" if close else f"Known: {names or 'none'}."
 
 
 class Registry:

@@ -88,8 +88,10 @@ def _hints(cls: type) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         written = vars(base).get("__annotations__", {})
-        kept = {k: v for k, v in written.items() if v not in (ClassVar, "ClassVar")}
-        holder = type(base.__name__, (), {"__annotations__": kept, "__module__": base.__module__})
+        own_hints = {k: v for k, v in written.items() if v not in (ClassVar, "ClassVar")}
+        holder = type(
+            base.__name__, (), {"__annotations__": own_hints, "__module__": base.__module__}
+        )
         hints |= get_type_hints(holder)
     return hints
 
@@ -105,12 +107,12 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
     # a dataclass's constructor repeats its bases' annotations, whose names its module may lack
     of_init = {} if dataclasses.is_dataclass(cls) else get_type_hints(cls.__init__)  # type: ignore[misc]
     hints = {**of_init, **_hints(cls)}
-    made = {
+    defaults = {
         f.name: f.default_factory()
         for f in (dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ())
         if f.default_factory is not dataclasses.MISSING
     }
-    return {p.name: (hints.get(p.name, Any), made.get(p.name, p.default)) for p in parameters}
+    return {p.name: (hints.get(p.name, Any), defaults.get(p.name, p.default)) for p in parameters}
 
 
 def signature(cls: type) -> list[str]:
@@ -249,17 +251,18 @@ def _build_fields(cls: type, node: Mapping, path: str, default: Any = MISSING) -
     for key in node:
         if key not in fields:
             raise RecipeError(f"{path}: unknown key {key!r}. {_meant(str(key), fields)}")
-    kept = {k: getattr(default, k) for k in fields} if isinstance(default, cls) else {}
+    defaults = {k: getattr(default, k) for k in fields} if isinstance(default, cls) else {}
     for key, (annotation, preset) in fields.items():
-        if key not in node and key not in kept and preset is MISSING:
+        if key not in node and key not in defaults and preset is MISSING:
             raise RecipeError(
                 f"{path}: missing key {key!r} ({expected(annotation)}); it has no default"
             )
     values = {
-        k: build(fields[k][0], v, f"{path}.{k}", kept.get(k, fields[k][1])) for k, v in node.items()
+        k: build(fields[k][0], v, f"{path}.{k}", defaults.get(k, fields[k][1]))
+        for k, v in node.items()
     }
     try:
-        return cls(**{**kept, **values})
+        return cls(**{**defaults, **values})
     except (ValueError, TypeError) as error:  # RecipeError is a ValueError
         message = str(error).removeprefix(f"{cls.__name__}.")
         joint = "." if re.split(r"[.:\[]", message, maxsplit=1)[0] in fields else ": "

@@ -59,8 +59,8 @@ LONGEST_WARMUP = 2_000  # environment steps, where a recipe leaves it open
 
 def warmup_steps(settings: WarmsUp, budget: Budget | Problem) -> int:
     """The settings' warm-up in environment steps; left open: a tenth of a task, at most 2,000."""
-    given = settings.warmup_steps
-    return min(LONGEST_WARMUP, budget.steps_per_task // 10) if given is None else given
+    steps = settings.warmup_steps
+    return min(LONGEST_WARMUP, budget.steps_per_task // 10) if steps is None else steps
 
 
 def first_update_after(settings: WarmsUp, budget: Budget | Problem) -> int:

@@ -51,11 +51,11 @@ class CoMPS:
                 "stream: expected two tasks or more, got one: with nothing to come, there is "
                 "nothing to prepare for; use the agent ppo"
             )
-        kept, horizon = self.meta.rows_per_task, budget.horizon
-        if kept is not None and horizon is not None and kept < horizon // budget.action_repeat:
+        rows, horizon = self.meta.rows_per_task, budget.horizon
+        if rows is not None and horizon is not None and rows < horizon // budget.action_repeat:
             raise RecipeError(
                 f"agent.meta.rows_per_task: expected at least the "
-                f"{horizon // budget.action_repeat} transitions of an episode, got {kept}"
+                f"{horizon // budget.action_repeat} transitions of an episode, got {rows}"
             )
 
     def learner(self, problem: Problem, method: Method) -> Learner:

@@ -137,9 +137,9 @@ class Trajectories:
         value = float(episode["reward"].double().sum())
         place = sum(value <= other for other in self.returns)
         if place < self.count:
-            kept = Skilled(episode["observation"].clone(), episode["raw_action"].clone())
+            entry = Skilled(episode["observation"].clone(), episode["raw_action"].clone())
             self.returns = [*self.returns[:place], value, *self.returns[place:]][: self.count]
-            self.episodes = [*self.episodes[:place], kept, *self.episodes[place:]][: self.count]
+            self.episodes = [*self.episodes[:place], entry, *self.episodes[place:]][: self.count]
 
     def rows(self) -> Skilled:
         """All their transitions, [n].

@@ -143,9 +143,9 @@ class MetaLearner:
         )
 
     def end_task(self) -> dict[str, float]:
-        made, due = self.consolidate(0.0)
-        while made < due:
-            made, due = self.consolidate(60.0)
+        updates, due = self.consolidate(0.0)
+        while updates < due:
+            updates, due = self.consolidate(60.0)
         training: MetaTraining = self.training  # type: ignore[assignment]  # just made
         self.start = {name: w.detach().clone() for name, w in training.start.items()}
         self.step_sizes = {name: a.detach().clone() for name, a in training.step_sizes.items()}
@@ -205,8 +205,8 @@ class MetaLearner:
         for each, rows in zip(self.experience, state["experience"]):
             each.load(rows)
         self.trajectories = [Trajectories(self.meta.skilled) for _ in state["trajectories"]]
-        for kept, saved in zip(self.trajectories, state["trajectories"]):
-            kept.load_state_dict(saved)
+        for trajectory, saved in zip(self.trajectories, state["trajectories"]):
+            trajectory.load_state_dict(saved)
         self.batches = int(state["batches"])
         self.training = None
         if state["training"] is not None:

@@ -115,12 +115,12 @@ class OffPolicyLearner:
         if self.replay is None:
             return {}
         self._begin_phase("distillation")
-        count, made = self.settings.distillation_updates, {}
+        count, losses = self.settings.distillation_updates, {}
         for start in range(0, count, DISTIL_TOGETHER):
-            made = self._make(min(DISTIL_TOGETHER, count - start), start)
+            losses = self._make(min(DISTIL_TOGETHER, count - start), start)
         self.actor.sub.write_back()
         self.actor.begin_weights()
-        return {"distillation_loss": float(made["distillation_loss"][-1])}
+        return {"distillation_loss": float(losses["distillation_loss"][-1])}
 
     # -- collecting -------------------------------------------------------------------------
 
@@ -160,10 +160,10 @@ class OffPolicyLearner:
 
     def _explores(self, heads: Heads) -> Heads:
         with calling("agent", self.settings):
-            made = self.settings.explores(heads)
-        wrong = None if callable(made) else f"{made!r:.80}"
+            explorer = self.settings.explores(heads)
+        wrong = None if callable(explorer) else f"{explorer!r:.80}"
         refuse_returned("agent", self.settings, "explores", "a function of observations", wrong)
-        return made
+        return explorer
 
     # -- learning ---------------------------------------------------------------------------
 
@@ -196,15 +196,15 @@ class OffPolicyLearner:
         last = self.updates + count
         while self.updates < last:
             until = min(last, self._begin_stretch())
-            made = self._make(until - self.updates, self.updates)
-            self.updates, losses = until, {name: values[-1] for name, values in made.items()}
+            series = self._make(until - self.updates, self.updates)
+            self.updates, losses = until, {name: values[-1] for name, values in series.items()}
         return losses
 
     def _make(self, count: int, before: int) -> Losses:
         """Makes so many updates of one phase, after so many; checks their losses."""
-        made = self.updater(self, self._draws(count))
-        check_losses({k: v for k, v in made.items() if k.endswith("_loss")}, before)
-        return made
+        losses = self.updater(self, self._draws(count))
+        check_losses({k: v for k, v in losses.items() if k.endswith("_loss")}, before)
+        return losses
 
     def _begin_stretch(self) -> int:
         """Begins the phase of the next update; the number of updates when it may end."""

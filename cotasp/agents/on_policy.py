@@ -177,10 +177,10 @@ class OnPolicyLearner:
     def _update(self, rows: Rollout, phase: str) -> dict[str, Tensor]:
         policy = self.actor.policy_in_training()
         loss, spread, log_ratio = self._losses(policy, rows)
-        found = {"actor_loss": loss.detach(), "entropy": spread.detach()}
+        statistics = {"actor_loss": loss.detach(), "entropy": spread.detach()}
         # 1 - r + r log r >= 0, of which E[.] = KL: Schulman's estimate (r: old to new)
-        found["kl"] = (log_ratio.exp() - 1 - log_ratio).detach().mean()
-        check_losses({"actor_loss": found["actor_loss"][None]}, self.updates)
+        statistics["kl"] = (log_ratio.exp() - 1 - log_ratio).detach().mean()
+        check_losses({"actor_loss": statistics["actor_loss"][None]}, self.updates)
 
         def of_some(places: Tensor) -> Tensor:
             part, spread, _ = self._losses(policy, rows.rows(places))
@@ -191,7 +191,7 @@ class OnPolicyLearner:
         if phase == "weights":
             blank = rows.log_prob.new_empty(0)
             self.actor.renew(Batch(rows.observation, rows.raw_action.tanh(), blank, blank, blank))
-        return found
+        return statistics
 
     def _losses(self, policy: Policy, rows: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Of rows: the clipped loss and the mean entropy, scalars, and log pi / pi_old, [B]."""

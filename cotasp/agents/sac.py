@@ -97,7 +97,7 @@ class SAC(OffPolicy):
             return actor_loss(values.critics, policy, *some, self.ensemble)[1]
 
         rows = Rows(batch.observation, of_some)
-        actor.step(surrogate, lambda *given: objective(*given)[1], rows)
+        actor.step(surrogate, lambda *arguments: objective(*arguments)[1], rows)
 
         entropy = self.target_entropy
         aim = -float(batch.action.shape[-1]) if entropy is None else entropy

@@ -61,8 +61,8 @@ class UpdatesTogether:
             first = learners[alike[0]]
             with losses_of(first.settings, first.phase) as compute:
                 stack = self._stack([learners[i] for i in alike], compute)
-                made = stack.update([draws[i] for i in alike])
-                for i, of_one in zip(alike, made):
+                losses = stack.update([draws[i] for i in alike])
+                for i, of_one in zip(alike, losses):
                     results[i] = of_one
         return results
 

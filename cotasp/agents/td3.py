@@ -83,9 +83,9 @@ class TD3(OffPolicy):
         policy = actor.policy_in_training()
         loss, surrogate = objective(policy, batch.observation, noise[1])
         if values.steps % self.policy_delay == 0:
-            given = batch.observation, noise[1]
-            rows = Rows(given[0], lambda some: objective(policy, *(x[some] for x in given))[1])
-            actor.step(surrogate, lambda *given: objective(*given)[1], rows)
+            inputs = batch.observation, noise[1]
+            rows = Rows(inputs[0], lambda some: objective(policy, *(x[some] for x in inputs))[1])
+            actor.step(surrogate, lambda *arguments: objective(*arguments)[1], rows)
         values.move_targets(self.tau)
         return dict(zip(self.losses, (critic, loss)))
 

@@ -101,12 +101,12 @@ def check_losses_there(settings: OffPolicy, phase: str, losses: object) -> None:
 def update_alone(learner: Updated, draws: Draws) -> Losses:
     """One update after the other, and the renewals that they make due."""
     settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
-    made = []
+    history = []
     with losses_of(settings, phase) as compute, calling("agent", settings):
         values.compute = compute
         for batch, noise in draws.each():
-            made.append(update(settings, values, actor, phase, batch, noise))
-            check_losses_there(settings, phase, made[-1])
+            history.append(update(settings, values, actor, phase, batch, noise))
+            check_losses_there(settings, phase, history[-1])
             if phase == "theta":
                 actor.renew(batch)
-    return {name: torch.stack([losses[name] for losses in made]) for name in made[0]}
+    return {name: torch.stack([losses[name] for losses in history]) for name in history[0]}

@@ -68,9 +68,9 @@ class Values:
         fresh: dict[str, Tensor] = dict(self._fresh().named_parameters())
         new = {f"critics.{k}": fresh[k] for k in names} | {f"targets.{k}": fresh[k] for k in names}
         new |= {name: torch.tensor(x) for name, x in self.initial.items()}
-        kept = self.heads.get(str(task), new)
+        head = self.heads.get(str(task), new)
         for name, value in self._head().items():
-            value.copy_(kept[name])
+            value.copy_(head[name])
 
     def keep_head(self, task: int) -> None:
         """Keeps the last layer and numbers of a task that has ended."""

@@ -57,16 +57,16 @@ def main(arguments: argparse.Namespace) -> None:
     if text is not None:
         facts = run.prompt(text)
         names = [arguments.task or facts.task or facts.nearest[0].name]
-    found = {name: run.evaluate(text, task=name, **options) for name in names}
+    results = {name: run.evaluate(text, task=name, **options) for name in names}
     if arguments.json:
         said = (
             {} if facts is None else {"text": text, "verdict": facts.verdict, "means": facts.task}
         )
-        print(json.dumps({**said, "results": [_row(*each) for each in found.items()]}, indent=1))
+        print(json.dumps({**said, "results": [_row(*each) for each in results.items()]}, indent=1))
         return
     if facts is not None:
         print(f"{facts.verdict}: {text!r} means {facts.task or 'no finished task for sure'}")
-    print(_table(found))
+    print(_table(results))
 
 
 def _row(name: str, episodes: Episodes) -> dict[str, Any]:
@@ -81,18 +81,18 @@ def _row(name: str, episodes: Episodes) -> dict[str, Any]:
     }
 
 
-def _table(found: dict[str, Episodes]) -> str:
-    width = max(map(len, ("task", *found)))
+def _table(results: dict[str, Episodes]) -> str:
+    width = max(map(len, ("task", *results)))
     lines = [f"{'task':<{width}}  success  95 % interval  return  steps"]
-    scores = {name: episodes.score() for name, episodes in found.items()}
+    scores = {name: episodes.score() for name, episodes in results.items()}
     for name, score in scores.items():
-        low, high = found[name].interval()
+        low, high = results[name].interval()
         lines.append(
             f"{name:<{width}}  {score.success:7.2f}  {low:.2f} to {high:.2f}   "
             f"{score.episode_return:6.1f}  {score.episode_length:5.0f}"
         )
     mean = sum(score.success for score in scores.values()) / len(scores)
-    episodes = sum(len(each.success) for each in found.values())
-    tasks = f"{len(found)} task{'s' if len(found) > 1 else ''}"
+    episodes = sum(len(each.success) for each in results.values())
+    tasks = f"{len(results)} task{'s' if len(results) > 1 else ''}"
     lines.append(f"done: mean success {mean:.3f} over {tasks}, {episodes} episodes")
     return "\n".join(lines)

@@ -188,8 +188,8 @@ def _check(kind: str, cls: str) -> dict[str, str]:
         return {"imported": registry, "call": call}
     check = "check_update_rule" if kind == "update" else f"check_{kind}"
     imported = f"{registry}from cotasp.testing import {check}\n"
-    made = CHECKED.get(kind, "{cls}()").format(cls=cls)
+    arguments = CHECKED.get(kind, "{cls}()").format(cls=cls)
     if kind == "recall":
         imported = f"from cotasp.prompting import RandomEncoder\n{imported}"
-        made += ", RandomEncoder()"
-    return {"imported": imported, "call": f"{check}({made})"}
+        arguments += ", RandomEncoder()"
+    return {"imported": imported, "call": f"{check}({arguments})"}

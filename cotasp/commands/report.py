@@ -43,8 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
     from cotasp.words import counted
 
     out = arguments.out or (f"{arguments.runs[0]}/report" if len(arguments.runs) == 1 else "report")
-    found = read_runs(arguments.runs)
-    study = make_study(found, baseline=arguments.baseline, mix_protocols=arguments.mix_protocols)
+    run_set = read_runs(arguments.runs)
+    study = make_study(run_set, baseline=arguments.baseline, mix_protocols=arguments.mix_protocols)
     tables = write_report(study, out, figures=arguments.figures)
     print(next(table for table in tables if table.name == "results").markdown())
     runs = sum(len(variant.runs) for variant in study.variants)

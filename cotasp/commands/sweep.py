@@ -81,10 +81,10 @@ def main(arguments: argparse.Namespace) -> None:
     from cotasp.sweep.running import failures, outcome_table, run_sweep
 
     plan, launcher = make_plan(arguments), make_launcher(arguments)
-    told: dict[tuple[Path, str], None] = {}
+    pairs: dict[tuple[Path, str], None] = {}
     for variant in plan.variants().values():
-        told |= {(variant.recipe, override): None for override in variant.overrides}
-    for recipe, override in told:
+        pairs |= {(variant.recipe, override): None for override in variant.overrides}
+    for recipe, override in pairs:
         tell_replacements(recipe, [override])
     out = arguments.out or f"runs/{Path(arguments.recipe).stem}-sweep"
     started = time.monotonic()
@@ -146,14 +146,14 @@ def make_launcher(arguments: argparse.Namespace) -> Launcher:
 
     registry = KINDS["launcher"]
     known = fields_of(registry.get(arguments.launcher))
-    given = {
+    settings = {
         name: getattr(arguments, name)
         for name in ("workers", "simulators", "address", "cpus", "gpus", "partition", "minutes")
         if getattr(arguments, name) is not None
     }
-    for name in given:
+    for name in settings:
         if name not in known:
             raise RecipeError(f"--{name}: the launcher {arguments.launcher!r} has no such option")
     from cotasp.sweep.launchers import Launcher
 
-    return build(Launcher, {"name": arguments.launcher, **given}, "launcher")
+    return build(Launcher, {"name": arguments.launcher, **settings}, "launcher")

@@ -9,12 +9,12 @@ from tqdm import tqdm
 SELDOM = 30.0  # s between two copies of the bar in a file
 
 
-def progress_bar(total: int, *, shown: bool, done: int = 0, description: str = "") -> tqdm:
+def progress_bar(total: int, *, visible: bool, done: int = 0, description: str = "") -> tqdm:
     """The bar; it is drawn by its `update` alone, in a file `SELDOM`.
 
     Args:
         total: environment steps.
-        shown: whether to draw it.
+        visible: whether to draw it.
         done: steps before this process, which its rate does not count.
         description: stands in front.
     """
@@ -22,7 +22,7 @@ def progress_bar(total: int, *, shown: bool, done: int = 0, description: str = "
         desc=description,
         total=total,
         initial=done,
-        disable=not shown,
+        disable=not visible,
         unit="step",
         unit_scale=True,
         mininterval=1.0 if sys.stderr.isatty() else SELDOM,

@@ -61,14 +61,14 @@ def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
             f"--from {source}: expected a number of finished tasks, 1 to {len(names)}, or the name "
             f"of the last of them: {', '.join(names)}"
         )
-    found = Checkpoints(directory.path).path / f"task_{number:02d}"
-    if not found.is_dir():
-        raise RunError(f"--from {source}: {found} is not there; has that task ended?")
+    checkpoint = Checkpoints(directory.path).path / f"task_{number:02d}"
+    if not checkpoint.is_dir():
+        raise RunError(f"--from {source}: {checkpoint} is not there; has that task ended?")
     try:
-        saved = Checkpoint.open(found)
+        saved = Checkpoint.open(checkpoint)
         saved.verify()
     except Damaged as error:
-        raise RunError(f"--from {source}: {found}: damaged: {error}") from error
+        raise RunError(f"--from {source}: {checkpoint}: damaged: {error}") from error
     return directory, number, saved
 
 

@@ -85,9 +85,9 @@ class Collection:
 
     def _step(self, now: TensorDictBase) -> TensorDictBase | None:
         """One step; None where it was a fault that is skipped."""
-        asked = self.policy(now)
+        decision = self.policy(now)
         try:
-            frame, following = self.env.step_and_maybe_reset(asked)
+            frame, following = self.env.step_and_maybe_reset(decision)
             _check(frame["next"], "step")
             _check(following, "reset")
         except Exception as error:  # a simulator raises whatever it likes

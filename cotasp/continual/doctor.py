@@ -93,8 +93,8 @@ def _packages() -> tuple[Level, str, str]:
     try:
         needs = requires("cotasp") or []
     except PackageNotFoundError:
-        told = ", ".join(f"{name} {v}" for name, v in versions().items())
-        return "warning", f"cotasp is not installed here: {told}", "pip install -e . in its folder"
+        text = ", ".join(f"{name} {v}" for name, v in versions().items())
+        return "warning", f"cotasp is not installed here: {text}", "pip install -e . in its folder"
     from packaging.requirements import Requirement
 
     missing, other = [], []
@@ -154,13 +154,13 @@ def _threads() -> tuple[Level, str, str]:
     import torch
 
     cores, busy = _cores(), os.getloadavg()[0]
-    told = (
+    detail = (
         f"{cores} cores, threads of torch: {torch.get_num_threads()} (`run` takes 1 unless "
         f"--threads says more), load {busy:.1f}"
     )
     if busy > cores:
-        return "warning", told, "slow: others want the cores; wait, or run fewer side by side"
-    return "ok", told, ""
+        return "warning", detail, "slow: others want the cores; wait, or run fewer side by side"
+    return "ok", detail, ""
 
 
 def _memory() -> tuple[Level, str, str]:
@@ -169,10 +169,10 @@ def _memory() -> tuple[Level, str, str]:
         free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return "ok", "not told by this system", ""
-    told = f"{free * 1024 / _GIB:.1f} GiB available"
+    detail = f"{free * 1024 / _GIB:.1f} GiB available"
     if free * 1024 < _GIB:
-        return "warning", told, "slow, or killed: end other programs, or lower agent.buffer_size"
-    return "ok", told, ""
+        return "warning", detail, "slow, or killed: end other programs, or lower agent.buffer_size"
+    return "ok", detail, ""
 
 
 def _blas() -> tuple[Level, str, str]:
@@ -183,13 +183,13 @@ def _blas() -> tuple[Level, str, str]:
     numpys = ", ".join(f"{p['internal_api']} {p['version']}" for p in pools) or "unknown"
     onednn = torch.backends.mkldnn.is_available()
     libraries = [name for name in ("mkl", "openblas", "accelerate") if _built_with(name)]
-    told = (
+    detail = (
         f"torch: {', '.join(libraries) or 'unknown'}, {'with' if onednn else 'without'} oneDNN, "
         f"{torch.backends.cpu.get_cpu_capability()}; loaded: {numpys}"
     )
     if not libraries and not onednn:
-        return "warning", told, "slow matrix products: pip install torch anew, from its own index"
-    return "ok", told, ""
+        return "warning", detail, "slow matrix products: pip install torch anew, from its own index"
+    return "ok", detail, ""
 
 
 def _built_with(name: str) -> bool:
@@ -237,8 +237,8 @@ def _drawing() -> tuple[Level, str, str]:
     try:
         backend = check_drawing()
     except CotaspError as error:
-        found, _, remedy = _line(error).partition("; ")
-        return "warning", found, remedy
+        detail, _, remedy = _line(error).partition("; ")
+        return "warning", detail, remedy
     window = "windows open" if has_display() else "no display: play --out FILE"
     return "ok", f"MuJoCo by {backend}; {window}", ""
 
@@ -274,10 +274,10 @@ def _folder(folder: Path) -> tuple[Level, str, str]:
         return "error", f"{runs.resolve()}: {problem}", "go elsewhere, or name --out"
     there = next(p for p in (runs, *runs.resolve().parents) if p.exists())
     free = shutil.disk_usage(there).free / _GIB
-    told = f"{runs.resolve()} can be written to, {free:.1f} GiB free"
+    detail = f"{runs.resolve()} can be written to, {free:.1f} GiB free"
     if free < _LEAST_DISK:
-        return "warning", told, "runs end where they can be resumed once there is room"
-    return "ok", told, ""
+        return "warning", detail, "runs end where they can be resumed once there is room"
+    return "ok", detail, ""
 
 
 def _unwritable(folder: Path) -> str:

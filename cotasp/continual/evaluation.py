@@ -167,18 +167,20 @@ class Evaluator:
         last = alive.sum(-1, keepdim=True) - 1
         # at any of the steps that an action was held for
         anywhere = data.get("succeeded", data["success"]).squeeze(-1) & alive
-        found = {
+        successes = {
             "last": data["success"].squeeze(-1).gather(-1, last).squeeze(-1),
             "any": anywhere.any(-1),
         }
         returns = reward.sum(-1)
         if task.return_range is not None:
             low, high = task.return_range
-            found = dict.fromkeys(found, ((returns.double() - low) / (high - low)).clamp(0, 1))
+            successes = dict.fromkeys(
+                successes, ((returns.double() - low) / (high - low)).clamp(0, 1)
+            )
         return Episodes(
-            found[self.settings.success],
-            found["last"],
-            found["any"],
+            successes[self.settings.success],
+            successes["last"],
+            successes["any"],
             returns,
             alive.sum(-1) * task.action_repeat,
         )

@@ -46,8 +46,8 @@ def export(
         sentence, verdict = run.tasks[place].text, "known"
     else:
         sentence, verdict = text, run.prompt(text).verdict
-        network, found = run.network(text)
-        place = -1 if found is None else found
+        network, index = run.network(text)
+        place = -1 if index is None else index
     chosen = None if place < 0 else run.tasks[place]
     facts: dict[str, str | int] = {
         "environment": "" if chosen is None else chosen.env,

@@ -55,7 +55,7 @@ class Kept:
     def from_summary(cls, summary: Mapping[str, Any]) -> Kept:
         """What a `summary.json` holds."""
         stamp, evaluations = summary["protocol"], summary["evaluations"]
-        found = {name: _matrix(summary[name]) for name in MATRICES if name in summary}
+        matrices = {name: _matrix(summary[name]) for name in MATRICES if name in summary}
         return cls(
             success=_matrix(summary["success"]),
             trained=np.array(evaluations["trained"], dtype=np.int64),
@@ -64,7 +64,7 @@ class Kept:
             average=stamp["averaged_evaluations"],
             threshold=stamp["threshold"],
             baseline=None if summary.get("baseline") is None else row_of(summary["baseline"]),
-            matrices=found,
+            matrices=matrices,
             **of_training(summary.get("training")),
             return_threshold=stamp.get("return_threshold"),
             lessons=_lessons(evaluations.get("lessons")),
@@ -112,8 +112,8 @@ def of_training(kept: Mapping[str, Any] | None) -> dict[str, Values]:
     return {field: row_of(kept[name]) for field, name in names.items()}
 
 
-def _lessons(found: Any) -> NDArray[np.int64] | None:
-    return None if found is None else np.array(found, dtype=np.int64)
+def _lessons(numbers: Any) -> NDArray[np.int64] | None:
+    return None if numbers is None else np.array(numbers, dtype=np.int64)
 
 
 def row_of(values: Any) -> Values:

@@ -42,8 +42,8 @@ def _loggers(name: str, path: Path) -> list[Logger]:
 
 def metrics_files(path: Path) -> list[Path]:
     """The files of a run directory to which metrics are appended."""
-    found = (each for name in GROWING for each in (path / name, *(path / name).rglob("*")))
-    return sorted(file for file in found if file.is_file())
+    candidates = (each for name in GROWING for each in (path / name, *(path / name).rglob("*")))
+    return sorted(file for file in candidates if file.is_file())
 
 
 def cut_metrics(path: Path, lengths: Mapping[str, int]) -> None:
@@ -88,7 +88,7 @@ class Logs:
             self.metrics = CsvFile(path / METRICS, COLUMNS)
             self.episode_log = CsvFile(path / EPISODES, EPISODE_COLUMNS)
             self.speed = CsvFile(path / SPEED, COLUMNS)
-        self.bar = progress_bar(recipe.steps_per_task * n_tasks, shown=progress, done=done)
+        self.bar = progress_bar(recipe.steps_per_task * n_tasks, visible=progress, done=done)
         self.last = time.time(), 0
         self.done = done
         self.n_tasks = n_tasks
@@ -103,9 +103,9 @@ class Logs:
         self.last = time.time(), done
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}", refresh=False)
 
-    def consolidating(self, made: int, due: int) -> None:
+    def consolidating(self, updates: int, due: int) -> None:
         """Shows how many updates at the task's end are made, of how many."""
-        self.bar.set_postfix_str(f"at its end: update {made:,} of {due:,}", refresh=False)
+        self.bar.set_postfix_str(f"at its end: update {updates:,} of {due:,}", refresh=False)
         self.bar.update(0)
 
     def facts(self, task: str, values: Mapping[str, float | None]) -> None:
@@ -143,8 +143,8 @@ class Logs:
         for name, score in scores.items():
             self._log("evaluation", name, score._asdict(), at)
         self.success |= {name: score.success for name, score in scores.items()}
-        shown = ", ".join(f"{name} {value:.2f}" for name, value in self.success.items())
-        self.bar.set_postfix_str(f"success: {shown}", refresh=False)
+        postfix = ", ".join(f"{name} {value:.2f}" for name, value in self.success.items())
+        self.bar.set_postfix_str(f"success: {postfix}", refresh=False)
         if not self.bar.disable:
             now = ", ".join(f"{name} {score.success:.2f}" for name, score in scores.items())
             write_above(self.bar, f"task {index + 1}, step {steps:>7,}: success {now}")
@@ -172,15 +172,15 @@ class Logs:
             flush = getattr(logger.experiment, "flush", None)
             if flush is not None:
                 flush()
-        found = {}
+        sizes = {}
         for file in metrics_files(self.path):
             name, size = file.relative_to(self.path).as_posix(), file.stat().st_size
             if self._synced.get(name) != size:
                 with open(file, "rb") as opened:
                     os.fsync(opened.fileno())
-            found[name] = size
-        self._synced = found
-        return found
+            sizes[name] = size
+        self._synced = sizes
+        return sizes
 
     def close(self) -> None:
         """Ends the progress bar and closes the files."""

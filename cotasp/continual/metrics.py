@@ -55,11 +55,11 @@ def _forward_transfer(kept: Kept) -> Values:
 
 def _first_at_threshold(kept: Kept) -> list[int | None]:
     """Steps of each task's training until it first reached the threshold, [T]."""
-    found: list[int | None] = []
+    first_steps: list[int | None] = []
     for i in range(kept.tasks):
         steps = kept.task_steps[kept.while_trained(i) & (kept.success[:, i] >= kept.threshold)]
-        found.append(int(steps[0]) if len(steps) else None)
-    return found
+        first_steps.append(int(steps[0]) if len(steps) else None)
+    return first_steps
 
 
 def _while_evaluated(kept: Kept, values: list[float]) -> Values:

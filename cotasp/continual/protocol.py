@@ -84,10 +84,10 @@ def changed_formulas(stamps: Iterable[Mapping[str, Any]]) -> dict[str, list[str]
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version(), "cotasp": __version__}
+    releases = {"python": platform.python_version(), "cotasp": __version__}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            releases[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            releases[package] = "not installed"
+    return releases

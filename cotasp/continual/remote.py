@@ -109,9 +109,9 @@ class Link:
                 f"the process of the environments {self._end()}; `cotasp resume` goes on from the "
                 f"last checkpoint"
             ) from error
-        random, told, result, error, where = pickle.loads(reply)  # type: ignore[misc]  # none caught above
+        random, messages, result, error, where = pickle.loads(reply)  # type: ignore[misc]  # none caught above
         set_random_state(random)
-        for text, category, file, line in told:
+        for text, category, file, line in messages:
             warnings.warn_explicit(text, category, file, line, registry=_SHOWN)
         if error is not None:
             raise error from RuntimeError(f"in the process of the environments:\n{where}")

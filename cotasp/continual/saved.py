@@ -131,7 +131,7 @@ def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str
         RecipeError: a run has several tasks or followed another protocol.
         RunError: a directory without summary.
     """
-    found: dict[str, list[float]] = {}
+    areas: dict[str, list[float]] = {}
     for path in paths:
         summary = RunDirectory.open(path).read(SUMMARY)
         if len(summary["tasks"]) != 1:
@@ -145,5 +145,5 @@ def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str
                     f"{stamp.get(key)!r}, got {summary['protocol'].get(key)!r}"
                 )
         (auc,) = METRICS["area_under_curve"].per_task(Kept.from_summary(summary))
-        found.setdefault(summary["tasks"][0], []).append(float(auc))
-    return {env: sum(values) / len(values) for env, values in found.items()}
+        areas.setdefault(summary["tasks"][0], []).append(float(auc))
+    return {env: sum(values) / len(values) for env, values in areas.items()}

@@ -107,8 +107,8 @@ def answer(environments: Environments, request: bytes) -> bytes:
             result = getattr(environments, method)(*arguments)
         except BaseException as raised:  # also SystemExit: it is to end the run, not this process
             error, where = _portable(raised), traceback.format_exc()
-    told = [(str(w.message), w.category, w.filename, w.lineno) for w in caught]
-    return dumps((cpu_random_state(), told, result, error, where))
+    messages = [(str(w.message), w.category, w.filename, w.lineno) for w in caught]
+    return dumps((cpu_random_state(), messages, result, error, where))
 
 
 def _load(request: bytes) -> Any:

@@ -13,17 +13,17 @@ def _cell(value: float | None, digits: int = 2) -> str:
 
 def summary_table(summary: dict[str, Any]) -> str:
     """Per task: success after its own training, at the end, forgotten, and steps to threshold."""
-    found = summary["per_task"]
+    columns = summary["per_task"]
     stamp = summary["protocol"]
     width = max(len("task"), *map(len, summary["tasks"]))
     lines = [f"{'task':<{width}}  trained  at end  forgotten  steps to {stamp['threshold']:g}"]
     rows = zip(
         summary["tasks"],
-        found["plasticity"],
-        found["performance"],
-        found["forgetting"],
-        found["steps_to_threshold"],
-        found["reached"],
+        columns["plasticity"],
+        columns["performance"],
+        columns["forgetting"],
+        columns["steps_to_threshold"],
+        columns["reached"],
     )
     for name, own, final, forgotten, steps, reached in rows:
         needed = "-" if reached is None else f"{steps:,.0f}" if reached else NOT_REACHED

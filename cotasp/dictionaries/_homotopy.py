@@ -104,14 +104,14 @@ class Homotopy:
         gram = self.gram.atoms[atoms] @ self.gram.atoms[atoms].T
         if len(atoms) > self.gram.atoms.shape[1] or not self.factor.refactor(gram):
             self.factor.size = 0
-            kept: list[int] = []
+            basis: list[int] = []
             for i in range(len(atoms)):
-                if self.factor.append(gram[kept, i], gram[i, i]) is not None:
-                    kept.append(i)
-            dropped = np.delete(atoms, kept)
+                if self.factor.append(gram[basis, i], gram[i, i]) is not None:
+                    basis.append(i)
+            dropped = np.delete(atoms, basis)
             g = g + (code[dropped] @ self.gram.atoms[dropped]) @ self.gram.atoms.T
             code[dropped] = 0.0
-            atoms = atoms[kept]
+            atoms = atoms[basis]
         self.k = len(atoms)
         self._atoms[: self.k] = atoms
         self.signs[:], self.sizes[:] = np.sign(code[atoms]), np.abs(code[atoms])

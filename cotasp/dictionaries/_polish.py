@@ -91,7 +91,7 @@ def polish(
         code: [n, K], exact where kkt ≤ tol·lmbda, meaningless elsewhere.
         kkt: [n], infinite for rows given up.
     """
-    given, out, kkt = code, code.clone(), code.new_full((len(code),), torch.inf)
+    start, out, kkt = code, code.clone(), code.new_full((len(code),), torch.inf)
     live = torch.arange(len(code), device=code.device)
     signs, changes = code.sign(), code.new_full((len(code),), torch.inf)
     fewest = changes.clone()
@@ -111,7 +111,7 @@ def polish(
         live, signs, changes = live[keep], signs[keep], changes[keep]
     if patient is not None and patient.any():
         close = (patient & (kkt > tol * problem.lmbda) & (fewest <= FEW)).nonzero().flatten()
-        out[close], kkt[close] = exchange(problem.take(close), given[close], tol=tol)
+        out[close], kkt[close] = exchange(problem.take(close), start[close], tol=tol)
     return out, kkt
 
 

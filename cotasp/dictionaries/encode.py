@@ -149,10 +149,10 @@ def _check_matrix(name: str, value: object) -> None:
     finite = value.new_ones(1) if torch.isfinite(value.sum()) else torch.isfinite(value).all(dim=1)
     if not finite.all():
         bad = (~finite).nonzero().flatten().tolist()
-        shown = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
+        rows = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
         raise RecipeError(
             f"sparse_encode.{name}: expected finite numbers, got NaN or infinity in "
-            f"{len(bad)} of {len(value)} rows ({shown}); remove or repair them"
+            f"{len(bad)} of {len(value)} rows ({rows}); remove or repair them"
         )
 
 

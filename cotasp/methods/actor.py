@@ -256,7 +256,8 @@ class ContinualActor:
     def _step_weights(self, loss: Tensor, objective: Objective | None, rows: Rows | None) -> None:
         weights = self.sub.weights()
         scores = [] if self.scores is None else self.scores.tensors
-        if self.components.asked:  # whose penalties and transforms are of the weights alone
+        # whose penalties and transforms are of the weights alone
+        if self.components.guards_updates:
             slopes = (
                 torch.autograd.grad(loss, scores, retain_graph=True, materialize_grads=True)
                 if scores
@@ -265,8 +266,8 @@ class ContinualActor:
             gradients = self.components.gradients(loss, self._seen(weights, objective, rows))
         else:
             both = [*weights.values(), *scores]
-            found = torch.autograd.grad(loss, both, materialize_grads=True)
-            gradients, slopes = dict(zip(weights, found)), found[len(weights) :]
+            derivatives = torch.autograd.grad(loss, both, materialize_grads=True)
+            gradients, slopes = dict(zip(weights, derivatives)), derivatives[len(weights) :]
         self.sub.step(gradients)
         if self.scores is not None:
             self.scores.step(slopes)

@@ -41,8 +41,8 @@ class AGEM:
             return gradients
         loss = now.objective(rows.batch.observation, rows.task)
         names = list(gradients)
-        asked = torch.autograd.grad(loss, [now.weights[k] for k in names], materialize_grads=True)
-        reference = dict(zip(names, asked))
+        slopes = torch.autograd.grad(loss, [now.weights[k] for k in names], materialize_grads=True)
+        reference = dict(zip(names, slopes))
         along = sum((gradients[k] * g).sum() for k, g in reference.items())
         if along >= 0:
             return gradients

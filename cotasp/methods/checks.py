@@ -45,23 +45,23 @@ def check_first_masks(
     code = prompter(embeddings)[task].split(policy.hidden)[layer]
     largest = float((prompter.dictionaries[layer].atoms @ embeddings[task].double()).abs().max())
     lmbda = prompter.coding.lmbda
-    told = f"task {task + 1} ({problem.texts[task]!r}) gets no neuron in hidden layer {layer + 1}"
+    flaw = f"task {task + 1} ({problem.texts[task]!r}) gets no neuron in hidden layer {layer + 1}"
     if (code > 0).any():
         raise RecipeError(
-            f"recipe.mask: {told}: {type(policy.policy).__name__} switches off all whose code is "
+            f"recipe.mask: {flaw}: {type(policy.policy).__name__} switches off all whose code is "
             f"above 0, the largest {float(code.max()):.2g}; set it to keep some of them"
         )
     if lmbda < largest and not code.any():
         raise RecipeError(
-            f"recipe.dictionary.solver: {told}: {type(prompter.coding.solver).__name__} stopped at "
+            f"recipe.dictionary.solver: {flaw}: {type(prompter.coding.solver).__name__} stopped at "
             f"the zero code, the lasso's only for an lmbda of {largest:.2g} or more, not for "
             f"{lmbda:g}; let it converge, or use lars"
         )
     usable = _largest_lmbda(prompter, policy, embeddings)
     if usable is None:
-        raise RecipeError(f"recipe.actor.hidden: {told}, with any lmbda; make that layer wider")
+        raise RecipeError(f"recipe.actor.hidden: {flaw}, with any lmbda; make that layer wider")
     raise RecipeError(
-        f"recipe.dictionary.lmbda: {told}: no atom explains its text at {lmbda:g}; the largest "
+        f"recipe.dictionary.lmbda: {flaw}: no atom explains its text at {lmbda:g}; the largest "
         f"lmbda at which all tasks get some is about {usable:g}"
     )
 

@@ -50,7 +50,9 @@ class Components:
         for i, each in enumerate((*self.protections, *self.renewals)):
             each.generator.manual_seed(seed * 10_007 + 7919 * (i + 1))
         # whether a protection looks at updates
-        self.asked = any(isinstance(p, (Penalises, Transforms)) for p in method.protections)
+        self.guards_updates = any(
+            isinstance(p, (Penalises, Transforms)) for p in method.protections
+        )
         for each in self.protections:
             if isinstance(each.component, Begins):
                 with calling("protection", each.component):
@@ -85,19 +87,19 @@ class Components:
         """What protections remember, in the meta-policy's shapes."""
         return [each.state for each in self.protections]
 
-    def gradients(self, loss: Tensor, seen: Sequence[Now]) -> Mapping[str, Tensor]:
+    def gradients(self, loss: Tensor, views: Sequence[Now]) -> Mapping[str, Tensor]:
         """Gradients of a loss and the penalties, transformed.
 
         Args:
             loss: scalar.
-            seen: of each protection.
+            views: of each protection.
         """
-        weights = seen[0].weights
-        loss = self.penalised(loss, seen)
+        weights = views[0].weights
+        loss = self.penalised(loss, views)
         gradients: Mapping[str, Tensor] = dict(
             zip(weights, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
         )
-        for each, now in zip(self.protections, seen):
+        for each, now in zip(self.protections, views):
             if isinstance(each.component, Transforms):
                 with calling("protection", each.component):
                     gradients = each.component.transform(gradients, now)
@@ -105,9 +107,9 @@ class Components:
                 _refuse(each, "transform", "gradients of the weights' names and shapes", wrong)
         return gradients
 
-    def penalised(self, loss: Tensor, seen: Sequence[Now]) -> Tensor:
+    def penalised(self, loss: Tensor, views: Sequence[Now]) -> Tensor:
         """A loss and the penalties of all protections that have one."""
-        for each, now in zip(self.protections, seen):
+        for each, now in zip(self.protections, views):
             if isinstance(each.component, Penalises):
                 with calling("protection", each.component):
                     penalty = each.component.penalty(now)
@@ -122,9 +124,9 @@ class Components:
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
-                    seen = network_view(sub, observations, each.generator, each.state)
-                    values = each.component.renew(seen)
-                wrong = wrong_tensors(values, seen.weights, every=False)
+                    view = network_view(sub, observations, each.generator, each.state)
+                    values = each.component.renew(view)
+                wrong = wrong_tensors(values, view.weights, every=False)
                 expected = "values of weights, by name, of their shapes"
                 refuse_returned("renewal", each.component, "renew", expected, wrong)
                 sub.renew(values)

@@ -63,8 +63,8 @@ class ContinualBackprop:
             # of all units of the network: those that are not in training wait
             utility, age, due = (network.state[key][k] for k in ("utility", "age", "due"))
             _, columns = network.units[layer]
-            given = sum(network.weights[name].abs().sum(0) for name in columns)
-            contribution = (output.abs().mean(0) * given)[:n]
+            outgoing = sum(network.weights[name].abs().sum(0) for name in columns)
+            contribution = (output.abs().mean(0) * outgoing)[:n]
             utility[active] = self.decay * utility[active] + (1 - self.decay) * contribution
             age[active] += self.every
             mature = (age[active] > self.maturity) & free_units(network, layer)[:n]

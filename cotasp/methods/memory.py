@@ -52,10 +52,10 @@ def rows_kept(memory: Memory, finished: int) -> int:
         PluginError: it does not say.
     """
     with calling("memory", memory):
-        kept = memory.rows_kept(finished)
-    wrong = None if isinstance(kept, int) and kept >= 0 else f"{kept!r:.80}"
+        count = memory.rows_kept(finished)
+    wrong = None if isinstance(count, int) and count >= 0 else f"{count!r:.80}"
     refuse_returned("memory", memory, "rows_kept", "a number of rows, at least 0", wrong)
-    return kept
+    return count
 
 
 def old_rows(memory: Memory, batch_size: int, old: int, current: int) -> int:
@@ -105,9 +105,9 @@ def check_memory_serves(
             whose tasks have other sub-networks or heads.
     """
     kind = type(memory).__name__
-    kept, trained_on = rows_kept(memory, 1), old_rows(memory, 100, 100, 100)
+    rows, trained_on = rows_kept(memory, 1), old_rows(memory, 100, 100, 100)
     for each in protections:
-        if isinstance(each, Rehearses) and kept < 1:
+        if isinstance(each, Rehearses) and rows < 1:
             raise RecipeError(
                 f"memory: expected one that keeps rows of finished tasks, for "
                 f"{type(each).__name__} rehearses them, got {kind}, which keeps none; "

@@ -44,16 +44,16 @@ class PackNet:
         tasks_left: int,
         updates: int,
     ) -> tuple[dict[str, Tensor], int]:
-        kept = {}
+        masks = {}
         for name, weight in weights.items():
             free = ~used[name]
             count = round(int(free.sum()) / tasks_left)
             if weight.ndim < 2 or tasks_left == 1:
-                kept[name] = free | used[name]
+                masks[name] = free | used[name]
                 continue
             sizes = weight.abs().masked_fill(~free, -1.0).flatten()
             largest = sizes.argsort(descending=True)[:count]
             mine = free.new_zeros(free.numel())
             mine[largest] = True
-            kept[name] = mine.view_as(free) | used[name]
-        return kept, round(self.retrain * updates) if tasks_left > 1 else 0
+            masks[name] = mine.view_as(free) | used[name]
+        return masks, round(self.retrain * updates) if tasks_left > 1 else 0

@@ -92,12 +92,12 @@ class StackedActor:
                 for actor, gradient in zip(self.actors, gradients):
                     actor.task_code.step(gradient)
             return
-        for i, actor in enumerate(self.actors if self.actors[0].components.asked else ()):
+        for i, actor in enumerate(self.actors if self.actors[0].components.guards_updates else ()):
             # views made here and forgotten here: a graph that is captured must meet no older ones
             own = {k: unpadded(self.weights[k][i], p.shape) for k, p in actor.sub.weights().items()}
             pairs = zip(actor.components.protections, actor.sub.states)
-            seen = [Now(own, state, _none, None, each.generator) for each, state in pairs]
-            loss = actor.components.penalised(loss, seen)
+            views = [Now(own, state, _none, None, each.generator) for each, state in pairs]
+            loss = actor.components.penalised(loss, views)
         weights = self.optimiser.parameters
         self._step(torch.autograd.grad(loss, weights, materialize_grads=True))
 

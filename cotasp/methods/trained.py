@@ -37,14 +37,14 @@ def gradients_by_task(
         weights: by name.
     """
     ends = rows.observation[:, -len(marks[0]) :]
-    found: list[Mapping[str, Tensor]] = []
+    gradients: list[Mapping[str, Tensor]] = []
     for mark in dict.fromkeys(map(tuple, marks)):
         places = (ends == ends.new_tensor(mark)).all(1).nonzero().squeeze(1)
         if len(places):
             loss = rows.loss(places) * (len(places) / len(ends))
             slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-            found.append(dict(zip(weights, slopes)))
-    return found
+            gradients.append(dict(zip(weights, slopes)))
+    return gradients
 
 
 class TrainedActor(Protocol):

@@ -92,9 +92,9 @@ class Autograd:
 
     def __init__(self, critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> None:
         own = dict(critics.named_parameters())
-        given = list(own.values()) if parameters is None else parameters
+        values = list(own.values()) if parameters is None else parameters
         self.critics = critics
-        self.weights = {name: weight.detach() for name, weight in zip(own, given)}
+        self.weights = {name: weight.detach() for name, weight in zip(own, values)}
         stacked = any(weight.ndim > own[name].ndim for name, weight in self.weights.items())
         call = partial(functional_call, critics)
         self._call: Callable[..., Tensor] = torch.vmap(call) if stacked else call

@@ -42,10 +42,10 @@ def checked_texts(where: str, texts: Sequence[str]) -> list[str]:
         )
     for place, text in enumerate(texts):
         if not isinstance(text, str) or not any(map(str.isalnum, normal_form(text))):
-            shown = repr(text)
+            literal = repr(text)
             raise RecipeError(
                 f"{where}: expected a text that describes the task, got "
-                f"{shown if len(shown) <= 60 else shown[:57] + '...'} as text {place}; "
+                f"{literal if len(literal) <= 60 else literal[:57] + '...'} as text {place}; "
                 "write what the agent has to do, as in 'Push the puck to a goal.'"
             )
         if len(text) > LONGEST_TEXT:

@@ -17,13 +17,13 @@ def sweep_axes(names: Sequence[str], sweeps: Sequence[Sweep]) -> dict[str, list[
     return {}
 
 
-def independent(found: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+def independent(axes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     """Differences without those that split the variants as an earlier one does."""
-    kept: dict[tuple[int, ...], str] = {}
-    for path, values in found.items():
+    paths: dict[tuple[int, ...], str] = {}
+    for path, values in axes.items():
         order = list(dict.fromkeys(values))
-        kept.setdefault(tuple(order.index(value) for value in values), path)
-    return {path: found[path] for path in kept.values()}
+        paths.setdefault(tuple(order.index(value) for value in values), path)
+    return {path: axes[path] for path in paths.values()}
 
 
 def factorial(axes: Mapping[str, Sequence[str]], variants: int) -> bool:

@@ -37,8 +37,8 @@ def scores_cell(
         missed: 1.0 where a score is but a lower bound, [seeds, tasks]; None: none is.
         statistic: from [..., seeds, tasks] to [...].
     """
-    found, digits = estimate(scores, statistic), digits_of(metric)
+    average, digits = estimate(scores, statistic), digits_of(metric)
     if missed is None:
-        return interval(found, digits)
+        return interval(average, digits)
     missed = missed[:, ~np.isnan(scores).any(0)]
-    return count_until(found, digits, int(missed.sum()), missed.size)
+    return count_until(average, digits, int(missed.sum()), missed.size)

@@ -102,8 +102,8 @@ def chart_variants(study: Study) -> tuple[Variant, ...]:
     rest = sorted(
         study.variants[len(first) :], key=lambda v: -float(np.nanmean(v.scores("performance")))
     )
-    kept = {id(v) for v in (*first, *rest[: DRAWN - len(first)])}
-    return tuple(v for v in study.variants if id(v) in kept)
+    identities = {id(v) for v in (*first, *rest[: DRAWN - len(first)])}
+    return tuple(v for v in study.variants if id(v) in identities)
 
 
 def omission_note(study: Study) -> str:
@@ -114,10 +114,14 @@ def omission_note(study: Study) -> str:
     return f" Of {len(study.variants)} variants {DRAWN} are drawn, {chosen}; tables have all."
 
 
-def with_intervals(name: str, x: Sequence[float], found: Sequence[Estimate]) -> Series:
+def with_intervals(name: str, x: Sequence[float], estimates: Sequence[Estimate]) -> Series:
     """A series of estimates."""
     return Series(
-        name, x, [f.value for f in found], [f.low for f in found], [f.high for f in found]
+        name,
+        x,
+        [f.value for f in estimates],
+        [f.low for f in estimates],
+        [f.high for f in estimates],
     )
 
 
@@ -199,8 +203,10 @@ def _by_task(study: Study, title: str, label: str, values, joined: bool) -> Char
     series = []
     for variant in chosen:
         scores = values(variant)
-        found = [estimate(scores[:, i : i + 1], mean) for i in range(len(variant.tasks))]
-        series.append(with_intervals(variant.name, [tasks.index(t) for t in variant.tasks], found))
+        estimates = [estimate(scores[:, i : i + 1], mean) for i in range(len(variant.tasks))]
+        series.append(
+            with_intervals(variant.name, [tasks.index(t) for t in variant.tasks], estimates)
+        )
     series = [s for s in series if any(v is not None for v in s.y)]
     return Chart(title, "", label, series, tasks, joined)
 
@@ -240,8 +246,8 @@ def dictionaries(study: Study) -> Figure:
         "the texts alone give back with those the tasks were trained with; 1 is perfect. Methods "
         "without dictionaries or ownership are not drawn." + omission_note(study)
     )
-    kept = [chart for chart in charts if chart.series]
-    return Figure("dictionaries", "Dictionaries and capacity, task by task", text, kept)
+    panels = [chart for chart in charts if chart.series]
+    return Figure("dictionaries", "Dictionaries and capacity, task by task", text, panels)
 
 
 def similarities(study: Study) -> Figure:
@@ -250,8 +256,8 @@ def similarities(study: Study) -> Figure:
     masks: list[Heat] = []
     for variant in chart_variants(study):
         for key, charts in (("text_similarity", texts), ("mask_overlap", masks)):
-            found = [_matrix(run.summary.get(key), len(variant.tasks)) for run in variant.runs]
-            there = [matrix for matrix in found if matrix is not None]
+            matrices = [_matrix(run.summary.get(key), len(variant.tasks)) for run in variant.runs]
+            there = [matrix for matrix in matrices if matrix is not None]
             if there:
                 values = np.mean(there, 0).round(6).tolist()
                 what = "texts" if charts is texts else "masks"

@@ -30,8 +30,8 @@ def comparison(first: str | Path, second: str | Path, *, mix_protocols: bool = F
         RecipeError: a side holds no run or several recipes, both hold the same, or protocols
             differ.
     """
-    found = [read_runs([side]) for side in (first, second)]
-    for side, held in zip((first, second), found):
+    run_sets = [read_runs([side]) for side in (first, second)]
+    for side, held in zip((first, second), run_sets):
         runs = [run for run in held.runs if len(run.tasks) > 1] or held.runs
         recipes = {run.variant for run in runs}
         if len(recipes) != 1:
@@ -40,8 +40,8 @@ def comparison(first: str | Path, second: str | Path, *, mix_protocols: bool = F
             raise RecipeError(f"compare {side}: expected runs of one recipe, found {what}{more}")
     study = make_study(
         RunSet(
-            runs=found[0].runs + found[1].runs,
-            problems=[p for held in found for p in held.problems],
+            runs=run_sets[0].runs + run_sets[1].runs,
+            problems=[p for held in run_sets for p in held.problems],
         ),
         mix_protocols=mix_protocols,
     )
@@ -49,7 +49,7 @@ def comparison(first: str | Path, second: str | Path, *, mix_protocols: bool = F
         raise RecipeError(
             f"compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
         )
-    there = {run.path.resolve() for run in found[0].runs}
+    there = {run.path.resolve() for run in run_sets[0].runs}
     a_first = study.variants[0].runs[0].path.resolve() in there
     order = (0, 1) if a_first else (1, 0)
     return replace(
@@ -72,7 +72,7 @@ def comparison_table(study: Study) -> Table:
         missed = [study.missed(v, metric) for v in (a, b)]
         if pair is None:
             row += [number(None), Cell("-")]
-        elif any(found is not None and np.nansum(found) for found in missed):
+        elif any(bounds is not None and np.nansum(bounds) for bounds in missed):
             # bounds have no difference
             word = TOO_FEW if len(pair[0]) < SEEDS else NOT_ALWAYS
             row += [number(None), Cell(word if metric in HEADLINE else "-")]
@@ -82,11 +82,11 @@ def comparison_table(study: Study) -> Table:
             row += [interval(change, digits), Cell(word)]
         rows.append(tuple(row))
     pair = paired(study, b, a, "performance")
-    found = Estimate(None) if pair is None else improvement(*pair)
+    probability = Estimate(None) if pair is None else improvement(*pair)
     count = 0 if pair is None else len(pair[0])
-    word = verdict(found, "performance", count, even=0.5)
+    word = verdict(probability, "performance", count, even=0.5)
     dash = Cell("-")
-    rows.append((Cell("P(better)"), dash, dash, interval(found), Cell(word)))
+    rows.append((Cell("P(better)"), dash, dash, interval(probability), Cell(word)))
     return Table(
         "comparison",
         f"B against A: {counted(count, 'seed')} in common",

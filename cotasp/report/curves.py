@@ -70,9 +70,9 @@ def _evaluated(variant: Variant, index: int, key: str) -> Series:
     there = ~np.isnan(values).all(0)
     x, values = x[there], values[:, there]
     step = max(1, math.ceil(len(x) / POINTS))
-    kept = sorted({*range(0, len(x), step), *([len(x) - 1] if len(x) else [])})
-    found = [estimate(values[:, i : i + 1], mean, 1000) for i in kept]
-    return with_intervals(variant.name, [float(x[i]) for i in kept], found)
+    points = sorted({*range(0, len(x), step), *([len(x) - 1] if len(x) else [])})
+    estimates = [estimate(values[:, i : i + 1], mean, 1000) for i in points]
+    return with_intervals(variant.name, [float(x[i]) for i in points], estimates)
 
 
 def _times(run: Run) -> list[int]:
@@ -127,8 +127,8 @@ def training_returns(study: Study) -> Figure:
 
 def _returns(variant: Variant) -> np.ndarray | None:
     """[seeds, T, spans] of the runs that have as many spans as the first; None: it has none."""
-    found = [kept.training_return for kept in variant.kept]
-    there = [r for r in found if r is not None and r.ndim == 2 and r.size]
+    returns = [kept.training_return for kept in variant.kept]
+    there = [r for r in returns if r is not None and r.ndim == 2 and r.size]
     there = [r for r in there if r.shape == there[0].shape]
     if not there or np.isnan(there).all():
         return None
@@ -139,17 +139,17 @@ def _trained_on(variant: Variant) -> Series:
     returns = _returns(variant)
     assert returns is not None
     _, tasks, spans = returns.shape
-    x, found = [], []
+    x, estimates = [], []
     for task in range(tasks):
         for span in range(spans):
             values = returns[:, task, span : span + 1]
             if not np.isnan(values).all():
                 x.append((task + (span + 1) / spans) * variant.budget)
-                found.append(estimate(values, mean, 500))
-    return with_intervals(variant.name, x, found)
+                estimates.append(estimate(values, mean, 500))
+    return with_intervals(variant.name, x, estimates)
 
 
 def _by_number(variant: Variant, metric: str) -> Series:
     scores = variant.scores(metric)
-    found = [estimate(scores[:, i : i + 1], mean) for i in range(scores.shape[1])]
-    return with_intervals(variant.name, list(range(len(found))), found)
+    estimates = [estimate(scores[:, i : i + 1], mean) for i in range(scores.shape[1])]
+    return with_intervals(variant.name, list(range(len(estimates))), estimates)

@@ -20,8 +20,8 @@ def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     Returns:
         e.g. `{"dictionary.update": ["online", "anchored"]}`.
     """
-    kept = [{k: v for k, v in recipe.items() if k not in INCIDENTAL} for recipe in recipes]
-    return _compare("", kept)
+    settings = [{k: v for k, v in recipe.items() if k not in INCIDENTAL} for recipe in recipes]
+    return _compare("", settings)
 
 
 def _compare(path: str, nodes: list[Any]) -> dict[str, list[str]]:
@@ -32,11 +32,11 @@ def _compare(path: str, nodes: list[Any]) -> dict[str, list[str]]:
     names = [node.get("name") for node in nodes]
     if len(set(map(str, names))) > 1:
         return {path: _named(nodes, names)}
-    found: dict[str, list[str]] = {}
+    by_path: dict[str, list[str]] = {}
     for key in dict.fromkeys(key for node in nodes for key in node):
         below = f"{path}.{key}" if path else str(key)
-        found |= _compare(below, [node.get(key) for node in nodes])
-    return found
+        by_path |= _compare(below, [node.get(key) for node in nodes])
+    return by_path
 
 
 def _named(nodes: list[Any], names: list[Any]) -> list[str]:
@@ -53,15 +53,15 @@ def _named(nodes: list[Any], names: list[Any]) -> list[str]:
 
 def variant_names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A name for each recipe, made of what tells it from the others."""
-    found = differences(recipes)
-    if not found:
+    by_path = differences(recipes)
+    if not by_path:
         return ["all runs"] * len(recipes)
-    last = {path: path.rpartition(".")[2] for path in found}
+    last = {path: path.rpartition(".")[2] for path in by_path}
     unique = {
         path: word if list(last.values()).count(word) == 1 else path for path, word in last.items()
     }
     return [
-        ", ".join(f"{unique[path]}={values[i]}" for path, values in found.items())
+        ", ".join(f"{unique[path]}={values[i]}" for path, values in by_path.items())
         for i in range(len(recipes))
     ]
 
@@ -82,20 +82,20 @@ def without_shared(names: Sequence[str]) -> list[str]:
     """
     parts = [_parts(name) for name in names]
     shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
-    kept = [[part for part in own if part not in shared] for own in parts]
-    if not shared or not all(kept):
+    remainders = [[part for part in own if part not in shared] for own in parts]
+    if not shared or not all(remainders):
         return list(names)
-    found = [", ".join(own) for own in kept]
-    return found if len(set(found)) == len(found) else list(names)
+    short_names = [", ".join(own) for own in remainders]
+    return short_names if len(set(short_names)) == len(short_names) else list(names)
 
 
 def _parts(name: str) -> list[str]:
     """What stands between commas outside brackets."""
-    found, depth = [""], 0
+    parts, depth = [""], 0
     for letter in name:
         depth += (letter in "([{") - (letter in ")]}")
         if letter == "," and depth <= 0:
-            found.append("")
+            parts.append("")
         else:
-            found[-1] += letter
-    return [part.strip() for part in found]
+            parts[-1] += letter
+    return [part.strip() for part in parts]

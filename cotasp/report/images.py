@@ -93,25 +93,25 @@ def _chart(axis: Any, chart: Chart, names: Sequence[str]) -> None:
 
 
 def _series(axis: Any, chart: Chart, series: Series, kind: int, place: int) -> None:
-    kept = [i for i, y in enumerate(series.y) if y is not None]
+    points = [i for i, y in enumerate(series.y) if y is not None]
     shift = 0.0
     if chart.categories and not chart.joined:
         shift = (place - (len(chart.series) - 1) / 2) * 0.8 / len(chart.series)
-    x = [series.x[i] + shift for i in kept]
-    y = [series.y[i] for i in kept]
+    x = [series.x[i] + shift for i in points]
+    y = [series.y[i] for i in points]
     colour = COLOURS[kind % len(COLOURS)]
     style: dict[str, Any] = {"color": colour, "label": series.name}
     if chart.joined and not chart.categories:
         axis.plot(x, y, DASHES[kind % len(DASHES)], **style)
-        low, high = ([_number(ends[i]) for i in kept] for ends in (series.low, series.high))
+        low, high = ([_number(ends[i]) for i in points] for ends in (series.low, series.high))
         axis.fill_between(x, low, high, color=colour, alpha=0.13, lw=0)
         return
     line = DASHES[kind % len(DASHES)] if chart.joined else "none"
     axis.errorbar(
         x,
         y,
-        yerr=_bars(y, series.low, series.high, kept),
-        xerr=_bars(x, series.x_low, series.x_high, kept),
+        yerr=_bars(y, series.low, series.high, points),
+        xerr=_bars(x, series.x_low, series.x_high, points),
         marker=MARKERS[kind % len(MARKERS)],
         ls=line,
         capsize=2,
@@ -124,10 +124,10 @@ def _number(value: float | None) -> float:
 
 
 def _bars(
-    centre: Sequence[Any], low: Sequence[Any], high: Sequence[Any], kept: Sequence[int]
+    centre: Sequence[Any], low: Sequence[Any], high: Sequence[Any], points: Sequence[int]
 ) -> list[list[float]] | None:
     """Lengths of error bars downward and upward; None where there are none."""
-    if not low or any(low[i] is None for i in kept):
+    if not low or any(low[i] is None for i in points):
         return None
-    down = [max(0.0, c - low[i]) for c, i in zip(centre, kept)]
-    return [down, [max(0.0, high[i] - c) for c, i in zip(centre, kept)]]
+    down = [max(0.0, c - low[i]) for c, i in zip(centre, points)]
+    return [down, [max(0.0, high[i] - c) for c, i in zip(centre, points)]]

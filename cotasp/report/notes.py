@@ -43,16 +43,16 @@ def metric_notes(study: Study, metrics: Iterable[str]) -> list[str]:
     return notes
 
 
-def partial_notes(study: Study, shown: Iterable[str]) -> list[str]:
+def partial_notes(study: Study, names: Iterable[str]) -> list[str]:
     """Which of the metrics shown are means over fewer tasks than there are."""
-    shown = set(shown)
+    names = set(names)
     notes = []
     for tasks, metrics in study.complete.items():
         for metric, there in metrics.items():
             first = METRICS[metric].first
-            absent = [task for task, kept in zip(tasks[first:], there[first:]) if not kept]
+            absent = [task for task, present in zip(tasks[first:], there[first:]) if not present]
             count = len(tasks) - first
-            if absent and metric in shown:
+            if absent and metric in names:
                 why = ", or AUC^b = 1," if metric == "forward_transfer" else ""
                 notes.append(
                     f"{METRICS[metric].symbol} over {count - len(absent)} of {count} tasks: "

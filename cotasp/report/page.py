@@ -94,8 +94,8 @@ def _notice(study: Study) -> str:
 
 
 def _versions(study: Study) -> str:
-    found = study.variants[0].runs[0].summary.get("versions", {})
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+    versions = study.variants[0].runs[0].summary.get("versions", {})
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _table(table: Table) -> str:

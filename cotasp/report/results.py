@@ -83,11 +83,11 @@ def _better(study: Study, variant: Variant) -> Cell:
 def _bounds(study: Study, variant: Variant, metric: str) -> list[Cell]:
     """Mean, low, high, interquartile mean, and the fraction that was not reached."""
     scores, missed = study.scores(variant, metric), study.missed(variant, metric)
-    found, digits = estimate(scores, mean), digits_of(metric)
-    values = (*found, estimate(scores, interquartile_mean, 1).value)  # without interval
+    average, digits = estimate(scores, mean), digits_of(metric)
+    values = (*average, estimate(scores, interquartile_mean, 1).value)  # without interval
     cells = [number(value, digits) for value in values]
-    if missed is None or not missed.any() or found.value is None:
-        return [*cells, number(None if missed is None or found.value is None else 0.0)]
+    if missed is None or not missed.any() or average.value is None:
+        return [*cells, number(None if missed is None or average.value is None else 0.0)]
     fraction = float(missed.mean())
     if fraction == 1.0:
         cells = [Cell(NOT_REACHED, math.inf, (None,)), *[number(None)] * 3]
@@ -281,8 +281,8 @@ def _capacity(run: Run) -> float:
 
 
 def _spread(values: Sequence[float], digits: int) -> Cell:
-    found = [v for v in values if not math.isnan(v)]
-    if not found:
+    numbers = [v for v in values if not math.isnan(v)]
+    if not numbers:
         return number(None)
-    ends = (min(found), max(found)) if len(found) > 1 else (None, None)
-    return interval(Estimate(sum(found) / len(found), *ends), digits)
+    ends = (min(numbers), max(numbers)) if len(numbers) > 1 else (None, None)
+    return interval(Estimate(sum(numbers) / len(numbers), *ends), digits)

@@ -124,28 +124,28 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
 
     A directory that is empty, damaged or not finished becomes a sentence in `problems`.
     """
-    found = RunSet()
+    run_set = RunSet()
     recipes: dict[str, dict[str, Any]] = {}  # runs of a sweep differ in little: parse once
-    seen: set[Path] = set()
+    directories: set[Path] = set()
     for path in map(Path, paths):
         if not path.is_dir():
-            found.problems.append(f"{path}: no such directory; check the path")
+            run_set.problems.append(f"{path}: no such directory; check the path")
             continue
         places = list(_walk(path))
         if not any(kind == RECIPE for _, kind in places):
-            found.problems.append(f"{path}: holds no run directory (one with {RECIPE})")
+            run_set.problems.append(f"{path}: holds no run directory (one with {RECIPE})")
         for place, kind in places:
-            if place.resolve() in seen and kind == RECIPE:
+            if place.resolve() in directories and kind == RECIPE:
                 continue
             try:
                 if kind == SWEEP:
-                    found.sweeps.append(_read_sweep(place))
+                    run_set.sweeps.append(_read_sweep(place))
                 else:
-                    seen.add(place.resolve())
-                    found.runs.append(_read_run(place, recipes))
+                    directories.add(place.resolve())
+                    run_set.runs.append(_read_run(place, recipes))
             except CotaspError as error:
-                found.problems.append(str(error))
-    return found
+                run_set.problems.append(str(error))
+    return run_set
 
 
 def _json(path: Path) -> Any:
@@ -206,8 +206,8 @@ def _read_sweep(path: Path) -> Sweep:
         trials = {str(k): {str(s): str(d) for s, d in v.items()} for k, v in node["trials"].items()}
         baseline = node.get("baseline")
         named = None if baseline is None else str(baseline)
-        given = node.get("axes", {})
-        axes = {str(k): {str(a): str(x) for a, x in v.items()} for k, v in given.items()}
+        levels = node.get("axes", {})
+        axes = {str(k): {str(a): str(x) for a, x in v.items()} for k, v in levels.items()}
         return Sweep(path, str(node.get("question", "")), named, trials, axes)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path / SWEEP}: damaged: no trials in it") from error

@@ -74,13 +74,13 @@ def estimate(
     if seeds < 2:
         return Estimate(value)
     random = np.random.default_rng(0)
-    found = []
+    replicates = []
     for start in range(0, repetitions, max(1, _CHUNK // scores.size)):
         count = min(max(1, _CHUNK // scores.size), repetitions - start)
         drawn = random.integers(seeds, size=(count, seeds))
-        found.append(statistic(scores[drawn]))
+        replicates.append(statistic(scores[drawn]))
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(np.concatenate(found), [tail, 100 - tail])
+    low, high = np.percentile(np.concatenate(replicates), [tail, 100 - tail])
     return Estimate(value, float(low), float(high))
 
 

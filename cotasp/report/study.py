@@ -119,14 +119,14 @@ class Study:
         A metric is not there if no variant has it; a variant without it, such as one without
         single-task runs, takes no task from the others.
         """
-        found: dict[tuple[str, ...], dict[str, NDArray[np.bool_]]] = {}
+        streams: dict[tuple[str, ...], dict[str, NDArray[np.bool_]]] = {}
         for variant in self.variants:
-            stream = found.setdefault(tuple(variant.tasks), {})
+            stream = streams.setdefault(tuple(variant.tasks), {})
             for metric in METRICS:
                 there = ~np.isnan(variant.scores(metric)).any(0)
                 if there.any():
                     stream[metric] = np.logical_and(stream.get(metric, there), there)
-        return found
+        return streams
 
     @cached_property
     def changed(self) -> Mapping[str, Sequence[str]]:
@@ -145,8 +145,8 @@ class Study:
         self, variant: Variant, metric: str, seeds: Sequence[int] | None = None
     ) -> Scores | None:
         """1.0 where a value of `scores` is but a lower bound; None: it never is."""
-        found = variant.unreached(metric, seeds)
-        return None if found is None else found[:, self._complete(variant, metric)]
+        bounds = variant.unreached(metric, seeds)
+        return None if bounds is None else bounds[:, self._complete(variant, metric)]
 
     def _complete(self, variant: Variant, metric: str) -> NDArray[np.bool_] | slice:
         return self.complete[tuple(variant.tasks)].get(metric, slice(None))
@@ -157,34 +157,36 @@ def environment(task: str) -> str:
     return task.partition("#")[0]
 
 
-def make_study(found: RunSet, *, baseline: str | None = None, mix_protocols: bool = False) -> Study:
+def make_study(
+    run_set: RunSet, *, baseline: str | None = None, mix_protocols: bool = False
+) -> Study:
     """Sorts runs into variants.
 
     Args:
-        found: runs, and what could not be read.
+        run_set: runs, and what could not be read.
         baseline: name of the variant that others are compared with; None: the sweep's.
         mix_protocols: whether runs of different protocols may stand side by side.
 
     Raises:
         RecipeError: no finished run, several protocols, or a baseline that is no variant.
     """
-    problems = list(found.problems)
-    singles, runs = _split(found.runs)
+    problems = list(run_set.problems)
+    singles, runs = _split(run_set.runs)
     if not runs:
         reason = f"; {problems[0]}" if problems else ""
         raise RecipeError(f"report: found no finished run{reason}")
     protocols = {run.stamp["hash"]: run.stamp for run in runs}
     if len(protocols) > 1 and not mix_protocols:
         raise RecipeError(_refusal(protocols, runs))
-    named = _named_groups(_groups(runs, problems), found.sweeps, len(protocols) > 1)
-    first = _baseline(named, found.sweeps, baseline)
+    named = _named_groups(_groups(runs, problems), run_set.sweeps, len(protocols) > 1)
+    first = _baseline(named, run_set.sweeps, baseline)
     names = sorted(named, key=lambda name: name != first)
     own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
     variants = tuple(
         Variant(short, tuple(named[name]), own[name])
         for name, short in zip(names, without_shared(names))
     )
-    problems += _missing(found, variants)
+    problems += _missing(run_set, variants)
     if any(np.isnan(v.scores("forward_transfer")).all() for v in variants):
         problems.append(
             "No forward transfer: FT needs single-task runs of the same protocol and recipe; "
@@ -194,12 +196,12 @@ def make_study(found: RunSet, *, baseline: str | None = None, mix_protocols: boo
     return Study(
         variants=variants,
         baseline=first is not None and len(variants) > 1,
-        question=next((s.question for s in found.sweeps if s.question), "")
+        question=next((s.question for s in run_set.sweeps if s.question), "")
         or str(runs[0].recipe.get("question", "") if len(variants) == 1 else ""),
         protocols=protocols,
         differences=told_apart,
         problems=tuple(problems),
-        axes=sweep_axes(names, found.sweeps) or independent(told_apart),
+        axes=sweep_axes(names, run_set.sweeps) or independent(told_apart),
     )
 
 
@@ -219,8 +221,8 @@ def _refusal(protocols: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) ->
         and any(stamp.get(key) != stamps[0].get(key) for stamp in stamps)
     ]
     examples = ", ".join(
-        f"{next(str(r.path) for r in runs if r.stamp['hash'] == found)} ({found})"
-        for found in list(protocols)[:2]
+        f"{next(str(r.path) for r in runs if r.stamp['hash'] == digest)} ({digest})"
+        for digest in list(protocols)[:2]
     )
     return (
         f"report: the runs follow {len(stamps)} protocols that differ in {', '.join(keys)}: "
@@ -245,7 +247,7 @@ def _named_groups(
     groups: Mapping[tuple[str, str], list[Run]], sweeps: Sequence[Sweep], mixed: bool
 ) -> dict[str, list[Run]]:
     """Groups by name: the sweep's, or what tells them apart."""
-    given = {
+    sweep_names = {
         (sweep.path / directory).resolve(): name
         for sweep in sweeps
         for name, seeds in sweep.trials.items()
@@ -255,7 +257,7 @@ def _named_groups(
     names = variant_names([{k: v for k, v in r.items() if k != BEGUN_AFTER} for r in recipes])
     named: dict[str, list[Run]] = {}
     for name, ((_, stamp), group) in zip(names, groups.items()):
-        name = given.get(group[0].path.resolve(), name)
+        name = sweep_names.get(group[0].path.resolve(), name)
         begun = group[0].recipe.get(BEGUN_AFTER)
         name = f"{name} [begun after {begun}]" if begun else name
         name = f"{name} [protocol {stamp[:6]}]" if mixed else name
@@ -270,16 +272,18 @@ def _named_by(wanted: str, name: str, short: str) -> bool:
     return wanted in {n for full in (name, short) for n in (full, full.partition(" [protocol ")[0])}
 
 
-def _baseline(named: Mapping[str, Any], sweeps: Sequence[Sweep], asked: str | None) -> str | None:
-    wanted = asked or next((s.baseline for s in sweeps if s.baseline), None)
+def _baseline(
+    named: Mapping[str, Any], sweeps: Sequence[Sweep], baseline: str | None
+) -> str | None:
+    wanted = baseline or next((s.baseline for s in sweeps if s.baseline), None)
     if wanted is None:
         return None
     shorter = without_shared(list(named))
     for name, short in zip(named, shorter):
         if _named_by(wanted, name, short):
             return name
-    if asked is not None:
-        raise RecipeError(f"--baseline: no variant {asked!r}. {suggest(asked, shorter)}")
+    if baseline is not None:
+        raise RecipeError(f"--baseline: no variant {baseline!r}. {suggest(baseline, shorter)}")
     return None
 
 
@@ -287,20 +291,20 @@ def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -
     """AUC^b by environment, of the run's own recipe or else the baseline's; all tasks or none."""
     fit = [s for s in singles if all(s.stamp.get(k) == run.stamp.get(k) for k in COMPARABLE)]
     for method in (run.method, baseline[0].method if baseline else run.method):
-        found: dict[str, list[float]] = {}
+        areas: dict[str, list[float]] = {}
         for single in fit:
             (auc,) = METRICS["area_under_curve"].per_task(single.kept)
             if single.method == method and not math.isnan(auc):
-                found.setdefault(single.tasks[0], []).append(float(auc))
-        if {environment(task) for task in run.tasks} <= set(found):
-            return {name: sum(values) / len(values) for name, values in found.items()}
+                areas.setdefault(single.tasks[0], []).append(float(auc))
+        if {environment(task) for task in run.tasks} <= set(areas):
+            return {name: sum(values) / len(values) for name, values in areas.items()}
     return {}
 
 
-def _missing(found: RunSet, variants: Sequence[Variant]) -> list[str]:
-    there = {run.path.resolve() for run in found.runs}
+def _missing(run_set: RunSet, variants: Sequence[Variant]) -> list[str]:
+    there = {run.path.resolve() for run in run_set.runs}
     sentences = []
-    for sweep in found.sweeps:
+    for sweep in run_set.sweeps:
         for name, seeds in sweep.trials.items():
             absent = [s for s, d in seeds.items() if (sweep.path / d).resolve() not in there]
             if absent:

@@ -183,8 +183,8 @@ def _points(series: Series) -> list[int]:
 
 def _lines(chart: Chart, series: Series, kind: int, count: int, axes: _Axes) -> str:
     """A curve with its interval as a band."""
-    kept = _points(series)
-    there = [i for i in kept if series.low and series.low[i] is not None]
+    points = _points(series)
+    there = [i for i in points if series.low and series.low[i] is not None]
 
     def path(indices: Iterable[int], values: Sequence[float | None]) -> list[str]:
         return [f"{axes.x(series.x[i]):.1f},{axes.y(values[i] or 0.0):.1f}" for i in indices]
@@ -193,11 +193,11 @@ def _lines(chart: Chart, series: Series, kind: int, count: int, axes: _Axes) -> 
     if len(there) > 1:
         outline = path(there, series.low) + path(reversed(there), series.high)
         parts.append(f'<polygon class="interval" points="{" ".join(outline)}"/>')
-    line = path(kept, series.y)
+    line = path(points, series.y)
     if len(line) > 1:
         parts.append(f'<polyline class="line" points="{" ".join(line)}"/>')
-    if len(kept) <= 12:
-        parts += [marker(kind, axes.x(series.x[i]), axes.y(series.y[i] or 0.0)) for i in kept]
+    if len(points) <= 12:
+        parts += [marker(kind, axes.x(series.x[i]), axes.y(series.y[i] or 0.0)) for i in points]
     return f'<g class="s{kind % MARKS}">{"".join(parts)}</g>'
 
 

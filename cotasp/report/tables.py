@@ -78,10 +78,10 @@ class Table:
         out.writelines(f"# {line}\n" for line in (self.caption, *self.remarks))
         writer = csv.writer(out, lineterminator="\n")
         widths = [max([1, *(len(row[i].numbers) for row in self.rows)]) for i in self._places]
-        headings = (_headings(*found) for found in zip(self.columns, widths))
+        headings = (_headings(*pair) for pair in zip(self.columns, widths))
         writer.writerow([heading for group in headings for heading in group])
         for row in self.rows:
-            writer.writerow([text for found in zip(row, widths) for text in _csv(*found)])
+            writer.writerow([text for pair in zip(row, widths) for text in _csv(*pair)])
         return out.getvalue()
 
     def latex(self) -> str:
@@ -116,9 +116,9 @@ def _headings(column: str, width: int) -> list[str]:
 
 def _csv(cell: Cell, width: int) -> list[str]:
     """As many texts as the column is wide."""
-    found = ["" if v is None or v != v else f"{v + 0.0:.10g}" for v in cell.numbers]
-    found = found or ["" if cell.text == "-" else cell.text]
-    return found + [""] * (width - len(found))
+    texts = ["" if v is None or v != v else f"{v + 0.0:.10g}" for v in cell.numbers]
+    texts = texts or ["" if cell.text == "-" else cell.text]
+    return texts + [""] * (width - len(texts))
 
 
 _TEX = {
@@ -147,22 +147,22 @@ def number(value: float | None, digits: int = 2) -> Cell:
     return Cell(text, value, (value,))
 
 
-def interval(found: Estimate, digits: int = 2) -> Cell:
+def interval(estimate: Estimate, digits: int = 2) -> Cell:
     """A number and its interval, if it has one."""
-    cell = number(found.value, digits)
+    cell = number(estimate.value, digits)
     text = cell.text
-    if found.low is not None and found.high is not None:
-        low, high = number(found.low, digits).text, number(found.high, digits).text
+    if estimate.low is not None and estimate.high is not None:
+        low, high = number(estimate.low, digits).text, number(estimate.high, digits).text
         text = f"{text} [{low}, {high}]"
-    return Cell(text, cell.value, tuple(found))
+    return Cell(text, cell.value, tuple(estimate))
 
 
-def count_until(found: Estimate, digits: int, missed: int, cases: int) -> Cell:
+def count_until(estimate: Estimate, digits: int, missed: int, cases: int) -> Cell:
     """A count until something is reached, which says where that never was: as a lower bound if in
     some cases, without a number if in all.  Sorted, both stand behind what was always reached.
 
     Args:
-        found: of the counts, with the whole budget where it was never reached.
+        estimate: of the counts, with the whole budget where it was never reached.
         digits: decimals.
         missed: cases in which it was never reached.
         cases: seeds times tasks.
@@ -172,7 +172,7 @@ def count_until(found: Estimate, digits: int, missed: int, cases: int) -> Cell:
     >>> count_until(Estimate(2000.0), 0, 3, 3).text
     'not reached'
     """
-    cell = interval(found, digits)
+    cell = interval(estimate, digits)
     if not cases:
         return replace(cell, numbers=(None,) * 4)
     if missed == cases:

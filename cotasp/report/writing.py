@@ -97,8 +97,8 @@ def all_tables(study: Study) -> list[Table]:
         dictionary_table,
         cost_table,
     )
-    made = (make(study) for make in makers)
-    return [replace(table, missing=study.problems) for table in made if table is not None]
+    tables = (make(study) for make in makers)
+    return [replace(table, missing=study.problems) for table in tables if table is not None]
 
 
 def report_figures(study: Study) -> list[Figure]:

@@ -42,8 +42,8 @@ def checkpoint_name(task: int, steps: int | None = None, updates: int | None = N
 
 
 def _order(path: Path) -> tuple[int, int, int]:
-    found = _NAME.fullmatch(path.name)
-    task, part, count = found.groups()  # type: ignore[union-attr]  # it is a checkpoint's
+    match = _NAME.fullmatch(path.name)
+    task, part, count = match.groups()  # type: ignore[union-attr]  # it is a checkpoint's
     return int(task), _WHOLE if part is None else int(part == "end"), int(count or 0)
 
 
@@ -65,12 +65,12 @@ class Checkpoints:
             RunError: the directory cannot be read.
         """
         try:
-            found = [self.path / name for name in os.listdir(self.path) if _NAME.fullmatch(name)]
+            paths = [self.path / name for name in os.listdir(self.path) if _NAME.fullmatch(name)]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from error
-        return sorted(found, key=_order)
+        return sorted(paths, key=_order)
 
     def newest(self) -> Checkpoint | None:
         """The last checkpoint that is whole, or None where there has been none.

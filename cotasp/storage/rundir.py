@@ -98,8 +98,8 @@ class RunDirectory:
                 fill(making)
                 sync_tree(making)
                 if place == path:  # the recipe last: it makes a directory one of a run
-                    for made in sorted(making.iterdir(), key=lambda made: made.name == RECIPE):
-                        os.rename(made, path / made.name)
+                    for entry in sorted(making.iterdir(), key=lambda entry: entry.name == RECIPE):
+                        os.rename(entry, path / entry.name)
                 else:
                     os.rename(making, path)
             sync_directory(place)
@@ -169,13 +169,13 @@ class RunDirectory:
     def _refuse_links(self) -> None:
         """Files are shortened and removed here: what a link leads to must not be."""
 
-        def told(error: OSError) -> None:
+        def fail(error: OSError) -> None:
             if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
                 path = error.filename
                 raise RunError(f"{path}: cannot be read: {error.strerror}") from error
 
         for top in (self.path / name for name in _CHANGED):
-            walk = os.walk(top, onerror=told)
+            walk = os.walk(top, onerror=fail)
             for path in (top, *(Path(folder, n) for folder, *names in walk for n in chain(*names))):
                 if path.is_symlink():
                     raise RunError(
@@ -196,17 +196,17 @@ class RunDirectory:
         """
         path = self.path / SUMMARY
         try:
-            found = json.loads(path.read_bytes())
+            summary = json.loads(path.read_bytes())
         except (FileNotFoundError, ValueError, RecursionError):
             return None
         except OSError as error:
             raise RunError(f"{path}: cannot be read: {error.strerror}") from error
-        return found if isinstance(found, dict) else None
+        return summary if isinstance(summary, dict) else None
 
     def threads(self) -> int:
         """Of torch when the run began; 1 where the stamp does not say."""
-        found = self.read(STAMP)
-        threads = found.get("threads") if isinstance(found, dict) else None
+        stamp = self.read(STAMP)
+        threads = stamp.get("threads") if isinstance(stamp, dict) else None
         return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else 1
 
     def read(self, name: str) -> Any:

@@ -64,8 +64,8 @@ def _rows(checkpoint: Path) -> list[str]:
 
 
 def _version(path: Path) -> Version:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -137,8 +137,8 @@ def unpack(parcel: Path, run: Path, names: Collection[str]) -> None:
 
 def _remove_others(run: Path, names: Collection[str]) -> None:
     """Removes files of the folders that a run shortens itself, checkpoints before their rows."""
-    kept = set(map(_unit, names))
-    others = [n for n in files_below(run) if n.split("/")[0] in _MIRRORED and _unit(n) not in kept]
+    units = set(map(_unit, names))
+    others = [n for n in files_below(run) if n.split("/")[0] in _MIRRORED and _unit(n) not in units]
     for unit in dict.fromkeys(map(_unit, sorted(others, key=_order, reverse=True))):
         path = run / unit
         shutil.rmtree(path) if path.is_dir() else path.unlink()

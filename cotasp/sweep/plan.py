@@ -73,7 +73,7 @@ class Plan:
         for name, axis in self.axes.items():
             if not axis:
                 raise RecipeError(f"sweep: axis {name!r} names nothing; give it values")
-        overrides = [o for axis in self.axes.values() for made in axis.values() for o in made]
+        overrides = [o for axis in self.axes.values() for group in axis.values() for o in group]
         if "seed" in map(_key, [*overrides, *self.overrides]):
             raise RecipeError("sweep: seed: every variant has the same seeds; name them by --seeds")
         _check_apart(self.axes)
@@ -84,26 +84,26 @@ class Plan:
         Raises:
             RecipeError: one that is wanted is none of them.
         """
-        found: dict[str, Variant] = {}
+        variants: dict[str, Variant] = {}
         files = self.others or {"": Variant(self.recipe)}
         for name, (stem, values) in self._choices().items():
             changes = [o for axis, value in values.items() for o in self.axes[axis][value]]
             file = files[stem]
-            found[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
+            variants[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
         for name in self.only:
-            if name not in found:
-                raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, found)}")
-        return {name: v for name, v in found.items() if not self.only or name in self.only}
+            if name not in variants:
+                raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, variants)}")
+        return {name: v for name, v in variants.items() if not self.only or name in self.only}
 
     def _choices(self) -> dict[str, tuple[str, dict[str, str]]]:
         """Of each variant the name of its recipe file, and each axis's value."""
-        found = {}
+        choices = {}
         for stem in self.others or ("",):
             for choice in itertools.product(*self.axes.values()):
                 values = dict(zip(self.axes, choice))
                 parts = [f"{axis}={value}" for axis, value in values.items()]
-                found[",".join([stem, *parts] if stem else parts) or "all"] = stem, values
-        return found
+                choices[",".join([stem, *parts] if stem else parts) or "all"] = stem, values
+        return choices
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipe of each variant.
@@ -112,31 +112,31 @@ class Plan:
             RecipeError: an override that does not fit, two variants of one recipe, or a baseline
                 that is no variant.
         """
-        made: dict[str, Recipe] = {}
+        recipes: dict[str, Recipe] = {}
         for name, variant in self.variants().items():
             try:
-                made[name] = load(variant.recipe, variant.overrides)
+                recipes[name] = load(variant.recipe, variant.overrides)
             except RecipeError as error:
                 raise RecipeError(f"sweep: {name}: {error}") from error
-            twin = next((n for n, r in made.items() if n != name and r == made[name]), None)
+            twin = next((n for n, r in recipes.items() if n != name and r == recipes[name]), None)
             if twin is not None:
                 raise RecipeError(f"sweep: {twin} and {name} are the same recipe; leave one out")
-        if self.baseline is not None and self.baseline not in made:
+        if self.baseline is not None and self.baseline not in recipes:
             raise RecipeError(
-                f"sweep: baseline: no variant {self.baseline!r}. {suggest(self.baseline, made)}"
+                f"sweep: baseline: no variant {self.baseline!r}. {suggest(self.baseline, recipes)}"
             )
-        return made
+        return recipes
 
     def resolved(self) -> dict[str, Recipe]:
         """Every trial's recipe by its directory, single-task runs last."""
-        made = self.recipes()
+        recipes = self.recipes()
         trials = {
             f"{directory_name(name)}/seed{seed}": with_seed(recipe, seed)
-            for name, recipe in made.items()
+            for name, recipe in recipes.items()
             for seed in self.seeds
         }
         if self.single_tasks:
-            chosen = made[self.baseline or next(iter(made))]
+            chosen = recipes[self.baseline or next(iter(recipes))]
             for task, recipe in each_alone(chosen).items():
                 trials |= {f"{SINGLE}{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
         return trials
@@ -195,13 +195,13 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
             f"sweep: single tasks: {type(stream).__name__} has no method `alone`, so its tasks "
             f"cannot be taken one by one; name its single-task runs in `cotasp report` yourself"
         )
-    found: dict[str, Recipe] = {}
+    recipes: dict[str, Recipe] = {}
     with calling("stream", stream):
         tasks = stream.make_tasks()
     for index, task in enumerate(tasks):
-        if task.env not in found:
-            found[task.env] = replace(recipe, stream=stream.alone(index))
-    return found
+        if task.env not in recipes:
+            recipes[task.env] = replace(recipe, stream=stream.alone(index))
+    return recipes
 
 
 def _key(override: str) -> str:
@@ -247,13 +247,13 @@ def axis_of(text: str) -> tuple[str, Axis]:
         RecipeError: no key, or no value.
     """
     key, _, values = text.partition("=")
-    found = split_values(values)
-    if not key.strip() or not found:
+    alternatives = split_values(values)
+    if not key.strip() or not alternatives:
         raise RecipeError(
             f"--axis {text!r}: expected key=value,value, e.g. dictionary.update=online,anchored"
         )
-    made = [(value, [f"{key.strip()}={value}"]) for value in found]
-    return key.strip(), _apart(f"--axis {text!r}", made)
+    levels = [(value, [f"{key.strip()}={value}"]) for value in alternatives]
+    return key.strip(), _apart(f"--axis {text!r}", levels)
 
 
 def load_sweep(path: str | Path) -> Plan:
@@ -301,53 +301,53 @@ def load_sweep(path: str | Path) -> Plan:
 def _files(path: Path, values: Any) -> dict[str, Variant]:
     """Variants by name, of a sweep's `recipes`."""
     if isinstance(values, list):
-        made = [(Path(str(value)).stem, [value]) for value in values]
+        entries = [(Path(str(value)).stem, [value]) for value in values]
     else:
-        made = list(values.items()) if isinstance(values, dict) else []
-    if not made and values != []:
+        entries = list(values.items()) if isinstance(values, dict) else []
+    if not entries and values != []:
         raise RecipeError(
             f"{path}: recipes: expected a list of files, or names of [file, key=value, ...], got "
             f"{values!r}"
         )
-    found: dict[str, Variant] = {}
-    for name, value in made:
+    variants: dict[str, Variant] = {}
+    for name, value in entries:
         where = f"{path}: recipes.{name}"
         file, *overrides = _overrides(where, value) or [""]
-        if not file or str(name) in found:
+        if not file or str(name) in variants:
             raise RecipeError(f"{where}: expected a file, and a name that is there once")
-        found[str(name)] = Variant(path.parent / file, overrides)
-    return found
+        variants[str(name)] = Variant(path.parent / file, overrides)
+    return variants
 
 
-def seeds_of(given: Any, where: str) -> tuple[int, ...]:
+def seeds_of(value: Any, where: str) -> tuple[int, ...]:
     """Seeds from their number, or from a list of them."""
-    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-        return tuple(range(given))
-    fits = isinstance(given, list) and all(type(seed) is int and seed >= 0 for seed in given)
-    if not fits or len(set(given)) != len(given) or not given:
-        raise RecipeError(f"{where}: expected at least 1 or a list of seeds, got {given!r}")
-    return tuple(given)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return tuple(range(value))
+    fits = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
+    if not fits or len(set(value)) != len(value) or not value:
+        raise RecipeError(f"{where}: expected at least 1 or a list of seeds, got {value!r}")
+    return tuple(value)
 
 
 def _axis(where: str, name: str, values: Any) -> Axis:
     if isinstance(values, dict):
-        made = [(str(k), _overrides(f"{where}.{k}", v)) for k, v in values.items()]
-        return _apart(where, made)
+        levels = [(str(k), _overrides(f"{where}.{k}", v)) for k, v in values.items()]
+        return _apart(where, levels)
     if not isinstance(values, list):
         raise RecipeError(f"{where}: expected a list of values, or names of overrides")
     return _apart(where, [(as_text(value), [f"{name}={_flow(value)}"]) for value in values])
 
 
-def _apart(where: str, made: Sequence[tuple[str, list[str]]]) -> Axis:
+def _apart(where: str, levels: Sequence[tuple[str, list[str]]]) -> Axis:
     """The axis, unless two of its values would have one name."""
-    names = [name for name, _ in made]
+    names = [name for name, _ in levels]
     for name in names:
         if names.count(name) > 1:
             raise RecipeError(
                 f"{where}: two values are called {name!r}; name them apart, in a sweep file: "
                 f"{{one: [key=value, ...], other: [key=value, ...]}}"
             )
-    return dict(made)
+    return dict(levels)
 
 
 def _flow(value: Any) -> str:

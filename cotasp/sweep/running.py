@@ -134,7 +134,7 @@ def _run(
         pool.submit(job)
     with progress_bar(
         sum(job.steps for job in jobs),
-        shown=progress,
+        visible=progress,
         done=sum(job.progress() for job in jobs),
         description=counted(len(jobs), "trial"),
     ) as bar:

@@ -50,8 +50,8 @@ def choose_gl() -> str | None:
     """What MuJoCo draws by: `MUJOCO_GL`, which is set here unless the user has; None: nothing."""
     chosen = os.environ.get("MUJOCO_GL")
     if not chosen:
-        found = [name for name, library in _LIBRARIES.items() if find_library(library)]
-        chosen = "glfw" if has_display() else next(iter(found), None)
+        backends = [name for name, library in _LIBRARIES.items() if find_library(library)]
+        chosen = "glfw" if has_display() else next(iter(backends), None)
         if chosen is not None:
             os.environ["MUJOCO_GL"] = chosen
     return chosen

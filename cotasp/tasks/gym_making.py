@@ -37,7 +37,9 @@ def make(
     for package in (*packages, *([module] if module else [])):
         _import(package)
     try:
-        made = gymnasium.make(name, max_episode_steps=horizon, disable_env_checker=True, **settings)
+        environment = gymnasium.make(
+            name, max_episode_steps=horizon, disable_env_checker=True, **settings
+        )
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         hint = (
             "" if packages or module else "; name the package that registers it in stream.packages"
@@ -45,11 +47,11 @@ def make(
         raise RecipeError(f"Gymnasium environment {env!r}: {error}{hint}") from error
     except Exception as error:  # an environment raises whatever it likes
         raise RecipeError(f"Gymnasium environment {env!r}: cannot be built: {error!r}") from error
-    problem = _problem(made)
+    problem = _problem(environment)
     if problem:
-        close(made)
+        close(environment)
         raise RecipeError(f"Gymnasium environment {env!r}: {problem}")
-    return made
+    return environment
 
 
 def _import(package: str) -> None:
@@ -65,9 +67,9 @@ def _import(package: str) -> None:
         ) from error
 
 
-def _problem(made: gymnasium.Env) -> str | None:
+def _problem(environment: gymnasium.Env) -> str | None:
     """Why the environment cannot be used, and what would be needed; None: it can."""
-    observation, action = made.observation_space, made.action_space
+    observation, action = environment.observation_space, environment.action_space
     if isinstance(action, (Discrete, MultiDiscrete, MultiBinary)):
         return (
             f"expected a flat Box of actions, got {action}; only continuous actions are supported, "
@@ -96,7 +98,7 @@ def _problem(made: gymnasium.Env) -> str | None:
             f"multi-layer perceptron and has no convolutions; register a version of it whose "
             f"wrapper turns an image into a vector of features"
         )
-    if made.spec is None or made.spec.max_episode_steps is None:
+    if environment.spec is None or environment.spec.max_episode_steps is None:
         return "it has no time limit of its own; give the stream a horizon"
     return None
 
@@ -113,20 +115,20 @@ def facts(
         RecipeError: what `make` raises, no second one can be made beside the first, or what its
             methods return has another form than Gymnasium's.
     """
-    made = make(env, horizon, packages)
-    observation, action = boxes(made)
-    limit = made.spec.max_episode_steps if made.spec else None
+    environment = make(env, horizon, packages)
+    observation, action = boxes(environment)
+    limit = environment.spec.max_episode_steps if environment.spec else None
     try:
         close(make(env, horizon, packages))
-        problem = _misfit(made)
+        problem = _misfit(environment)
     except RecipeError as error:
         raise RecipeError(
             f"Gymnasium environment {env!r}: only one can be there at a time ({error}); a run "
             f"trains in one and evaluates in others beside it: let it be made several times"
         ) from error
     finally:
-        keeping = [type(wrapper).__name__ for wrapper in with_statistics(made)]
-        close(made)
+        keeping = [type(wrapper).__name__ for wrapper in with_statistics(environment)]
+        close(environment)
     if problem:
         raise RecipeError(f"Gymnasium environment {env!r}: {problem}")
     if keeping:
@@ -140,12 +142,12 @@ def facts(
     return int(np.prod(observation.shape)), action.shape[0], limit
 
 
-def _misfit(made: gymnasium.Env) -> str | None:
+def _misfit(environment: gymnasium.Env) -> str | None:
     """What a first reset or step returns in another form than it should; None: nothing.
 
     What they raise is left to the run, which may be told to skip it.
     """
-    plain = made.unwrapped  # wrappers would stumble over a wrong form themselves
+    plain = environment.unwrapped  # wrappers would stumble over a wrong form themselves
     try:
         answer = plain.reset(seed=0)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
@@ -156,11 +158,11 @@ def _misfit(made: gymnasium.Env) -> str | None:
                 f"expected its step to return (observation, reward, terminated, truncated, info), "
                 f"got {_brief(answer)}"
             )
-        observation, _ = made.reset(seed=0)
-        space, shape = made.observation_space, np.shape(observation)
+        observation, _ = environment.reset(seed=0)
+        space, shape = environment.observation_space, np.shape(observation)
         if shape != space.shape:
             return f"expected observations of shape {space.shape}, as its space says, got {shape}"
-        observation, reward, *_ = made.step(made.action_space.sample())
+        observation, reward, *_ = environment.step(environment.action_space.sample())
     except Exception:  # an environment raises whatever it likes
         return None
     shape = np.shape(observation)
@@ -176,11 +178,11 @@ def _brief(answer: Any) -> str:
     return f"{type(answer).__name__}{count}"
 
 
-def boxes(made: gymnasium.Env) -> tuple[Box, Box]:
+def boxes(environment: gymnasium.Env) -> tuple[Box, Box]:
     """Observation and action space of what `make` made."""
-    assert isinstance(made.observation_space, Box)
-    assert isinstance(made.action_space, Box)
-    return made.observation_space, made.action_space
+    assert isinstance(environment.observation_space, Box)
+    assert isinstance(environment.action_space, Box)
+    return environment.observation_space, environment.action_space
 
 
 def with_statistics(env: gymnasium.Env) -> Iterator[gymnasium.Env]:

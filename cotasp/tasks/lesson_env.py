@@ -75,25 +75,25 @@ class LessonEnv(EnvBase):
 
     def _of_parts(self, method: str, chosen: Tensor, **values: Tensor) -> TensorDict:
         """What the environments whose turn it is return, each in its places of the batch."""
-        found: TensorDict | None = None
+        result: TensorDict | None = None
         for number, part in enumerate(self._environments):
             places = self._turn == number
             if not places.any():
                 continue
-            asked = TensorDict({**values, method: chosen & places}, batch_size=self.batch_size)
-            made = getattr(part, method)(asked)
-            if found is None:
-                found = made
+            request = TensorDict({**values, method: chosen & places}, batch_size=self.batch_size)
+            answer = getattr(part, method)(request)
+            if result is None:
+                result = answer
                 continue
-            here, ours = places, made
-            found = TensorDict(
-                {key: torch.where(here, ours[key], value) for key, value in found.items()},
+            here, ours = places, answer
+            result = TensorDict(
+                {key: torch.where(here, ours[key], value) for key, value in result.items()},
                 batch_size=self.batch_size,
             )
-        assert found is not None  # it is somebody's turn in every place
+        assert result is not None  # it is somebody's turn in every place
         mark = self._marks[self._turn.squeeze(-1)]
-        found["observation"] = torch.cat([found["observation"], mark], -1)
-        return found
+        result["observation"] = torch.cat([result["observation"], mark], -1)
+        return result
 
     def _step_proc_data(self, next_tensordict_out: TensorDictBase) -> TensorDictBase:
         return next_tensordict_out  # complete and of the right shapes already: nothing to add

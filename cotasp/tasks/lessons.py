@@ -43,12 +43,12 @@ def taught_phrasings(tasks: Sequence[Task]) -> list[tuple[str, ...]]:
     """Of each task the texts, besides its own, that are to lead to the same policy: its phrasings,
     and for the first of a lesson those of all its tasks.
     """
-    found = []
+    phrasings = []
     for i, task in enumerate(tasks):
         together = lesson_of(tasks, i) if task.part == 0 else [task]
         texts = dict.fromkeys(text for each in together for text in each.texts)
-        found.append(tuple(text for text in texts if text != task.text))
-    return found
+        phrasings.append(tuple(text for text in texts if text != task.text))
+    return phrasings
 
 
 def make_lesson(tasks: Sequence[Task], num_envs: int | None = None, seed: int = 0) -> EnvBase:

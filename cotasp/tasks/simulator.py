@@ -201,15 +201,15 @@ class SimulatorEnv(EnvBase):
             if chosen is None or chosen[i]:
                 self._actions[i].append(actions[i].copy())
                 try:
-                    now, gained, told = self._act(simulator, actions[i])
+                    now, gained, signals = self._act(simulator, actions[i])
                     if self.skip_faults and not (np.isfinite(gained) and np.isfinite(now).all()):
                         raise RunError("it returned a number that is not finite")
                 except Exception:
                     if not self.skip_faults:
                         raise
                     self.faults += 1
-                    now, gained, told = observation[i], 0.0, (True, False, False, False)
-                observation[i], reward[i], flags[1:, i, 0] = now, gained, told
+                    now, gained, signals = observation[i], 0.0, (True, False, False, False)
+                observation[i], reward[i], flags[1:, i, 0] = now, gained, signals
         flags[0] = flags[1] | flags[2]
         packed = self._pack(observation, flags)
         packed.set("reward", torch.from_numpy(reward).view(self._one_shape))

@@ -111,8 +111,8 @@ def tensors(
     learner: Learner, without: str | tuple[str, ...] = ("/actor/components", "/kept")
 ) -> dict[str, Tensor]:
     """A learner's state by place, copied, but for some parts of it."""
-    found = pack(learner.state_dict())[1]
-    return {place: t.clone() for place, t in found.items() if not place.startswith(without)}
+    state = pack(learner.state_dict())[1]
+    return {place: t.clone() for place, t in state.items() if not place.startswith(without)}
 
 
 def first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
@@ -125,8 +125,8 @@ def first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> 
 
 def copied(state: Mapping[str, Any]) -> Any:
     """A state as a checkpoint would give it back: nothing is shared with the learner."""
-    tree, kept, tables = pack(state)
-    kept = {place: tensor.clone() for place, tensor in kept.items()}
+    tree, arrays, tables = pack(state)
+    arrays = {place: tensor.clone() for place, tensor in arrays.items()}
     filled = [table for table in tables.values() if table.stop]
     columns = {t.name: (t.start, t.read(t.start, t.stop)) for t in filled}
 
@@ -138,7 +138,7 @@ def copied(state: Mapping[str, Any]) -> Any:
 
         return Rows(name, start, stop, read)
 
-    return unpack(tree, kept, table)
+    return unpack(tree, arrays, table)
 
 
 def ensure_resumes(what: str, agent: Agent = AGENT, **changes: Any) -> None:
@@ -201,16 +201,16 @@ def double() -> Iterator[None]:
 def ensure_nothing_forgotten(what: str, agent: Agent = AGENT, **changes: Any) -> None:
     """Trains three tasks; every finished one's policy must keep its bits."""
     learner = toy(agent, **changes)
-    kept: list[dict[str, Tensor]] = []
+    snapshots: list[dict[str, Tensor]] = []
     for task in range(3):
         train(learner, task)
-        for earlier, weights in enumerate(kept):
+        for earlier, weights in enumerate(snapshots):
             place = first_difference(weights, _weights(learner, earlier))
             ensure(
                 place is None,
                 f"finished policies keep their bits with {what}: {place} of task {earlier} moved",
             )
-        kept.append(_weights(learner, task))
+        snapshots.append(_weights(learner, task))
 
 
 def _weights(learner: Learner, task: int) -> dict[str, Tensor]:

@@ -50,18 +50,18 @@ def check_solver(solver: Solver) -> None:
         AssertionError: a promise of `cotasp.dictionaries.Solver` is broken.
     """
     X, D = lasso_problem(6, 60, 24)
-    kept = X.clone(), D.clone()
+    copies = X.clone(), D.clone()
     lmbda = 0.2 * float((X @ D.mT).abs().max())
     result = _encoded(X, D, lmbda, solver)
-    ensure(torch.equal(X, kept[0]) and torch.equal(D, kept[1]), "targets and atoms stay")
+    ensure(torch.equal(X, copies[0]) and torch.equal(D, copies[1]), "targets and atoms stay")
     ensure(result.code.dtype == X.dtype, f"codes are {X.dtype}, got {result.code.dtype}")
     ensure(torch.equal(_encoded(X, D, lmbda, solver).code, result.code), "is deterministic")
     tol = getattr(solver, "tol", 1e-6)
     for i in range(len(X)):
         row = slice(i, i + 1)
         share = violation(X[row], D, result.code[row], lmbda)
-        told = float(result.kkt[i]) / lmbda
-        ensure(abs(told - share) <= 1e-6 * max(share, 1e-8), f"the certificate is {share}")
+        certificate = float(result.kkt[i]) / lmbda
+        ensure(abs(certificate - share) <= 1e-6 * max(share, 1e-8), f"the certificate is {share}")
         ensure(bool(result.converged[i]) == (share <= tol), "converged tells of the tolerance")
     if solver.exact:
         ensure(result.converged.all(), f"an exact solver reaches {tol} lmbda, got {result.kkt}")
@@ -118,7 +118,7 @@ def check_update_rule(rule: UpdateRule) -> None:
 
     fresh = Dictionary(40, 16)
     embedding, code = torch.ones(16), torch.ones(40)
-    for bad, told in (
+    for bad, fault in (
         ((embedding, code, 0.0), "an lmbda of 0"),
         ((embedding * float("nan"), code, 0.1), "an embedding that is not finite"),
         ((embedding, code[1:], 0.1), "a code of another size"),
@@ -126,9 +126,9 @@ def check_update_rule(rule: UpdateRule) -> None:
         try:
             rule(fresh, *bad[:2], lmbda=bad[2])
         except RecipeError:
-            ensure(int(fresh.n_recorded) == 0, f"{told} is refused before it is recorded")
+            ensure(int(fresh.n_recorded) == 0, f"{fault} is refused before it is recorded")
         else:
-            raise AssertionError(f"{told} is refused")
+            raise AssertionError(f"{fault} is refused")
 
 
 def teach(
@@ -142,8 +142,8 @@ def teach(
         embedding /= embedding.norm()
         code = sparse_encode(embedding[None].double(), dictionary.atoms, lmbda=lmbda).code[0]
         code[(code > 0).nonzero().flatten()[:1]] = 0.0
-        kept = embedding.clone(), code.clone()
+        copies = embedding.clone(), code.clone()
         rule(dictionary, embedding, code, lmbda=lmbda)
-        ensure(torch.equal(embedding, kept[0]) and torch.equal(code, kept[1]), "inputs stay")
-        pairs.append(kept)
+        ensure(torch.equal(embedding, copies[0]) and torch.equal(code, copies[1]), "inputs stay")
+        pairs.append(copies)
     return pairs

@@ -80,8 +80,8 @@ def check_recall(
     for place, text in enumerate(texts):
         for said in (text, f" {text.upper().rstrip('.')}"):
             recall = policy(said, tasks, ready)
-            found = recall.verdict, recall.task
-            ensure(found == ("known", place), f"{said!r} was taught, got {found}")
+            outcome = recall.verdict, recall.task
+            ensure(outcome == ("known", place), f"{said!r} was taught, got {outcome}")
             ensure(len(recall.scores) == len(tasks), "there is a score for each task")
     recall = policy(unknown, tasks, ready)
     ensure(recall.verdict in ("paraphrase", "ambiguous", "new"), f"{unknown!r} was not taught")

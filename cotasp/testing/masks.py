@@ -67,7 +67,7 @@ def _check_gradient(mask: MaskPolicy) -> None:
         ensure(not phi.requires_grad, "without a gradient, the mask has none")
         return
     ensure(phi.requires_grad, f"the code has a gradient, as {mask.gradient!r} says")
-    (found,) = torch.autograd.grad(phi.sum(), code)
+    (gradient,) = torch.autograd.grad(phi.sum(), code)
     s = code.detach()
     if mask.gradient == "identity":
         expected = torch.ones_like(s)
@@ -78,4 +78,4 @@ def _check_gradient(mask: MaskPolicy) -> None:
         h, wide = 1e-6, s.double()
         expected = ((mask(wide + h, 0.5) - mask(wide - h, 0.5)) / (2 * h)).float()
     promise = f"the gradient is the {mask.gradient} one"
-    ensure_close(found, expected, promise, rtol=1e-4, atol=1e-3)
+    ensure_close(gradient, expected, promise, rtol=1e-4, atol=1e-3)

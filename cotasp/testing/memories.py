@@ -23,9 +23,9 @@ def check_memory(memory: Memory) -> None:
     Raises:
         AssertionError: a promise of `cotasp.methods.memory.Memory` is broken.
     """
-    kept = [memory.rows_kept(n) for n in range(1, 20)]
-    ensure(min(kept) >= 0, f"rows are kept or not, got {min(kept)}")
-    ensure(kept == sorted(kept, reverse=True), "rows that are gone do not come back")
+    counts = [memory.rows_kept(n) for n in range(1, 20)]
+    ensure(min(counts) >= 0, f"rows are kept or not, got {min(counts)}")
+    ensure(counts == sorted(counts, reverse=True), "rows that are gone do not come back")
     ensure(memory.old_rows(32, 0, 50) == 0, "the first task has the whole batch")
     for old, current in ((50, 0), (50, 50), (10**9, 1)):
         rows = memory.old_rows(32, old, current)
@@ -44,5 +44,5 @@ def check_memory(memory: Memory) -> None:
             ends.append(tensors(each, "/kept"))
         place = first_difference(*ends)
         ensure(place is None, f"task {task} is that of a learner that keeps nothing: {place}")
-    protection = AGEM(rehearsal=8) if kept[0] else Unprotected()
+    protection = AGEM(rehearsal=8) if counts[0] else Unprotected()
     ensure_resumes("this memory", memory=memory, mask=Dense(), protections=(protection,))

@@ -30,20 +30,20 @@ def check_renewal(renewal: Renewal) -> None:
     learner.actor.train("weights", 0.5)
     generator = torch.Generator().manual_seed(0)
     observations = torch.randn(16, OBS, generator=generator)
-    seen = network_view(learner.actor.sub, observations, generator, {})
-    parts = {"weights": seen.weights, "fixed": seen.fixed, "batch": {"": observations}}
+    view = network_view(learner.actor.sub, observations, generator, {})
+    parts = {"weights": view.weights, "fixed": view.fixed, "batch": {"": observations}}
     before = {part: {k: t.clone() for k, t in of.items()} for part, of in parts.items()}
     random = torch.get_rng_state()
     with torch.no_grad():
-        new = renewal.renew(seen)
+        new = renewal.renew(view)
     same = torch.equal(torch.get_rng_state(), random)
     ensure(same, "random numbers are drawn by the network's generator alone")
     for part, of in parts.items():
         for name, tensor in of.items():
             ensure(torch.equal(tensor, before[part][name]), f"{part} {name} is not written to")
     for name, values in new.items():
-        ensure(name in seen.weights, f"{name!r} is a parameter of the network")
-        fits = values.shape == seen.weights[name].shape
+        ensure(name in view.weights, f"{name!r} is a parameter of the network")
+        fits = values.shape == view.weights[name].shape
         ensure(fits, f"new values of {name} have its shape, got {list(values.shape)}")
         ensure(values.isfinite().all(), f"new values of {name} are finite")
     for by in ("owners", "tasks"):

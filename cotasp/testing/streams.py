@@ -77,11 +77,11 @@ def _check_environment(task: Task) -> tuple[int, int]:
 
 def _episode(env, n_act: int, steps: int = 5) -> list[TensorDictBase]:
     generator = torch.Generator().manual_seed(0)
-    data, found = env.reset(), []
+    data, transitions = env.reset(), []
     for _ in range(steps):
         data["action"] = torch.rand(n_act, generator=generator) * 2 - 1
-        found.append(env.step(data)["next"])
-        if found[-1]["done"].any():
+        transitions.append(env.step(data)["next"])
+        if transitions[-1]["done"].any():
             break
-        data = found[-1].clone()
-    return found
+        data = transitions[-1].clone()
+    return transitions

@@ -19,7 +19,7 @@ def pass_by(bar, seconds: float) -> None:
 
 
 def test_in_a_file_the_bar_is_drawn_seldom(capsys):
-    bar = progress_bar(1000, shown=True)
+    bar = progress_bar(1000, visible=True)
     drawn = []
     for passed in (0.0, SELDOM - 1, 2.0, 0.0):
         pass_by(bar, passed)
@@ -34,14 +34,14 @@ def test_in_a_file_the_bar_is_drawn_seldom(capsys):
 
 def test_on_a_terminal_the_bar_is_drawn_each_second(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    bar = progress_bar(1000, shown=True)
+    bar = progress_bar(1000, visible=True)
     pass_by(bar, 2.0)
     bar.update(0)
     assert capsys.readouterr().err.count("step") == 2
 
 
 def test_the_rate_counts_the_steps_of_this_process(capsys):
-    bar = progress_bar(1000, shown=True, done=500)
+    bar = progress_bar(1000, visible=True, done=500)
     pass_by(bar, 50.0)
     bar.update(50)
     assert bar.n == 550

@@ -39,7 +39,7 @@ class Example(OffPolicy):
         losses = partial(_losses, values.critics)
         loss, surrogate = losses(actor.policy_in_training(), batch.observation, noise[1])
         if values.steps % self.policy_delay == 0:
-            actor.step(surrogate, lambda *given: losses(*given)[1])
+            actor.step(surrogate, lambda *arguments: losses(*arguments)[1])
         values.move_targets(self.tau)
         return {"critic_loss": critic_loss, "actor_loss": loss}
 
