@@ -211,6 +211,8 @@ def check_stacked(device: str) -> str:
 
 # what every mask goes with
 PROTECTED = "protection={name: freeze, by: tasks}"
+REMEMBERS = "memory={name: shelf, size: 50}"  # what every protection may ask for, but for
+NEEDS = {"pcgrad": ["stream.together=2", "mask=dense"]}
 
 
 def check_components(device: str) -> str:
@@ -221,8 +223,8 @@ def check_components(device: str) -> str:
         node = f"{key}={{name: {name}, {SETTINGS.get(name, '')}}}"
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "run")
-            goes_with = "memory={name: shelf, size: 50}" if key == "protection" else PROTECTED
-            recipe = loads(TOY, [f"device={device}", node, goes_with])
+            usual = [REMEMBERS if key == "protection" else PROTECTED]
+            recipe = loads(TOY, [f"device={device}", node, *NEEDS.get(name, usual)])
             summary = run(recipe, out, progress=False)
             assert summary["tasks"] == ["right", "left"], f"{name}: {summary['tasks']}"
             made = load_run(out)[2]
