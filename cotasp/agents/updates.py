@@ -72,12 +72,21 @@ def update(
     batch: Batch,
     noise: Tensor,
 ) -> Losses:
-    """One update, of one learner or of many stacked; their losses, [*]."""
+    """One update, of one learner or of many stacked; their losses, [*].
+
+    Raises:
+        PluginError: the agent's update does not return the losses that it names.
+    """
     if phase == "distillation":
         loss = distillation_loss(actor.policy, batch.observation)
         actor.step(loss.sum())
         return {"distillation_loss": loss.detach()}
-    return settings.update(values, actor, batch, noise)
+    losses = settings.update(values, actor, batch, noise)
+    names = settings.losses
+    fits = isinstance(losses, dict) and all(isinstance(losses.get(k), Tensor) for k in names)
+    wrong = None if fits else f"{losses!r:.80}"
+    refuse_returned("agent", settings, "update", f"tensors {', '.join(names)}", wrong)
+    return losses
 
 
 def losses_of(settings: OffPolicy, phase: str) -> AbstractContextManager[LossFunctions]:
@@ -90,14 +99,6 @@ def names_of_losses(settings: OffPolicy, phase: str) -> tuple[str, ...]:
     return ("distillation_loss",) if phase == "distillation" else settings.losses
 
 
-def check_losses_there(settings: OffPolicy, phase: str, losses: object) -> None:
-    """Raises PluginError for an update that does not return the losses that its agent names."""
-    names = names_of_losses(settings, phase)
-    fits = isinstance(losses, dict) and all(isinstance(losses.get(k), Tensor) for k in names)
-    wrong = None if fits else f"{losses!r:.80}"
-    refuse_returned("agent", settings, "update", f"tensors {', '.join(names)}", wrong)
-
-
 def update_alone(learner: Updated, draws: Draws) -> Losses:
     """One update after the other, and the renewals that they make due."""
     settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
@@ -106,7 +107,6 @@ def update_alone(learner: Updated, draws: Draws) -> Losses:
         values.compute = compute
         for batch, noise in draws.each():
             history.append(update(settings, values, actor, phase, batch, noise))
-            check_losses_there(settings, phase, history[-1])
             if phase == "theta":
                 actor.renew(batch)
     return {name: torch.stack([losses[name] for losses in history]) for name in history[0]}
