@@ -57,6 +57,28 @@ def test_a_row_has_the_means_of_its_runs(table, tmp_path):
     assert json.loads(table.read_text())["rows"]["mine"]["command"] == "cotasp run mine"
 
 
+def test_what_it_cost_to_learn_most_of_it_is_told(table, tmp_path):
+    good = make_run(tmp_path / "seed0", recipe(), skill=1.0)
+    bad = make_run(tmp_path / "seed1", recipe(), seed=1, skill=0.3)
+    for run in (good, bad):
+        curves = json.loads((run / "summary.json").read_text())["success_last"]
+        at = [10.0 * (i + 1) for i in range(len(curves[0]))]
+        cost = {"cpu_seconds": at[-1] + 7, "cpu_seconds_at_evaluations": at}
+        (run / "timing.json").write_text(json.dumps(cost))
+    curves = json.loads((good / "summary.json").read_text())["success_last"]
+    means = [sum(x or 0.0 for x in column) / len(curves) for column in zip(*curves)]
+    there = next(10.0 * (i + 1) for i, value in enumerate(means) if value >= 0.8)
+    assert 10 < there < at[-1]
+    spent = (there + at[-1] + 7) / 2
+    for runs, told in (([good], f"{there:.0f} s"), ([good, bad], f"> {spent:.0f} s")):
+        add(*runs, "--command", "cotasp run mine", "--method", "mine")
+        lines = leaderboard.PAGE.read_text().splitlines()
+        (row,) = (line for line in lines if line.startswith("| `mine`"))
+        assert row.split(" | ")[8] == told
+    add(bad, "--command", "cotasp run mine", "--method", "mine")
+    assert f"| {at[-1] + 7:.0f} s | not reached |" in leaderboard.PAGE.read_text()
+
+
 def test_a_row_is_replaced_and_others_stay(table, tmp_path):
     add(make_run(tmp_path / "a", recipe()), "--command", "one", "--method", "a")
     add(make_run(tmp_path / "b", recipe()), "--command", "one", "--method", "b")
