@@ -127,7 +127,9 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             ) from error
         changes["seeds"] = seeds_of(seeds if "," in arguments.seeds else seeds[0], "--seeds")
     if arguments.only:
-        changes["only"] = [name.strip() for name in arguments.only.split(",")]
+        only = changes["only"] = [name.strip() for name in arguments.only.split(",")]
+        if plan.baseline not in only:  # the file's, where variants are chosen without it
+            changes["baseline"] = None
     if arguments.baseline:
         changes["baseline"] = arguments.baseline
     if arguments.single_tasks:

@@ -155,6 +155,11 @@ def test_recipe_files_may_vary_each_with_overrides_of_its_own(tmp_path):
     assert list(load_sweep(tmp_path / "list.yaml").recipes()) == ["one", "two"]
     arguments = parser().parse_args(["sweep", str(tmp_path / "list.yaml"), "--only", "two"])
     assert list(make_plan(arguments).recipes()) == ["two"]
+    (tmp_path / "b.yaml").write_text("recipes: [one.yaml, two.yaml]\nbaseline: one\n")
+    words = ["sweep", str(tmp_path / "b.yaml"), "--only", "two"]
+    assert make_plan(parser().parse_args(words)).facts([])["baseline"] is None
+    with pytest.raises(RecipeError, match=r"baseline: no variant 'one'"):
+        make_plan(parser().parse_args([*words, "--baseline", "one"])).recipes()
     with pytest.raises(RecipeError, match=r"no variant 'tow'. Did you mean 'two'"):
         Plan(made.recipe, others=load_sweep(tmp_path / "list.yaml").others, only=["tow"]).recipes()
 
