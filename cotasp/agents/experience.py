@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
@@ -15,16 +17,23 @@ from cotasp.storage import rows as storage
 from cotasp.storage.tensors import check_shapes
 
 _PIECE = 65_536  # rows read at once
+_AT_ONCE = 1 << 20  # bytes written at once
 
 
 class Experience:
     """A task's transitions, in the order in which they came; what is there never changes.
+
+    They lie in files that have no name and are gone with the process, and are mapped into memory:
+    what there is no room for the system puts aside.
 
     Args:
         task: its number.
         capacity: rows kept, at most.
         sizes: of an observation and an action.
         keep: the first rows or the last, where there are more.
+
+    Raises:
+        RunError: there is no room for the files.
     """
 
     def __init__(
@@ -35,7 +44,14 @@ class Experience:
         self.keep = keep
         self.added = 0  # rows, those since overwritten included
         shapes = (capacity, sizes[0]), (capacity, sizes[1]), (capacity,), (capacity,)
-        self.columns = Rows(*(torch.zeros(shape) for shape in shapes))
+        try:
+            self.columns = Rows(*(_mapped(shape) for shape in shapes))
+        except OSError as error:
+            raise RunError(
+                f"{self.name}: expected room for {capacity} transitions in "
+                f"{tempfile.gettempdir()}, got {error.strerror}; keep fewer by "
+                f"meta.rows_per_task, or set TMPDIR to a directory on a larger disk"
+            ) from error
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
@@ -86,6 +102,16 @@ class Experience:
             places = torch.arange(first, last) % self.capacity
             for key, column in mine.items():
                 column[places] = read[key]
+
+
+def _mapped(shape: Sequence[int]) -> Tensor:
+    """Float32 zeros [*shape] in a file.  They are written: a map of a full disk would crash."""
+    left = 4 * int(np.prod(shape))
+    with tempfile.TemporaryFile() as file:  # its map outlives it
+        while left > 0:
+            left -= file.write(bytes(min(left, _AT_ONCE)))
+        file.flush()
+        return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=tuple(shape)))
 
 
 class Trajectories:

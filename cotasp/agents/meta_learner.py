@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +24,6 @@ from cotasp.agents.on_policy import OnPolicyLearner
 from cotasp.agents.on_policy_settings import OnPolicy
 from cotasp.agents.rollout import Rollout
 from cotasp.errors import RecipeError
-from cotasp.methods.capacity import available_memory
 from cotasp.methods.freeze import Unprotected
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
@@ -43,11 +44,11 @@ class MetaLearner:
             without masks or protection.
 
     Raises:
-        RecipeError: more memory for tasks than there is.
+        RecipeError: more transitions than there is room for.
     """
 
     def __init__(self, ppo: OnPolicy, meta: MetaLearning, problem: Problem, method: Method) -> None:
-        _check_memory(meta, problem)
+        _check_room(meta, problem)
         self.meta = meta
         self.problem = problem
         plain = Method(method.encoder, method.dictionary, Dense(), (Unprotected(),), method.actor)
@@ -224,13 +225,15 @@ def _capacity(meta: MetaLearning, problem: Problem) -> int:
     return min(transitions, meta.rows_per_task or transitions)
 
 
-def _check_memory(meta: MetaLearning, problem: Problem) -> None:
+def _check_room(meta: MetaLearning, problem: Problem) -> None:
     row = 4 * (problem.observation_dim + problem.action_dim + 2)
     needed = len(problem.texts) * _capacity(meta, problem) * row
-    available = available_memory("cpu")
-    if available is not None and needed > available:
+    where = tempfile.gettempdir()
+    free = shutil.disk_usage(where).free
+    if needed > free:
         raise RecipeError(
             f"recipe.agent.meta.rows_per_task: expected transitions that fit in the "
-            f"{available / 1e6:,.1f} MB of memory available, got {_capacity(meta, problem)} of "
-            f"each of {len(problem.texts)} tasks, which need {needed / 1e6:,.1f} MB; keep fewer"
+            f"{free / 1e6:,.1f} MB left in {where}, got {_capacity(meta, problem)} of each of "
+            f"{len(problem.texts)} tasks, which need {needed / 1e6:,.1f} MB; keep fewer, or set "
+            f"TMPDIR to a directory on a larger disk"
         )

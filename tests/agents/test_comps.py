@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -481,9 +483,30 @@ def test_a_stream_that_does_not_count_its_tasks_is_refused_when_they_are_made():
         CoMPS().learner(problem, loads(TINY).method)
 
 
-def test_experience_beyond_the_memory_is_refused(monkeypatch):
-    from cotasp.agents import meta_learner
-
-    monkeypatch.setattr(meta_learner, "available_memory", lambda device: 1_000)
-    with pytest.raises(RecipeError, match=r"transitions that fit in the 0\.0 MB of memory"):
+def test_experience_beyond_the_disk_is_refused(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda where: SimpleNamespace(free=1_000))
+    with pytest.raises(RecipeError, match=r"transitions that fit in the 0\.0 MB left in .*TMPDIR"):
         comps()
+
+
+def test_experience_for_which_the_disk_has_no_room_left_is_refused(monkeypatch):
+    class Full:
+        def __enter__(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr("tempfile.TemporaryFile", Full)
+    with pytest.raises(RunError, match=r"^experience_02: expected room for 8 .*got No space"):
+        Experience(1, 8, (1, 1), "first")
+
+
+def test_experience_lies_in_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = Experience(0, 1_000, (3, 2), "first")
+    maps = Path("/proc/self/maps")
+    if maps.exists():  # Linux
+        assert maps.read_text().count(str(tmp_path)) >= len(made.columns)
+    assert not any(tmp_path.iterdir())  # gone with the process, however it ends
+    assert all(not column.any() for column in made.columns)
