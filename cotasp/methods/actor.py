@@ -32,6 +32,7 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective, Rows, gradients_by_task
+from cotasp.modules.beginning import Beginning
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -110,8 +111,7 @@ class ContinualActor:
         self.task, self.in_training = task, True
         if task not in self.ownership.shares:
             with torch.no_grad():
-                prompt = self.prompter(self.embeddings[task]).to(self.device)
-                self.codes[task] = first_code(self.masks.policy, prompt, self._generator(task))
+                self.codes[task] = first_code(self.masks.policy, self._beginning(task))
         share, ended = self.ownership.shares.get(task), bool(self.ownership.shares)
         begin_private(self.masks.policy, self.meta_policy, share, ended, self._generator(task))
         self.task_code = self._task_code(task)
@@ -124,6 +124,22 @@ class ContinualActor:
             warn_if_little_is_free(free, task, self.problem.texts, self.embeddings)
         facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
         return facts | {"free": free}
+
+    def _beginning(self, task: int) -> Beginning:
+        """A task that begins for the first time, as its mask sees it."""
+        return Beginning(
+            self.prompter(self.embeddings[task]).to(self.device),
+            self.embeddings[task],
+            self.meta_policy.hidden,
+            self._tasks.index(task),
+            len(self._tasks),
+            self._generator(task),
+        )
+
+    @property
+    def _tasks(self) -> list[int]:
+        """Numbers of the stream's tasks that have policies of their own, in order."""
+        return sorted({self.problem.owner(i) for i in range(len(self.problem.texts))})
 
     def _task_code(self, task: int) -> TaskCode:
         return TaskCode(self.codes[task], self.masks, self.rates.code_learning_rate)
@@ -357,8 +373,7 @@ class ContinualActor:
 
     def _tasks_left(self) -> int:
         """Tasks that have no share, and the one in training."""
-        tasks = {self.problem.owner(i) for i in range(len(self.problem.texts))}
-        return len(tasks) - len(self.others.shares)
+        return len(self._tasks) - len(self.others.shares)
 
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.meta_policy.named_parameters()}

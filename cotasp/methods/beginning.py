@@ -5,21 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from cotasp.errors import calling
+from cotasp.errors import calling, refuse_returned
+from cotasp.methods.returned import wrong_tensor
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.masks import Learned, MaskPolicy, Private
+from cotasp.modules.beginning import Beginning, FirstCode
+from cotasp.modules.masks import MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
 
 
-def first_code(mask: MaskPolicy, prompt: Tensor, generator: Generator) -> Tensor:
-    """The code [sum(hidden)] that a task begins with: its prompt, or what a learned mask says."""
-    if not isinstance(mask, Learned):
-        return prompt
+def first_code(mask: MaskPolicy, task: Beginning) -> Tensor:
+    """The code [sum(hidden)] that a task begins with: its prompt, or what its mask says."""
+    if not isinstance(mask, FirstCode):
+        return task.prompt
     with calling("mask", mask):
-        return mask.first_code(prompt, generator)
+        code = mask.first_code(task)
+    wrong = wrong_tensor(code, task.prompt.shape, task.prompt.dtype)
+    refuse_returned("mask", mask, "first_code", "an entry per unit, of the prompt's type", wrong)
+    return code
 
 
 @torch.no_grad()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
+
+    from cotasp.modules.beginning import Beginning
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ class HAT:
         low = 1.0 / self.s_max
         return ((low + (self.s_max - low) * progress) * code).sigmoid()
 
-    def first_code(self, prompt: Tensor, generator: Generator) -> Tensor:
+    def first_code(self, task: Beginning) -> Tensor:
         import torch
 
         if self.first == "prompt":
-            return torch.where(prompt > 0, 1.0, -1.0).to(prompt)
-        return torch.randn(prompt.shape, generator=generator).to(prompt)
+            return torch.where(task.prompt > 0, 1.0, -1.0).to(task.prompt)
+        return torch.randn(task.prompt.shape, generator=task.generator).to(task.prompt)
 
     def cost(self, mask: Tensor, owned: Tensor) -> Tensor:
         free = 1.0 - owned.to(mask.dtype)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
 StraightThrough = Literal["clipped", "identity"]
 
@@ -95,21 +95,12 @@ class ChecksWidths(Protocol):
 
 @runtime_checkable
 class Learned(Protocol):
-    """A mask policy whose codes are learned from a beginning and at a cost of their own.
+    """A mask policy whose codes are learned at a cost of their own.
 
     With `joint`, codes train together with the weights, else in turns with them.
     """
 
     joint: ClassVar[bool]
-
-    def first_code(self, prompt: Tensor, generator: Generator) -> Tensor:
-        """What a task's code begins as, [K].
-
-        Args:
-            prompt: what its text gives, [K].
-            generator: random numbers of this task, on the CPU.
-        """
-        ...
 
     def cost(self, mask: Tensor, owned: Tensor) -> Tensor:
         """A scalar added to the actor's loss.

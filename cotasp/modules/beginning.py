@@ -1,0 +1,40 @@
+"""What a mask policy may say as a task begins: its code, and numbers that multiply weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A task that begins for the first time.
+
+    Args:
+        prompt: what its text gives, [sum(hidden)].
+        embedding: of its text, [m].
+        hidden: widths of the hidden layers.
+        number: among the tasks of the stream that have policies of their own, from 0.
+        tasks: how many of these there are.
+        generator: random numbers of this task, on the CPU.
+    """
+
+    prompt: Tensor
+    embedding: Tensor
+    hidden: Sequence[int]
+    number: int
+    tasks: int
+    generator: Generator
+
+
+@runtime_checkable
+class FirstCode(Protocol):
+    """A mask policy whose tasks begin with another code than their prompt."""
+
+    def first_code(self, task: Beginning) -> Tensor:
+        """What the task's code begins as, [sum(hidden)]."""
+        ...
