@@ -13,7 +13,14 @@ from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch, Rehearsal
-from cotasp.methods.beginning import begin_private, begin_scores, draw_scored, first_code
+from cotasp.methods.beginning import (
+    Scale,
+    begin_private,
+    begin_scale,
+    begin_scores,
+    draw_scored,
+    first_code,
+)
 from cotasp.methods.checks import (
     check_first_masks,
     check_sub_network,
@@ -96,7 +103,8 @@ class ContinualActor:
         self.finished = FinishedPolicies(self.sub, self.ownership, problem.action_dim)
         self.not_stackable = not_stackable(method)  # the component that is not, or None
         self.in_training = False  # whether a task has begun and not ended
-        self._scale: dict[str, Tensor] = {}  # of the task that ends
+        self._begun: Scale = {}, 0.0  # of the task in training, where its mask says
+        self._kept: Scale = {}, 0.0  # of the task that ends
         masks = self.prompt_mask(self.embeddings)
         check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
@@ -184,7 +192,9 @@ class ContinualActor:
         if self._scored is not None and not self._scored.trains_weights:
             free = self._own_heads()
         guard = self.components.guard(self.meta_policy, others, free)
-        self.sub.begin_task(guard, self.components.states, self._head(self.task))
+        share = self.ownership.shares.get(self.task)
+        self._begun = begin_scale(self.masks.policy, self.meta_policy, share, guard)
+        self.sub.begin_task(guard, self.components.states, self._head(self.task), *self._begun)
         self.trains = ""
 
     def begin_head_as(self, task: int) -> None:
@@ -351,7 +361,7 @@ class ContinualActor:
         Args:
             updates: that the task has had.
         """
-        self._scale = self._chosen()
+        self._kept = self._read()
         mask = self.masks.policy
         if not isinstance(mask, Keeps):
             return 0
@@ -359,17 +369,18 @@ class ContinualActor:
         if self.meta_policy.heads > 1:  # nobody else is to have of a task's own head
             full = {name: w for name, w in full.items() if name.startswith("body.")}
         with calling("mask", mask):
-            self._scale, further = mask.keep(full, used, self._tasks_left(), updates)
+            scale, further = mask.keep(full, used, self._tasks_left(), updates)
+        self._kept = scale, 0.0
         with torch.no_grad():  # what nobody uses begins the next task at 0
-            for name, keep in self._scale.items():
+            for name, keep in scale.items():
                 full[name].masked_fill_(~(keep | used[name]), 0.0)
         everything = {k: torch.ones_like(v) for k, v in used.items()}
-        self.begin_weights(free=everything | self._scale)
+        self.begin_weights(free=everything | scale)
         return further
 
-    def _chosen(self) -> dict[str, Tensor]:
-        """What the scores of the task in training say that it uses; nothing without."""
-        return {} if self.scores is None else self.scores.final()
+    def _read(self) -> Scale:
+        """Which weights the task in training reads: what its scores say, or what its mask said."""
+        return self._begun if self.scores is None else (self.scores.final(), 0.0)
 
     def _tasks_left(self) -> int:
         """Tasks that have no share, and the one in training."""
@@ -390,7 +401,8 @@ class ContinualActor:
         own = {}
         if isinstance(self.masks.policy, Private):
             own = {name: weight.clone() for name, weight in self._full_weights().items()}
-        share = Share(mask > 0, self._head(task), self._scale, own)
+        scale, rest = self._kept
+        share = Share(mask > 0, self._head(task), scale, own, rest)
         self.ownership.claim(task, share)
         self.in_training = False
         self.components.remember(task, self.meta_policy, share, rows)
@@ -421,8 +433,8 @@ class ContinualActor:
         if task in self.ownership.shares and not trains:
             return self.ownership.cut(whole, task)
         mask = self.final_mask() if trains else self.prompt_mask(self.embeddings[task])
-        scale = self._chosen() if trains else {}
-        return extract(whole, Share(mask > 0, self._head(task), scale))
+        scale, rest = self._read() if trains else ({}, 0.0)
+        return extract(whole, Share(mask > 0, self._head(task), scale, rest=rest))
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""

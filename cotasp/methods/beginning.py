@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Generator, Tensor
 
 from cotasp.errors import calling, refuse_returned
-from cotasp.methods.returned import wrong_tensor
+from cotasp.methods.returned import wrong_tensor, wrong_tensors
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.beginning import Beginning, FirstCode
+from cotasp.modules.beginning import Beginning, FirstCode, Scales
 from cotasp.modules.masks import MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
+
+Scale = tuple[Mapping[str, Tensor], float]  # `scale` and `rest` of a share
 
 
 def first_code(mask: MaskPolicy, task: Beginning) -> Tensor:
@@ -63,3 +67,26 @@ def begin_scores(
     """The scores that a task begins with: new ones, or those of its share where it has ended."""
     weights, kept = scored_weights(policy), {} if share is None else share.scale
     return TaskScores(mask, weights, kept, rates.learning_rate, rates.average, generator)
+
+
+def begin_scale(
+    mask: MaskPolicy, policy: MetaPolicy, share: Share | None, guard: Mapping[str, Tensor] | None
+) -> Scale:
+    """Which weights a task reads as they are, and what multiplies the others.
+
+    Args:
+        mask: of the recipe.
+        policy: the meta-policy.
+        share: of the task, where it has ended before: it keeps what it had.
+        guard: true where a weight may move in this task; None: everywhere.
+    """
+    if not isinstance(mask, Scales):
+        return {}, 0.0
+    if share is not None:
+        return share.scale, share.rest
+    fixed = {name: ~free for name, free in (guard or {}).items()}
+    with calling("mask", mask):
+        scale, rest = mask.scale(fixed)
+    wrong = wrong_tensors(scale, dict(policy.named_parameters()), torch.bool, every=False)
+    refuse_returned("mask", mask, "scale", "bool tensors of the weights' names and shapes", wrong)
+    return scale, float(rest)

@@ -30,7 +30,7 @@ def network_view(
     columns = [[n for n, (_, column) in sub.axes.items() if column == i] for i in layers]
 
     def activations(x: Tensor) -> list[Tensor]:
-        return sub.network.body.outputs(x, sub.mask)
+        return sub.acting().body.outputs(x, sub.mask)
 
     def fresh(name: str) -> Tensor:
         drawn = sub.policy.drawn(name, weights[name].shape, generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Transforms
+from cotasp.modules.beginning import Scales
 from cotasp.modules.masks import Learned
 from cotasp.modules.scored import Scored
 
@@ -12,7 +13,7 @@ from cotasp.modules.scored import Scored
 def not_stackable(method: Method) -> str | None:
     """The component that steps of many stacked actors cannot serve; None: there is none."""
     joint = isinstance(method.mask, Learned) and method.mask.joint
-    if joint or isinstance(method.mask, Scored):
+    if joint or isinstance(method.mask, (Scored, Scales)):
         return type(method.mask).__name__
     for renewal in method.renewals:
         return type(renewal).__name__

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight, clipped
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.share import Share
+from cotasp.modules.share import Share, multipliers
 from cotasp.modules.subnetwork import (
     active_rows,
     gather,
@@ -69,13 +69,19 @@ class SubPolicy:
         self.network = policy
         self.head = 0  # of the network, that the task acts by
         self.mask: Tensor | None = None  # multiplies the network's units; None: all ones
-        self.multipliers: Multipliers | None = None  # of the weights; None: all are 1
+        self.multipliers: Multipliers | None = None  # of the weights, by what trains; None: none
         self.states: list[State] = []  # of the protections, in this network's shapes
         self._active: list[Tensor] = []
+        self._constant: dict[str, Tensor] = {}  # multipliers of the task, in this network's shapes
         self.begin_task(None, ())
 
     def begin_task(
-        self, guard: Mapping[str, Tensor] | None, states: Sequence[State], head: int = 0
+        self,
+        guard: Mapping[str, Tensor] | None,
+        states: Sequence[State],
+        head: int = 0,
+        scale: Mapping[str, Tensor] | None = None,
+        rest: float = 0.0,
     ) -> None:
         """Takes what may move and the protections' states; forgets the optimiser's state.
 
@@ -83,9 +89,11 @@ class SubPolicy:
             guard: true where a weight may change; None: everywhere.
             states: tensors with a parameter's name and shape are cut as it is.
             head: that the task acts by.
+            scale, rest: of the weights, as in `Share`; None: all are read as they are.
         """
         self._guard = guard
         self._task_head = head
+        self._full_scale, self._rest = scale or {}, rest
         self._full_states = states
         self._moments: dict[str, dict[str, Tensor]] = {}
         self._steps = 0
@@ -136,6 +144,8 @@ class SubPolicy:
             self.network.load_state_dict(self._gather(self._full_weights()))
             self.mask = None if binary else self.select(mask)
         self._weights = dict(self.network.named_parameters())
+        scale = self._gather(self._full_scale)
+        self._constant = multipliers(scale, self._rest, self._weights)
         members = membership(self.policy, units, rows)
         self.fixed = self._gather_fixed(members)
         # what has left the sub-network no longer moves: its average is what it is
@@ -174,21 +184,26 @@ class SubPolicy:
     def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
         inputs = observation, self.mask if mask is None else mask, self.head
-        if self.multipliers is None:
-            return self.network(*inputs)
-        return functional_call(self.network, self._multiplied(self.multipliers), inputs)
+        multiplied = self._multiplied()
+        return (
+            functional_call(self.network, multiplied, inputs)
+            if multiplied
+            else self.network(*inputs)
+        )
 
-    def _multiplied(self, multipliers: Multipliers) -> dict[str, Tensor]:
-        return {name: self._weights[name] * factor for name, factor in multipliers().items()}
+    def _multiplied(self) -> dict[str, Tensor]:
+        """Weights that something multiplies, multiplied."""
+        factors = self._constant if self.multipliers is None else self.multipliers()
+        return {name: self._weights[name] * factor for name, factor in factors.items()}
 
     def acting(self) -> MetaPolicy:
         """The network in training, its weights multiplied: itself where nothing multiplies them."""
-        if self.multipliers is None:
+        if not (self._constant or self.multipliers):
             return self.network
         network = self.network.with_hidden(self.network.hidden)
         network.body.units = self.network.body.units
         with torch.no_grad():
-            network.load_state_dict(self._weights | self._multiplied(self.multipliers))
+            network.load_state_dict(self._weights | self._multiplied())
         return network
 
     def of_share(self, share: Share) -> Policy:

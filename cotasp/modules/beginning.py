@@ -38,3 +38,21 @@ class FirstCode(Protocol):
     def first_code(self, task: Beginning) -> Tensor:
         """What the task's code begins as, [sum(hidden)]."""
         ...
+
+
+@runtime_checkable
+class Scales(Protocol):
+    """A mask policy whose tasks multiply some weights by a number, in training and ever after."""
+
+    def scale(self, fixed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+        """Which weights a task reads as they are, and what multiplies the others.
+
+        Args:
+            fixed: true where a weight may not move in this task, by parameter's name; empty: all
+                may.
+
+        Returns:
+            bool tensors by parameter's name (missing: all as they are), and the number that
+            multiplies where they are false.
+        """
+        ...

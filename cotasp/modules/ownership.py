@@ -138,6 +138,7 @@ class Ownership:
                 "scale": dict(share.scale),
                 "own": dict(share.own),
             }
+            | ({"rest": share.rest} if share.rest else {})
             for task, share in self.shares.items()
         }
 
@@ -153,6 +154,7 @@ class Ownership:
                 int(share["head"]),
                 moved(share["scale"]),
                 moved(share["own"]),
+                float(share.get("rest", 0.0)),
             )
             for task, share in state.items()
         }

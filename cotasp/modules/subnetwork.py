@@ -189,4 +189,6 @@ def used_weights(policy: MetaPolicy, share: Share) -> dict[str, Tensor]:
     """The meta-policy's weights that a share's policy reads, bool by parameter's name."""
     used = membership(policy, share.units, policy.rows(share.head))
     used |= {name: torch.zeros_like(used[name]) for name in share.own}
+    if share.rest:  # all are read, some times a number
+        return used
     return used | {name: used[name] & scale for name, scale in share.scale.items()}
