@@ -96,6 +96,7 @@ class ContinualActor:
             rates.multiple,
             rates.average,
             rates.clip,
+            self.components.asks_start,
         )
         self.task = -1
         self.trains = ""  # "weights", "code" or "both"; of no task yet
@@ -320,7 +321,7 @@ class ContinualActor:
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""
-        self.components.renew(self.sub, batch.observation)
+        self.components.renew(self.sub, batch.observation, self.progress)
 
     def _rehearsed(self, each: Component) -> Rehearsal | None:
         if self.rehearsal is None or not isinstance(each.component, Rehearses):

@@ -119,12 +119,23 @@ class Components:
                     loss = loss + penalty
         return loss
 
-    def renew(self, sub: SubPolicy, observations: Tensor) -> None:
-        """Renewals that are due after the last step of the weights."""
+    @property
+    def asks_start(self) -> bool:
+        """Whether a renewal asks for the weights that the task began with."""
+        return any(getattr(each.component, "asks_start", False) for each in self.renewals)
+
+    def renew(self, sub: SubPolicy, observations: Tensor, progress: float) -> None:
+        """Renewals that are due after the last step of the weights.
+
+        Args:
+            sub: the sub-network, cut.
+            observations: [B, m].
+            progress: of the task, in [0, 1].
+        """
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
-                    view = network_view(sub, observations, each.generator, each.state)
+                    view = network_view(sub, observations, each.generator, each.state, progress)
                     values = each.component.renew(view)
                 wrong = wrong_tensors(values, view.weights, every=False)
                 expected = "values of weights, by name, of their shapes"

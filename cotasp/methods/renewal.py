@@ -31,6 +31,9 @@ class Network:
         fresh: a parameter's name to newly drawn weights of its shape, by `generator`.
         generator: random numbers of this renewal alone.
         state: what this renewal has put here, and may put; saved with the learner.
+        progress: of the task in training, in [0, 1].
+        start: a parameter's name to its values as the task began, of its shape; for a renewal with
+            the class attribute `asks_start = True`.
     """
 
     weights: Mapping[str, Tensor]
@@ -43,6 +46,8 @@ class Network:
     fresh: Callable[[str], Tensor]
     generator: Generator
     state: MutableMapping[str, dict[str, Tensor]]
+    progress: float
+    start: Callable[[str], Tensor]
 
 
 @runtime_checkable

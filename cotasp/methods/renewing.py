@@ -15,6 +15,7 @@ def network_view(
     observations: Tensor,
     generator: Generator,
     state: MutableMapping[str, dict[str, Tensor]],
+    progress: float,
 ) -> Network:
     """The network in training, for a renewal.
 
@@ -23,6 +24,7 @@ def network_view(
         observations: [B, m].
         generator: of fresh weights, on the CPU.
         state: of the renewal.
+        progress: of the task, in [0, 1].
     """
     weights = {name: weight.detach() for name, weight in sub.weights().items()}
     layers = range(len(sub.network.hidden))
@@ -47,4 +49,6 @@ def network_view(
         fresh,
         generator,
         state,
+        progress,
+        sub.start,
     )

@@ -48,6 +48,7 @@ class SubPolicy:
             oneDNN keeps code for it, a compiler takes time.
         average: decay per step of the weights' running average, in [0, 1); 0: there is none.
         clip: largest norm of a step's gradient, all parameters together; None: any.
+        keeps_start: whether `start` is asked for.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class SubPolicy:
         multiple: int = 1,
         average: float = 0.0,
         clip: float | None = None,
+        keeps_start: bool = False,
     ) -> None:
         self.policy = policy
         self.learning_rate = learning_rate
@@ -65,6 +67,7 @@ class SubPolicy:
         self.multiple = multiple
         self.decay = average
         self.clip = clip
+        self.keeps_start = keeps_start
         self.axes = unit_axes(policy)
         self.network = policy
         self.head = 0  # of the network, that the task acts by
@@ -100,6 +103,11 @@ class SubPolicy:
         # in the meta-policy's shapes; empty without averaging
         self._full_average = {
             name: weight.clone() for name, weight in self._full_weights().items() if self.decay
+        }
+        self._full_start = {
+            name: weight.clone()
+            for name, weight in self._full_weights().items()
+            if self.keeps_start
         }
 
     def free_fraction(self, units: Tensor) -> float:
@@ -163,6 +171,10 @@ class SubPolicy:
     def active(self) -> list[Tensor]:
         """Of each hidden layer, the meta-policy's numbers of the units in training."""
         return self._active
+
+    def start(self, name: str) -> Tensor:
+        """A parameter's values as the task began, in the shape of the network in training."""
+        return self._gather({name: self._full_start[name]})[name]
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters of the network in training, by name."""
@@ -283,7 +295,7 @@ class SubPolicy:
             "steps": self._steps,
             "moments": self._moments,
             "average": self._full_average,
-        }
+        } | ({"start": self._full_start} if self.keeps_start else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cuts as `state_dict` found it, from the meta-policy's weights; `begin_task` first.
@@ -299,6 +311,10 @@ class SubPolicy:
         check_shapes("average", state["average"], shapes if self.decay else {})
         for name, tensor in state["average"].items():
             self._full_average[name].copy_(tensor)
+        if self.keeps_start:  # unless other renewals have begun the task
+            check_shapes("start", state.get("start", self._full_start), shapes)
+            for name, tensor in state.get("start", {}).items():
+                self._full_start[name].copy_(tensor)
         self._steps = int(state["steps"])
         self._moments = {
             key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}

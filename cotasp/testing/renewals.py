@@ -24,13 +24,13 @@ def check_renewal(renewal: Renewal) -> None:
         AssertionError: a promise of `cotasp.methods.Renewal` is broken.
     """
     ensure(1 <= renewal.every <= 10, f"every is in [1, 10] for this check, got {renewal.every}")
-    learner: Any = toy()
+    learner: Any = toy(renewals=(renewal,))
     train(learner, 0)
     train(learner, 1, stop=30)
     learner.actor.train("weights", 0.5)
     generator = torch.Generator().manual_seed(0)
     observations = torch.randn(16, OBS, generator=generator)
-    view = network_view(learner.actor.sub, observations, generator, {})
+    view = network_view(learner.actor.sub, observations, generator, {}, progress=0.5)
     parts = {"weights": view.weights, "fixed": view.fixed, "batch": {"": observations}}
     before = {part: {k: t.clone() for k, t in of.items()} for part, of in parts.items()}
     random = torch.get_rng_state()

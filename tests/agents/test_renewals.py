@@ -51,12 +51,12 @@ def test_nothing_that_is_guarded_moves(name, execution):
 
 
 def seen(renewal: Renewal, steps: int = 0) -> tuple[Network, dict]:
-    made = learner(mask=Dense(), code_updates=0)
+    made = learner(mask=Dense(), code_updates=0, renewals=(replace(renewal, every=10**6),))
     made.start_task(0)
     made.learn(transitions(20 + steps, seed=0))
     state: dict = {}
     generator = torch.Generator().manual_seed(0)
-    return network_view(made.actor.sub, STATES, generator, state), state
+    return network_view(made.actor.sub, STATES, generator, state, progress=0.5), state
 
 
 def renewed(new: dict, network: Network, layer: int) -> torch.Tensor:
