@@ -321,6 +321,7 @@ KINDS: dict[str, Registry] = {
                 "hat": f"{_METHODS}.hat:HAT",
                 "wsn": f"{_METHODS}.wsn:WSN",
                 "supsup": f"{_METHODS}.supsup:SupSup",
+                "ssde": f"{_METHODS}.ssde:SSDE",
             },
         ),
         Registry(
@@ -355,6 +356,7 @@ KINDS: dict[str, Registry] = {
                 "redo": f"{_METHODS}.redo:ReDo",
                 "continual_backprop": f"{_METHODS}.continual_backprop:ContinualBackprop",
                 "shrink_perturb": f"{_METHODS}.shrink_perturb:ShrinkPerturb",
+                "sensitivity": f"{_METHODS}.ssde:Sensitivity",
             },
         ),
         Registry(

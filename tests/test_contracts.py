@@ -38,6 +38,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {  # what has no default, and wh
     ("renewal", "redo"): {"every": 3, "threshold": 0.9},
     ("renewal", "continual_backprop"): {"every": 2, "rate": 0.1, "maturity": 2},
     ("renewal", "shrink_perturb"): {"every": 5},
+    ("renewal", "sensitivity"): {"every": 2, "until": 1.0},
     ("agent", "comps"): {"meta": MetaLearning(updates=5, batch_size=16)},
     ("stream", "metaworld"): {"tasks": ["reach-v3"]},
     ("stream", "gymnasium"): {"tasks": [{"env": "Pendulum-v1", "text": "Swing the pole up."}]},

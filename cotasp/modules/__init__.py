@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "PopArtCritic": "specs",
         "RandomMask": "masks",
         "ResidualCritic": "specs",
+        "Scales": "beginning",
         "Scored": "scored",
         "Share": "share",
         "Sigmoid": "masks",

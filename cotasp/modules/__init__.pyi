@@ -1,6 +1,7 @@
 # written by scripts/write_stubs.py from the table in __init__.py
 from cotasp.modules.beginning import Beginning as Beginning
 from cotasp.modules.beginning import FirstCode as FirstCode
+from cotasp.modules.beginning import Scales as Scales
 from cotasp.modules.codes import CodeTable as CodeTable
 from cotasp.modules.codes import LayerMasks as LayerMasks
 from cotasp.modules.critics import Critics as Critics

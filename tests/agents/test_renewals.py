@@ -14,6 +14,7 @@ from cotasp.methods.redo import ReDo
 from cotasp.methods.renewal import Network, Renewal
 from cotasp.methods.renewing import network_view
 from cotasp.methods.shrink_perturb import ShrinkPerturb
+from cotasp.methods.ssde import Sensitivity
 from cotasp.modules.masks import Dense, RandomMask
 from cotasp.registry import KINDS
 from tests.agents.problems import OBS, learner, train, transitions
@@ -23,6 +24,7 @@ EAGER = {
     "redo": ReDo(every=2, threshold=0.9),
     "continual_backprop": ContinualBackprop(every=2, rate=0.1, maturity=0),
     "shrink_perturb": ShrinkPerturb(every=2, shrink=0.5, perturb=0.5),
+    "sensitivity": Sensitivity(every=2, until=1.0),
 }
 
 
