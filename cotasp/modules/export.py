@@ -34,9 +34,11 @@ def plain_module(policy: MetaPolicy) -> nn.Sequential:
     """
     parts: list[nn.Module] = []
     for i, layer in enumerate(policy.body.layers):
-        norm = nn.LayerNorm(layer.out_features, elementwise_affine=False)
-        activation = _ACTIVATIONS[policy.body.activation]()
-        parts += [_copy(layer), norm, nn.Tanh()] if i == 0 else [_copy(layer), activation]
+        parts.append(_copy(layer))
+        if i == 0 and policy.body.norm == "first":
+            parts += [nn.LayerNorm(layer.out_features, elementwise_affine=False), nn.Tanh()]
+        else:
+            parts.append(_ACTIVATIONS[policy.body.activation]())
     squashed = [nn.Tanh()] if policy.squash_mean else []
     return nn.Sequential(*parts, _copy(policy.mean), *squashed, nn.Tanh()).eval()
 

@@ -69,6 +69,8 @@ class MaskedMLP(nn.Module):
         in_features: size of the input.
         hidden: widths K_1 ... K_L.
         activation: of layers 2 ... L; a key of `ACTIVATIONS`.
+        norm: `"first"`: layer 1 is normalised, its activation tanh; `"none"`: it is as the others,
+            so that what a unit gives does not depend on which others are active beside it.
 
     Examples:
         >>> mlp = MaskedMLP(3, [8, 8])
@@ -81,12 +83,17 @@ class MaskedMLP(nn.Module):
     units: Tensor | None  # [K_1], 0 for units that only pad, whose gradients are 0 then
 
     def __init__(
-        self, in_features: int, hidden: Sequence[int], activation: str = "leaky_relu"
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        activation: str = "leaky_relu",
+        norm: Literal["first", "none"] = "first",
     ) -> None:
         super().__init__()
         self.in_features = in_features
         self.hidden = tuple(hidden)
         self.activation = activation
+        self.norm = norm
         self.register_buffer("units", None, persistent=False)
         sizes = (in_features, *hidden)
         layers = [nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden))]
@@ -115,7 +122,8 @@ class MaskedMLP(nn.Module):
         activation = ACTIVATIONS[self.activation]
         for i, (layer, phi) in enumerate(zip(self.layers, masks)):
             x = layer(x)
-            x = self._normalise(x, phi).tanh_() if i == 0 else activation(x)
+            first = i == 0 and self.norm == "first"
+            x = self._normalise(x, phi).tanh_() if first else activation(x)
             if phi is not None:
                 x = x * phi
             outputs.append(x)
@@ -137,7 +145,7 @@ class MetaPolicy(nn.Module):
         in_features: size of the observation.
         action_dim: size of the action.
         hidden: widths of the hidden layers.
-        activation: see `MaskedMLP`.
+        activation, norm: see `MaskedMLP`.
         std: `"exp"`: scale = exp(log_std); `"softplus"`: scale = log(1 + exp(log_std)), the
             reference code's.
         log_std_range: bounds of log_std.
@@ -153,6 +161,7 @@ class MetaPolicy(nn.Module):
         hidden: Sequence[int] = (1024,) * 4,
         *,
         activation: str = "leaky_relu",
+        norm: Literal["first", "none"] = "first",
         std: Literal["exp", "softplus"] = "exp",
         log_std_range: tuple[float, float] = (-5.0, 2.0),
         squash_mean: bool = False,
@@ -167,7 +176,7 @@ class MetaPolicy(nn.Module):
         self.log_std_range = (low, high)
         self.squash_mean = squash_mean
         self.head_scale = head_scale
-        self.body = MaskedMLP(in_features, hidden, activation)
+        self.body = MaskedMLP(in_features, hidden, activation, norm)
         self.mean = nn.Linear(hidden[-1], heads * action_dim, bias=False)
         self.log_std = nn.Linear(hidden[-1], heads * action_dim)
         for head in (self.mean, self.log_std):
@@ -198,6 +207,7 @@ class MetaPolicy(nn.Module):
                 self.action_dim,
                 hidden,
                 activation=self.body.activation,
+                norm=self.body.norm,
                 std=self.std,
                 log_std_range=self.log_std_range,
                 squash_mean=self.squash_mean,

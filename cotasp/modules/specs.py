@@ -38,12 +38,14 @@ class ActorSpec:
     squashed mean and heads near 0 (`recipes/reference_cw10.yaml`).
 
     Args:
+        norm: whether the `"first"` hidden layer is normalised over a task's units, or `"none"`.
         heads: `"shared"` by all tasks, so that a text alone can give a policy (CoTASP, HAT), or one
             pair `"per_task"`, as the methods of Continual World have (arXiv 2105.10919).
     """
 
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
     activation: Activation = "leaky_relu"
+    norm: Literal["first", "none"] = "first"
     std: Literal["exp", "softplus"] = "exp"
     log_std_range: tuple[float, float] = (-5.0, 2.0)
     squash_mean: bool = False

@@ -21,10 +21,13 @@ def small(**options) -> MetaPolicy:
     return extract(policy, (torch.rand(60) < 0.4).float())
 
 
+@pytest.mark.parametrize("norm", ["first", "none"])
 @pytest.mark.parametrize("squash_mean", [True, False])
 @pytest.mark.parametrize("activation", ["leaky_relu", "relu", "tanh", "gelu"])
-def test_plain_module_computes_the_same_action_from_torch_modules_alone(activation, squash_mean):
-    policy = small(activation=activation, squash_mean=squash_mean)
+def test_plain_module_computes_the_same_action_from_torch_modules_alone(
+    activation, squash_mean, norm
+):
+    policy = small(activation=activation, squash_mean=squash_mean, norm=norm)
     module = plain_module(policy)
     assert all(type(part).__module__.startswith("torch.nn") for part in module.modules())
     x = torch.randn(11, 7)

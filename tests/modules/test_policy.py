@@ -53,7 +53,7 @@ def equation_2(net: MetaPolicy, x: torch.Tensor, mask: torch.Tensor) -> torch.Te
             k: float(layer.bias[k]) + sum(float(layer.weight[k, j]) * y[j] for j in alive)
             for k in active
         }
-        if number == 0:
+        if number == 0 and net.body.norm == "first":
             mean = sum(z.values()) / len(z)
             variance = sum((v - mean) ** 2 for v in z.values()) / len(z)
             z = {k: math.tanh((v - mean) / math.sqrt(variance + 1e-5)) for k, v in z.items()}
@@ -64,8 +64,9 @@ def equation_2(net: MetaPolicy, x: torch.Tensor, mask: torch.Tensor) -> torch.Te
     return torch.tensor(y, dtype=torch.float64)
 
 
-def test_features_are_equation_2():
-    net, x = policy(), torch.randn(4, 5, dtype=torch.float64)
+@pytest.mark.parametrize("norm", ["first", "none"])
+def test_features_are_equation_2(norm):
+    net, x = policy(norm=norm), torch.randn(4, 5, dtype=torch.float64)
     mask = random_mask()
     expected = torch.stack([equation_2(net, row, mask) for row in x])
     torch.testing.assert_close(net.body(x, mask).detach(), expected, rtol=1e-12, atol=1e-12)
