@@ -30,7 +30,7 @@ from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unus
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_keeping, check_parts, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
-from cotasp.modules.masks import ChecksWidths, MaskPolicy, Step
+from cotasp.modules.masks import ChecksActor, MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.posterior import Posterior
@@ -202,8 +202,8 @@ class Recipe:
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
         check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
-        if isinstance(self.mask, ChecksWidths):
-            self.mask.check_widths(self.actor.hidden)
+        if isinstance(self.mask, ChecksActor):
+            self.mask.check_actor(self.actor)
         counted = self.stream.n_tasks if isinstance(self.stream, Counted) else None
         budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None), counted)
         if isinstance(self.agent, ChecksBudget):

@@ -19,6 +19,7 @@ from cotasp.methods.beginning import (
     begin_scale,
     begin_scores,
     draw_scored,
+    draw_wires,
     first_code,
 )
 from cotasp.methods.checks import (
@@ -88,6 +89,8 @@ class ContinualActor:
         self.scores: TaskScores | None = None  # of the task in training
         if self._scored is not None:
             draw_scored(self._scored, self.meta_policy)
+        # true where there is a weight; empty: everywhere
+        self.wires = draw_wires(method.mask, self.meta_policy, len(self._tasks))
         self.components = Components(method, problem.seed, self.meta_policy, self.device)
         self.sub = SubPolicy(
             self.meta_policy,
@@ -192,7 +195,8 @@ class ContinualActor:
         self._owned = others.owned  # does not change while a task trains
         if self._scored is not None and not self._scored.trains_weights:
             free = self._own_heads()
-        guard = self.components.guard(self.meta_policy, others, free)
+        limits = [limit for limit in (free, self.wires) if limit]
+        guard = self.components.guard(self.meta_policy, others, limits)
         share = self.ownership.shares.get(self.task)
         self._begun = begin_scale(self.masks.policy, self.meta_policy, share, guard)
         self.sub.begin_task(guard, self.components.states, self._head(self.task), *self._begun)

@@ -11,7 +11,7 @@ from cotasp.errors import calling, refuse_returned
 from cotasp.methods.returned import wrong_tensor, wrong_tensors
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.beginning import Beginning, FirstCode, Scales
+from cotasp.modules.beginning import Beginning, FirstCode, Scales, Wires
 from cotasp.modules.masks import MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.scored import Scored
@@ -51,6 +51,31 @@ def begin_private(
             weight.copy_(share.own[name])
         elif mask.anew and others:
             weight.copy_(policy.drawn(name, weight.shape, generator))
+
+
+@torch.no_grad()
+def draw_wires(mask: MaskPolicy, policy: MetaPolicy, tasks: int) -> dict[str, Tensor]:
+    """Gives a meta-policy the weights that a mask leaves it before the first task.
+
+    Args:
+        mask: of the recipe.
+        policy: as it was drawn; changed in place.
+        tasks: of the stream that have policies of their own.
+
+    Returns:
+        bool by parameter's name, true where there is a weight; empty: everywhere.
+    """
+    if not isinstance(mask, Wires):
+        return {}
+    weights = dict(policy.named_parameters())
+    with calling("mask", mask):
+        factors = mask.wires(policy, tasks)
+    wrong = wrong_tensors(factors, weights, every=False)
+    refuse_returned("mask", mask, "wires", "numbers of the weights' names and shapes", wrong)
+    for name, factor in factors.items():
+        weights[name].mul_(factor)
+    ones = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    return ones | {name: factor != 0 for name, factor in factors.items()}
 
 
 @torch.no_grad()

@@ -60,16 +60,19 @@ class Components:
                 each.state = self._checked_state(each, "begin", state)
 
     def guard(
-        self, policy: MetaPolicy, ownership: Ownership, free: Mapping[str, Tensor] | None = None
+        self,
+        policy: MetaPolicy,
+        ownership: Ownership,
+        limits: Sequence[Mapping[str, Tensor]] = (),
     ) -> dict[str, Tensor] | None:
         """What all guards let move, by parameter's name; None: everything.
 
         Args:
             policy: whose weights.
             ownership: what they are guarded for.
-            free: what may move besides, true where it may.
+            limits: what else must let it move, true where it may.
         """
-        guards = [] if free is None else [free]
+        guards = [*limits]
         for each in self.protections:
             if isinstance(each.component, Guards):
                 with calling("protection", each.component):

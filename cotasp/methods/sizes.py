@@ -25,11 +25,11 @@ def size_facts(actor: ContinualActor, kept: KeptRows) -> dict[str, float]:
         kept_bytes: what protections, renewals, memory and shares hold beside the network: anchors
             and importances, rows of transitions, multipliers and private weights of tasks.
     """
-    policy, shares = actor.meta_policy, actor.ownership.shares
+    policy, shares, wires = actor.meta_policy, actor.ownership.shares, actor.wires
     active = [
-        sum(int(used.sum()) for used in used_weights(policy, share).values())
+        sum(int((used & wires.get(name, used)).sum()) for name, used in reads.items())
         + sum(own.numel() for own in share.own.values())
-        for share in shares.values()
+        for share, reads in ((share, used_weights(policy, share)) for share in shares.values())
     ]
     return {
         "weights": sum(p.numel() for p in policy.parameters()),

@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Sigmoid": "masks",
         "Step": "masks",
         "TopK": "masks",
+        "Wires": "beginning",
         "actor_module": "tensordict",
         "critic_modules": "tensordict",
         "export_policy": "export",

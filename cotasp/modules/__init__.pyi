@@ -2,6 +2,7 @@
 from cotasp.modules.beginning import Beginning as Beginning
 from cotasp.modules.beginning import FirstCode as FirstCode
 from cotasp.modules.beginning import Scales as Scales
+from cotasp.modules.beginning import Wires as Wires
 from cotasp.modules.codes import CodeTable as CodeTable
 from cotasp.modules.codes import LayerMasks as LayerMasks
 from cotasp.modules.critics import Critics as Critics

@@ -1,4 +1,4 @@
-"""What a mask policy may say as a task begins: its code, and numbers that multiply weights."""
+"""What a mask policy may say as a task begins, or the first one: codes, and numbers for weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+
+    from cotasp.modules.policy import MetaPolicy
 
 
 @dataclass(frozen=True)
@@ -54,5 +56,22 @@ class Scales(Protocol):
         Returns:
             bool tensors by parameter's name (missing: all as they are), and the number that
             multiplies where they are false.
+        """
+        ...
+
+
+@runtime_checkable
+class Wires(Protocol):
+    """A mask policy whose network lacks some weights: they are 0 from the first task on."""
+
+    def wires(self, policy: MetaPolicy, tasks: int) -> dict[str, Tensor]:
+        """What weights are multiplied by before the first task, by parameter's name, of its shape.
+
+        Args:
+            policy: as it was drawn.
+            tasks: of the stream that have policies of their own.
+
+        Returns:
+            numbers (missing: 1).  Where one is 0 there is no weight: it never moves.
         """
         ...

@@ -17,7 +17,7 @@ hold rows of several tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -25,6 +25,8 @@ from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from cotasp.modules.specs import ActorSpec
 
 StraightThrough = Literal["clipped", "identity"]
 
@@ -85,11 +87,11 @@ class Keeps(Protocol):
 
 
 @runtime_checkable
-class ChecksWidths(Protocol):
+class ChecksActor(Protocol):
     """A mask policy that does not fit every network."""
 
-    def check_widths(self, hidden: Sequence[int]) -> None:
-        """Raises RecipeError where hidden layers of these widths cannot be masked by it."""
+    def check_actor(self, actor: ActorSpec) -> None:
+        """Raises RecipeError where a network of this shape cannot be masked by it."""
         ...
 
 
@@ -157,12 +159,12 @@ class TopK:
         if self.k < 1:
             raise RecipeError(f"TopK.k: expected at least 1 neuron per layer, got {self.k}")
 
-    def check_widths(self, hidden: Sequence[int]) -> None:
+    def check_actor(self, actor: ActorSpec) -> None:
         """Every layer has k neurons."""
-        if self.k > min(hidden):
+        if self.k > min(actor.hidden):
             raise RecipeError(
-                f"mask.k: expected at most {min(hidden)}, the smallest width in actor.hidden, got "
-                f"{self.k}"
+                f"mask.k: expected at most {min(actor.hidden)}, the smallest width in "
+                f"actor.hidden, got {self.k}"
             )
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
