@@ -212,7 +212,10 @@ def check_stacked(device: str) -> str:
 # what every mask goes with
 PROTECTED = "protection={name: freeze, by: tasks}"
 REMEMBERS = "memory={name: shelf, size: 50}"  # what every protection may ask for, but for
-NEEDS = {"pcgrad": ["stream.together=2", "mask=dense"]}
+NEEDS = {
+    "pcgrad": ["stream.together=2", "mask=dense"],
+    "pnn": [PROTECTED, "actor.norm=none"],
+}
 
 
 def check_components(device: str) -> str:

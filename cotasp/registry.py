@@ -322,6 +322,7 @@ KINDS: dict[str, Registry] = {
                 "wsn": f"{_METHODS}.wsn:WSN",
                 "supsup": f"{_METHODS}.supsup:SupSup",
                 "ssde": f"{_METHODS}.ssde:SSDE",
+                "pnn": f"{_METHODS}.pnn:PNN",
             },
         ),
         Registry(

@@ -39,6 +39,7 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {  # what goes with a name, and 
     ("mask", "packnet"): ("protection={name: freeze, by: tasks}", "actor.heads=per_task"),
     ("mask", "copies"): ("protection=none",),
     ("mask", "wsn"): ("protection={name: freeze, by: tasks}", "actor.heads=per_task"),
+    ("mask", "pnn"): ("actor.norm=none",),
     ("mask", "hat"): ("agent.distillation_updates=0",),
     ("protection", "ewc"): ("protection={name: ewc, weight: 10, samples: 8}", "mask=dense"),
     ("protection", "mas"): ("protection={name: mas, weight: 10, samples: 8}", "mask=dense"),
@@ -46,6 +47,7 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {  # what goes with a name, and 
     ("protection", "cloning"): ("protection={name: cloning, rehearsal: 8}", *REHEARSED),
     ("protection", "pcgrad"): ("protection=pcgrad", "stream.together=2", "mask=dense"),
     ("renewal", "redo"): ("renewals=[{name: redo, every: 3, threshold: 0.9}]",),
+    ("renewal", "sensitivity"): ("renewals=[{name: sensitivity, every: 2, until: 1}]",),
     ("renewal", "shrink_perturb"): ("renewals=[{name: shrink_perturb, every: 5}]",),
     ("renewal", "continual_backprop"): (
         "renewals=[{name: continual_backprop, every: 2, rate: 0.1, maturity: 2}]",

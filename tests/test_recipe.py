@@ -105,7 +105,8 @@ OVERRIDES = {
     "dictionary.update": component("update"),
     "dictionary.lmbda": positive,
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
-    "mask": component("mask", "packnet", "wsn"),  # which ask for a protection by tasks
+    # which ask for a protection by tasks, or for an actor that is not normalised
+    "mask": component("mask", "packnet", "wsn", "pnn"),
     # which ask for a memory, or for tasks that are learned together
     "protection": component("protection", "agem", "cloning", "pcgrad"),
     "memory": st.sampled_from(["task", "shelf"]),

@@ -12,6 +12,7 @@ from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.hat import HAT
 from cotasp.methods.l2 import L2
 from cotasp.methods.packnet import PackNet
+from cotasp.methods.pnn import PNN
 from cotasp.methods.ssde import SSDE
 from cotasp.methods.supsup import SupSup
 from cotasp.methods.wsn import WSN
@@ -36,6 +37,7 @@ MASKS = {
     "hat": HAT(s_max=50.0),
     "wsn": WSN(),
     "supsup": SupSup(),
+    "pnn": PNN(),
     "ssde": SSDE(first_lmbda=0.1, last_lmbda=0.05),
 }
 STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
