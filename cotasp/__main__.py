@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from cotasp import __version__
 from cotasp.commands import VERBS
-from cotasp.errors import CotaspError, RecipeError, RunStopped
+from cotasp.errors import CotaspError, RecipeError, RunError, RunStopped
 
 LONGEST = 1000  # characters of an error that are shown
 EPILOG = """examples:
@@ -76,6 +77,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _fail(error: Exception) -> int:
     """Prints an error in one line; returns its exit code."""
     known = isinstance(error, CotaspError)
+    if not known and "MUJOCO_GL" in os.environ:  # TorchRL and Meta-World import MuJoCo, which fails
+        from cotasp.tasks.drawing import check_mujoco
+
+        try:
+            check_mujoco()
+        except RunError as cause:
+            known, error = True, cause
     message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
     line = " ".join(message.split())
     excerpt = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."

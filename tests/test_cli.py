@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -342,6 +343,17 @@ def test_errors_are_one_line_unless_debugging(error, code, message, monkeypatch,
     for argv in (["--debug", "list"], ["list", "--debug"]):
         with pytest.raises(type(error)):
             main(argv)
+
+
+def test_a_display_that_mujoco_does_not_know_is_named(tiny):
+    command = [sys.executable, "-m", "cotasp", "run", "tiny.yaml"]
+    environment = {**os.environ, "MUJOCO_GL": "nonsense"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cotasp: error: MuJoCo cannot be imported with MUJOCO_GL=nonsense (")
+    assert "unset MUJOCO_GL" in line
+    assert list(files(tiny)) == ["tiny.yaml"]
 
 
 def test_ctrl_c(monkeypatch, capsys):

@@ -57,6 +57,24 @@ def choose_gl() -> str | None:
     return chosen
 
 
+def check_mujoco() -> None:
+    """Makes sure that MuJoCo can be imported, which loads what `MUJOCO_GL` names.
+
+    Raises:
+        RunError: not with this `MUJOCO_GL`.
+    """
+    try:
+        import mujoco  # noqa: F401
+    except Exception as error:  # PyOpenGL and ctypes raise their own
+        backend = os.environ.get("MUJOCO_GL")
+        if not backend:
+            raise
+        raise RunError(
+            f"MuJoCo cannot be imported with MUJOCO_GL={backend} ({type(error).__name__}: "
+            f"{error}); unset MUJOCO_GL, or set it to disable, egl or osmesa"
+        ) from error
+
+
 def check_drawing(width: int = 64, height: int = 64) -> str:
     """What MuJoCo draws by, tried out: `glfw`, `egl` or `osmesa`.
 
