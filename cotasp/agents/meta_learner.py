@@ -93,10 +93,11 @@ class MetaLearner:
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
         ppo = self.ppo
-        rollout = ppo.take(data)
+        leaps = self.meta.fast_updates if self.policies and self.meta.inner_steps else 0
+        rollout = ppo.take(data, fit_first=self.batches <= leaps)
         self.trajectories[-1].add(data)
         self.experience[-1].add(_rows(rollout))
-        fast = self.policies and self.meta.inner_steps and self.batches < self.meta.fast_updates
+        fast = self.batches < leaps
         losses = self._improve_fast(rollout) if fast else ppo.improve(rollout)
         losses |= ppo.fit_value(rollout, ppo.settings.epochs)
         self.batches += 1

@@ -126,17 +126,23 @@ class OnPolicyLearner:
     # -- learning ---------------------------------------------------------------------------
 
     def learn(self, data: TensorDictBase) -> dict[str, Any]:
-        self.rollout = rollout = self.take(data)
+        self.rollout = rollout = self.take(data, fit_first=self.steps == 0)
         losses = self.improve(rollout) | self.fit_value(rollout, self.settings.epochs)
         self.finish_batch()
         return losses
 
-    def take(self, data: TensorDictBase) -> Rollout:
-        """The rows of a batch, with advantages; its steps are counted."""
+    def take(self, data: TensorDictBase, fit_first: bool) -> Rollout:
+        """The rows of a batch, with advantages; its steps are counted.
+
+        Args:
+            data: as `learn` takes it.
+            fit_first: whether `value_warmup` passes fit the value network before, for it belongs
+                to another policy or another reward.
+        """
         settings, repeat = self.settings, self.problem.action_repeat
         steps = Steps.of(data.to(self.device), settings.reward_scale / repeat)
-        first, self.steps = self.steps == 0, self.steps + data.numel() * repeat
-        if first and settings.value_warmup:
+        self.steps += data.numel() * repeat
+        if fit_first and settings.value_warmup:
             _, target = advantages(steps, self.values, self.gamma, 1.0)
             self._fit(steps.observation.flatten(0, 1), target.flatten(), settings.value_warmup)
         advantage, target = advantages(steps, self.values, self.gamma, settings.gae_lambda)

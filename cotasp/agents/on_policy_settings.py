@@ -38,7 +38,7 @@ class OnPolicy:
         reset_std: whether the deviation's head is drawn anew with each task, so that it explores.
         value_start: as `start`, of the value network.
         value_warmup: passes over a task's first batch that fit the value network before its
-            advantages are computed.
+            advantages are computed; with `comps` over each batch after a fast update, too.
         value_hidden: widths of the value network, whose activation is tanh.
         num_envs: environments that are stepped side by side; a batch has as many steps of each.
         execution: as for `sac`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from cotasp.agents.meta_learner import MetaLearner
 from cotasp.agents.meta_learning import Rows, Skilled, adapted, inner_loss, meta_loss, outer_loss
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.meta_training import MetaTraining
+from cotasp.agents.on_policy import OnPolicyLearner
 from cotasp.agents.on_policy_settings import OnPolicy
 from cotasp.agents.rollout import log_density
 from cotasp.continual import loop
@@ -314,6 +316,29 @@ def test_the_first_batch_of_a_later_task_is_learned_from_by_the_learned_step():
     before = weights(made, 1)
     made.learn(whole(10, seed=2))
     assert not torch.equal(before["mean.weight"], weights(made, 1)["mean.weight"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "fitted"),
+    [({}, [0, 1]), ({"fast_updates": 2}, [0, 1, 2]), ({"inner_steps": 0}, [0])],
+)
+def test_the_value_network_is_fitted_again_to_the_policy_that_a_learned_step_led_to(
+    settings, fitted, monkeypatch
+):
+    seen, fit = [], OnPolicyLearner._fit
+    made = comps(**settings)
+    made.ppo.settings = replace(made.ppo.settings, value_warmup=7)
+    monkeypatch.setattr(
+        OnPolicyLearner,
+        "_fit",
+        lambda self, observation, target, epochs: (
+            seen.append((made.batches, epochs)) or fit(self, observation, target, epochs)
+        ),
+    )
+    for task, expected in ((0, [0]), (1, fitted)):
+        seen.clear()
+        train(made, task)
+        assert [at for at, epochs in seen if epochs == 7] == expected
 
 
 def test_finished_policies_are_kept_as_copies():

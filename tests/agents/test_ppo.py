@@ -158,7 +158,7 @@ def test_the_loss_is_torchrls_on_equal_data():
 def test_ratios_are_one_before_the_first_step():
     made = learner()
     made.start_task(0)
-    rollout = made.take(batch(2, 10, seed=3))
+    rollout = made.take(batch(2, 10, seed=3), fit_first=True)
     with torch.no_grad():
         now = log_density(*made.actor.policy(rollout.observation), rollout.raw_action)
     assert torch.equal(now, rollout.log_prob)
