@@ -199,6 +199,7 @@ class Recipe:
         self._check_outputs()
         if not getattr(self.agent, "keeps_rows", True):
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
+            _check_no_distilling(self)
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
         check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
@@ -262,6 +263,16 @@ class Recipe:
             self.actor,
             self.renewals,
             self.memory,
+        )
+
+
+def _check_no_distilling(recipe: Recipe) -> None:
+    """Raises RecipeError for a mask whose tasks end by distillation, without rows to do it on."""
+    if getattr(recipe.mask, "distils", False):
+        mask, agent = type(recipe.mask).__name__, type(recipe.agent).__name__
+        raise RecipeError(
+            f"mask: expected one that distils nothing at a task's end, for {agent} keeps no "
+            f"transitions to do it on, got {mask}; use agent: sac or td3"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cotasp.methods.batch import Batch
 from cotasp.modules.ensembles import Ensemble, fit
-from cotasp.modules.policy import sample_squashed
+from cotasp.modules.policy import gaussian_kl, sample_squashed
 
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 Rule = Literal["min", "mean"]  # how the critics' values become one
@@ -91,6 +91,15 @@ def _slope(values: Tensor, rule: Rule) -> Tensor:
 def temperature_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
     """d/d(log alpha) of -log alpha * mean [log pi(a|s) + target entropy]; [*, B] to [*]."""
     return -(log_prob.mean(-1) + target_entropy)
+
+
+def imitation_loss(policy: Policy, teacher: Policy, observation: Tensor) -> Tensor:
+    """mean KL(teacher || policy), [*, B, observation_dim] to [*], between the Gaussians before the
+    squashing, which does not change it.
+    """
+    with torch.no_grad():
+        expected = teacher(observation)
+    return gaussian_kl(*expected, *policy(observation)).sum(-1).mean(-1)
 
 
 def distillation_loss(policy: Policy, observation: Tensor) -> Tensor:

@@ -259,7 +259,7 @@ class OffPolicyLearner:
     def _train_on(self, updates: int) -> None:
         """Trains the weights that a mask has kept, without further steps of the environment."""
         for start in range(0, updates, DISTIL_TOGETHER):
-            self._begin_phase("theta")
+            self._begin_phase("theta" if self.actor.teacher is None else "imitation")
             self._make(min(DISTIL_TOGETHER, updates - start), self.updates + start)
         self.updates += updates
         self.actor.end_weights()

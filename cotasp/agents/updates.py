@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cotasp.agents.compiled import LossFunctions, loss_functions
-from cotasp.agents.losses import distillation_loss
+from cotasp.agents.losses import distillation_loss, imitation_loss
 from cotasp.agents.settings import OffPolicy
 from cotasp.agents.values import Values
 from cotasp.errors import calling, refuse_returned
@@ -46,7 +46,7 @@ class Updated(Protocol):
     settings: OffPolicy
     actor: ContinualActor
     values: Values
-    phase: str  # "theta" or "code", as the settings call them, or "distillation"
+    phase: str  # "theta" or "code", as the settings call them, "distillation" or "imitation"
 
 
 Updater = Callable[[Any, Draws], Losses]  # an `Updated`, what its updates draw -> their losses
@@ -81,6 +81,10 @@ def update(
         loss = distillation_loss(actor.policy, batch.observation)
         actor.step(loss.sum())
         return {"distillation_loss": loss.detach()}
+    if phase == "imitation" and actor.teacher is not None:
+        loss = imitation_loss(actor.policy, actor.teacher, batch.observation)
+        actor.step(loss.sum())
+        return {"imitation_loss": loss.detach()}
     losses = settings.update(values, actor, batch, noise)
     names = settings.losses
     fits = isinstance(losses, dict) and all(isinstance(losses.get(k), Tensor) for k in names)
@@ -96,7 +100,8 @@ def losses_of(settings: OffPolicy, phase: str) -> AbstractContextManager[LossFun
 
 def names_of_losses(settings: OffPolicy, phase: str) -> tuple[str, ...]:
     """What an update returns."""
-    return ("distillation_loss",) if phase == "distillation" else settings.losses
+    own = ("distillation", "imitation")
+    return (f"{phase}_loss",) if phase in own else settings.losses
 
 
 def update_alone(learner: Updated, draws: Draws) -> Losses:

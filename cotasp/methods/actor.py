@@ -20,7 +20,9 @@ from cotasp.methods.beginning import (
     begin_scores,
     draw_scored,
     draw_wires,
+    draw_workspace,
     first_code,
+    workspace_of,
 )
 from cotasp.methods.checks import (
     check_first_masks,
@@ -40,7 +42,7 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective, Rows, gradients_by_task
-from cotasp.modules.beginning import Beginning
+from cotasp.modules.beginning import Beginning, Workspace
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -109,6 +111,7 @@ class ContinualActor:
         self.in_training = False  # whether a task has begun and not ended
         self._begun: Scale = {}, 0.0  # of the task in training, where its mask says
         self._kept: Scale = {}, 0.0  # of the task that ends
+        self.teacher: Policy | None = None  # whom the task that ends is to act like
         masks = self.prompt_mask(self.embeddings)
         check_first_masks(masks, self.prompter, self.masks, self.embeddings, problem)
 
@@ -126,6 +129,9 @@ class ContinualActor:
                 self.codes[task] = first_code(self.masks.policy, self._beginning(task))
         share, ended = self.ownership.shares.get(task), bool(self.ownership.shares)
         begin_private(self.masks.policy, self.meta_policy, share, ended, self._generator(task))
+        if ended:
+            generator = self._generator(task)
+            draw_workspace(self.masks.policy, self.meta_policy, len(self._tasks), generator)
         self.task_code = self._task_code(task)
         self._begin_scores(task)
         check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
@@ -180,6 +186,14 @@ class ContinualActor:
             for name, weight in self._full_weights().items()
         }
 
+    def _trained(self) -> dict[str, Tensor] | None:
+        """True for what alone a task trains until its end, by name; None: everything."""
+        mask = self.masks.policy
+        if isinstance(mask, Workspace):
+            return self._own_heads() | workspace_of(mask, self.meta_policy)
+        fixed = self._scored is not None and not self._scored.trains_weights
+        return self._own_heads() if fixed else None
+
     @property
     def others(self) -> Ownership:
         """The shares of all tasks but the one in training."""
@@ -193,8 +207,8 @@ class ContinualActor:
         """
         others = self.others
         self._owned = others.owned  # does not change while a task trains
-        if self._scored is not None and not self._scored.trains_weights:
-            free = self._own_heads()
+        if free is None:
+            free = self._trained()
         limits = [limit for limit in (free, self.wires) if limit]
         guard = self.components.guard(self.meta_policy, others, limits)
         share = self.ownership.shares.get(self.task)
@@ -370,6 +384,9 @@ class ContinualActor:
         mask = self.masks.policy
         if not isinstance(mask, Keeps):
             return 0
+        if getattr(mask, "distils", False):
+            share = Share(self.final_mask() > 0, self._head(self.task))
+            self.teacher = extract(self.meta_policy, share)
         full, used = self._full_weights(), self.others.used(self.meta_policy)
         if self.meta_policy.heads > 1:  # nobody else is to have of a task's own head
             full = {name: w for name, w in full.items() if name.startswith("body.")}
@@ -409,6 +426,7 @@ class ContinualActor:
         scale, rest = self._kept
         share = Share(mask > 0, self._head(task), scale, own, rest)
         self.ownership.claim(task, share)
+        self.teacher = None
         self.in_training = False
         self.components.remember(task, self.meta_policy, share, rows)
         embedding = self.embeddings[task]

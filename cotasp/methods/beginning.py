@@ -11,7 +11,7 @@ from cotasp.errors import calling, refuse_returned
 from cotasp.methods.returned import wrong_tensor, wrong_tensors
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.beginning import Beginning, FirstCode, Scales, Wires
+from cotasp.modules.beginning import Beginning, FirstCode, Scales, Wires, Workspace
 from cotasp.modules.masks import MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.scored import Scored
@@ -76,6 +76,35 @@ def draw_wires(mask: MaskPolicy, policy: MetaPolicy, tasks: int) -> dict[str, Te
         weights[name].mul_(factor)
     ones = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     return ones | {name: factor != 0 for name, factor in factors.items()}
+
+
+@torch.no_grad()
+def draw_workspace(mask: MaskPolicy, policy: MetaPolicy, tasks: int, generator: Generator) -> None:
+    """Draws anew what a task is to work in, if its mask says so.
+
+    Args:
+        mask: of the recipe.
+        policy: changed in place.
+        tasks: of the stream that have policies of their own.
+        generator: of fresh weights.
+    """
+    if not isinstance(mask, Workspace):
+        return
+    factors = mask.wires(policy, tasks) if isinstance(mask, Wires) else {}
+    for name, part in workspace_of(mask, policy).items():
+        weight = policy.get_parameter(name)
+        drawn = policy.drawn(name, weight.shape, generator).to(weight) * factors.get(name, 1.0)
+        weight.copy_(torch.where(part, drawn, weight))
+
+
+def workspace_of(mask: Workspace, policy: MetaPolicy) -> dict[str, Tensor]:
+    """What a mask says that tasks work in, bool by parameter's name."""
+    with calling("mask", mask):
+        parts = mask.workspace(policy)
+    wrong = wrong_tensors(parts, dict(policy.named_parameters()), torch.bool, every=False)
+    expected = "bool tensors of the weights' names and shapes"
+    refuse_returned("mask", mask, "workspace", expected, wrong)
+    return parts
 
 
 @torch.no_grad()

@@ -42,6 +42,8 @@ class Cloning:
             raise RecipeError(f"rehearsal: expected in [1, 1e5], got {self.rehearsal}")
 
     def penalty(self, now: Now) -> Tensor | None:
+        from cotasp.modules.policy import gaussian_kl
+
         rows = now.rehearsal
         if rows is None or not self.weight:
             return None
@@ -49,9 +51,3 @@ class Cloning:
         today = now.policy(rows.batch.observation, rows.task)
         pair = (*ended, *today) if self.kl == "forward" else (*today, *ended)
         return self.weight * gaussian_kl(*pair).mean()
-
-
-def gaussian_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:
-    """KL(N(loc, scale^2) || N(other_loc, other_scale^2)), elementwise."""
-    ratio, distance = scale / other_scale, (loc - other_loc) / other_scale
-    return 0.5 * (ratio.square() + distance.square() - 1.0) - ratio.log()

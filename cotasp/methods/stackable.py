@@ -13,7 +13,8 @@ from cotasp.modules.scored import Scored
 def not_stackable(method: Method) -> str | None:
     """The component that steps of many stacked actors cannot serve; None: there is none."""
     joint = isinstance(method.mask, Learned) and method.mask.joint
-    if joint or isinstance(method.mask, (Scored, Scales)):
+    distils = getattr(method.mask, "distils", False)
+    if joint or distils or isinstance(method.mask, (Scored, Scales)):
         return type(method.mask).__name__
     for renewal in method.renewals:
         return type(renewal).__name__

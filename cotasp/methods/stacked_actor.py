@@ -29,6 +29,7 @@ class StackedActor:
 
     def __init__(self, actors: Sequence[ContinualActor]) -> None:
         self.actors = actors
+        self.teacher: Policy | None = None
         self.trains = actors[0].trains
         self.optimiser = StackedAdam([x.sub.optimiser for x in actors])
         self.averages = [stack(same) for same in zip(*self._averages())]

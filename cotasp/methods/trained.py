@@ -50,6 +50,8 @@ def gradients_by_task(
 class TrainedActor(Protocol):
     """The actor that an update trains: one, or many stacked."""
 
+    teacher: Policy | None  # whom a task that has ended is to act like; None: nobody
+
     def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [*, B, action_dim] of the sub-network in training."""
 

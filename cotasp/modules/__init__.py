@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Step": "masks",
         "TopK": "masks",
         "Wires": "beginning",
+        "Workspace": "beginning",
         "actor_module": "tensordict",
         "critic_modules": "tensordict",
         "export_policy": "export",

@@ -3,6 +3,7 @@ from cotasp.modules.beginning import Beginning as Beginning
 from cotasp.modules.beginning import FirstCode as FirstCode
 from cotasp.modules.beginning import Scales as Scales
 from cotasp.modules.beginning import Wires as Wires
+from cotasp.modules.beginning import Workspace as Workspace
 from cotasp.modules.codes import CodeTable as CodeTable
 from cotasp.modules.codes import LayerMasks as LayerMasks
 from cotasp.modules.critics import Critics as Critics

@@ -75,3 +75,14 @@ class Wires(Protocol):
             numbers (missing: 1).  Where one is 0 there is no weight: it never moves.
         """
         ...
+
+
+@runtime_checkable
+class Workspace(Protocol):
+    """A mask policy whose tasks train in one part of the network, which each begins anew."""
+
+    def workspace(self, policy: MetaPolicy) -> dict[str, Tensor]:
+        """The weights that a task draws anew, but for the first one, and trains until its end,
+        beside a head of its own; bool by parameter's name, missing: none of it.
+        """
+        ...

@@ -61,7 +61,11 @@ class MaskPolicy(Protocol):
 
 @runtime_checkable
 class Keeps(Protocol):
-    """A mask policy that also chooses, when a task ends, which weights between units it keeps."""
+    """A mask policy that also chooses, when a task ends, which weights between units it keeps.
+
+    These train on by the agent's loss; with the class attribute `distils = True`, they learn to act
+    as the task did before.
+    """
 
     def keep(
         self,

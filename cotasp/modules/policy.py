@@ -279,3 +279,9 @@ def sample_squashed(loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, 
     normal = -0.5 * noise.square() - scale.log() - 0.5 * math.log(2 * math.pi)
     squash = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
     return torch.tanh(u), (normal - squash).sum(-1)
+
+
+def gaussian_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:
+    """KL(N(loc, scale^2) || N(other_loc, other_scale^2)), elementwise."""
+    ratio, distance = scale / other_scale, (loc - other_loc) / other_scale
+    return 0.5 * (ratio.square() + distance.square() - 1.0) - ratio.log()
