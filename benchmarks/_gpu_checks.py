@@ -215,6 +215,7 @@ REMEMBERS = "memory={name: shelf, size: 50}"  # what every protection may ask fo
 NEEDS = {
     "pcgrad": ["stream.together=2", "mask=dense"],
     "pnn": [PROTECTED, "actor.norm=none"],
+    "progress_compress": [PROTECTED, "actor={norm: none, heads: per_task}"],
 }
 
 

@@ -323,6 +323,7 @@ KINDS: dict[str, Registry] = {
                 "supsup": f"{_METHODS}.supsup:SupSup",
                 "ssde": f"{_METHODS}.ssde:SSDE",
                 "pnn": f"{_METHODS}.pnn:PNN",
+                "progress_compress": f"{_METHODS}.progress_compress:ProgressCompress",
             },
         ),
         Registry(

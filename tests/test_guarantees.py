@@ -40,6 +40,10 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {  # what goes with a name, and 
     ("mask", "copies"): ("protection=none",),
     ("mask", "wsn"): ("protection={name: freeze, by: tasks}", "actor.heads=per_task"),
     ("mask", "pnn"): ("actor.norm=none",),
+    ("mask", "progress_compress"): (
+        "actor={norm: none, heads: per_task}",
+        "protection={name: ewc, weight: 10, samples: 8}",
+    ),
     ("mask", "hat"): ("agent.distillation_updates=0",),
     ("protection", "ewc"): ("protection={name: ewc, weight: 10, samples: 8}", "mask=dense"),
     ("protection", "mas"): ("protection={name: mas, weight: 10, samples: 8}", "mask=dense"),

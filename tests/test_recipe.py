@@ -106,7 +106,7 @@ OVERRIDES = {
     "dictionary.lmbda": positive,
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
     # which ask for a protection by tasks, or for an actor that is not normalised
-    "mask": component("mask", "packnet", "wsn", "pnn"),
+    "mask": component("mask", "packnet", "wsn", "pnn", "progress_compress"),
     # which ask for a memory, or for tasks that are learned together
     "protection": component("protection", "agem", "cloning", "pcgrad"),
     "memory": st.sampled_from(["task", "shelf"]),

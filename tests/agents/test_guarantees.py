@@ -13,6 +13,7 @@ from cotasp.methods.hat import HAT
 from cotasp.methods.l2 import L2
 from cotasp.methods.packnet import PackNet
 from cotasp.methods.pnn import PNN
+from cotasp.methods.progress_compress import ProgressCompress
 from cotasp.methods.ssde import SSDE
 from cotasp.methods.supsup import SupSup
 from cotasp.methods.wsn import WSN
@@ -38,6 +39,7 @@ MASKS = {
     "wsn": WSN(),
     "supsup": SupSup(),
     "pnn": PNN(),
+    "progress_compress": ProgressCompress(compress=0.2),
     "ssde": SSDE(first_lmbda=0.1, last_lmbda=0.05),
 }
 STATES = torch.randn(64, OBS, generator=torch.Generator().manual_seed(99))
@@ -97,7 +99,8 @@ def check_nothing_is_forgotten(made, by: str) -> None:
         train(made, task)
         moved = any(not torch.equal(a, b) for a, b in zip(before, policy.parameters()))
         share = ownership.shares[task]
-        moved |= isinstance(made.actor.masks.policy, SupSup)  # whose scores alone do
+        # whose scores alone do; and whose base alone stays, which is frozen here
+        moved |= isinstance(made.actor.masks.policy, (SupSup, ProgressCompress))
         mine = membership(policy, share.units, policy.rows(share.head))
         assert moved or not any(bool((mine[name] & free).any()) for name, free in guard.items())
         assert moved or task > 0
@@ -156,7 +159,8 @@ def test_compact_equals_dense(mask, protection, heads):
     finally:
         torch.set_default_dtype(torch.float32)
     compact, dense = runs
-    further = 40 if mask == "packnet" else 0  # a fifth again, with the weights it kept
+    # a fifth again, with the weights they kept
+    further = 40 if mask in ("packnet", "progress_compress") else 0
     assert compact.updates == dense.updates == 200 + further
     assert torch.equal(compact.actor.ownership.masks, dense.actor.ownership.masks)
     pairs = zip(compact.actor.meta_policy.named_parameters(), dense.actor.meta_policy.parameters())
