@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cotasp.continual.begun import recipe_of
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.setup import make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.prompting.recall import Exact, RecallPolicy
-from cotasp.recipe import Recipe, load
+from cotasp.recipe import Recipe
 from cotasp.registry import KINDS
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import RunDirectory, write_json
@@ -64,7 +65,7 @@ def adapt(
     directory, out = RunDirectory.open(source), Path(out)
     for path in (out, out / "adapted", out / "fresh"):
         RunDirectory.check_free(path)
-    recipe, finished = load(directory.recipe), finished_tasks(directory.path)
+    recipe, finished = recipe_of(directory), finished_tasks(directory.path)
     extended, alone = (longer(recipe, count, env, text, steps) for count in (finished, 0))
     tasks = make_tasks(extended)
     task = tasks[-1]

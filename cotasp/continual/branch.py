@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from cotasp.agents.agent import Agent, Continues
+from cotasp.continual.begun import flat, recipe_of
 from cotasp.continual.history import History
 from cotasp.errors import RecipeError, RunError, at
-from cotasp.recipe import Recipe, load, to_node
+from cotasp.recipe import Recipe, to_node
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import RunDirectory
@@ -54,7 +54,7 @@ def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
     if not (at and path and task):
         raise RecipeError(f"--from {source}: expected DIR@TASK, e.g. runs/smoke-seed0@2")
     directory = RunDirectory.open(path)
-    names = [task.name for task in load(directory.recipe).stream.make_tasks()]
+    names = [task.name for task in recipe_of(directory).stream.make_tasks()]
     number = int(task) if task.isdecimal() else names.index(task) + 1 if task in names else 0
     if not 1 <= number <= len(names):
         raise RecipeError(
@@ -88,7 +88,7 @@ def check_agreement(
         finished: how many of them the source had finished.
         free: keys that may differ.
     """
-    there, here = dict(_flat(to_node(source))), dict(_flat(to_node(recipe)))
+    there, here = dict(flat(to_node(source))), dict(flat(to_node(recipe)))
     differing = _free_keys(recipe.agent, {**there, **here}, free)
     there |= {f"stream {key}": source.stream.protocol().get(key) for key in _WORLD}
     here |= {f"stream {key}": recipe.stream.protocol().get(key) for key in _WORLD}
@@ -121,14 +121,6 @@ def check_agreement(
         )
     if len(tasks) == finished:
         raise RecipeError(f"recipe.stream: expected a task after the {finished} finished ones")
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _free_keys(agent: Agent, keys: Iterable[str], free: tuple[str, ...]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ from tensordict import TensorDictBase
 from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.episodes import TrainingEpisode
 from cotasp.continual.score import Score
-from cotasp.errors import RunError
 from cotasp.recipe import Recipe
 from cotasp.storage.rundir import EPISODES, GROWING, METRICS, SPEED, writing
 from cotasp.storage.tables import CsvFile
@@ -49,19 +49,32 @@ def metrics_files(path: Path) -> list[Path]:
 def cut_metrics(path: Path, lengths: Mapping[str, int]) -> None:
     """Takes back what was logged after `Logs.lengths` gave these; no line is lost or doubled.
 
+    What is missing, because somebody removed a file, nothing can bring back, and no result needs.
+
     Raises:
-        RunError: a file is shorter than it was, or cannot be cut.
+        RunError: a file cannot be cut.
     """
     sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in metrics_files(path)}
     for name, length in lengths.items():
         if sizes.get(name, 0) < length:
-            raise RunError(f"{path / name}: expected at least {length} bytes; lines are missing")
-    for name in sizes:
+            warnings.warn(
+                f"{path / name}: expected {length} bytes, found {sizes.get(name, 0)}; what is "
+                f"missing stays so, and the run goes on",
+                stacklevel=2,
+            )
+    for name, size in sizes.items():
         with writing(path / name, path):
             if name in lengths:
-                os.truncate(path / name, lengths[name])
+                short = size < lengths[name] and name.endswith(".csv")
+                keep = _whole_lines(path / name) if short else min(size, lengths[name])
+                os.truncate(path / name, keep)
             else:
                 (path / name).unlink()
+
+
+def _whole_lines(file: Path) -> int:
+    """How many bytes of a file are lines that end."""
+    return file.read_bytes().rfind(b"\n") + 1
 
 
 class Logs:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cotasp.agents.agent import Learner
+from cotasp.continual.begun import BEGUN, recipe_of, warn_of_changes
 from cotasp.continual.branch import (
     ADAPTING,
     FREE,
@@ -88,6 +89,7 @@ def run(
     seed_everything(recipe.seed)  # after environments were made, which may draw from them
     facts = {
         **protocol_stamp(recipe),
+        BEGUN: dump(recipe),
         "versions": versions(),
         "threads": torch.get_num_threads(),
         "baseline": dict(baseline or {}),
@@ -96,7 +98,7 @@ def run(
     if source is not None:
         before, finished, saved = find_boundary(source)
         free = ADAPTING if adapting else FREE
-        check_agreement(load(before.recipe), recipe, tasks, finished, free)
+        check_agreement(recipe_of(before), recipe, tasks, finished, free)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         copy = copy_learner if adapting else copy_boundary
         more["fill"] = partial(copy, before.path, saved)
@@ -142,30 +144,12 @@ def resume(
                 f"{directory.path / SUMMARY}: damaged; written anew from the last checkpoint",
                 stacklevel=2,
             )
-        recipe = load(directory.recipe)
-        _warn_of_changes(directory)
+        recipe = recipe_of(directory)
+        warn_of_changes(directory)
         tasks = make_tasks(recipe)
         seed_everything(recipe.seed)
         learner = make_learner(recipe, tasks, together)
         return _continue(directory, recipe, tasks, learner, progress, link)
-
-
-def _warn_of_changes(directory: RunDirectory) -> None:
-    stamp = directory.read(STAMP)
-    then, now = stamp.get("versions", {}), versions()
-    changed = [f"{k} {then[k]} -> {now.get(k)}" for k in then if then[k] != now.get(k)]
-    differ = [f"begun with other versions ({', '.join(changed)})"] if changed else []
-    begun, threads = stamp.get("threads"), torch.get_num_threads()
-    if begun not in (None, threads):
-        differ.append(
-            f"begun with {begun} threads of torch and not {threads}: sums round otherwise"
-        )
-    if differ:
-        warnings.warn(
-            f"{directory.path}: {'; '.join(differ)}: the run goes on, "
-            f"but perhaps not bit for bit as it would have done",
-            stacklevel=3,
-        )
 
 
 def _continue(

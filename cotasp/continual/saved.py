@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.agents.agent import Learner
+from cotasp.continual.begun import recipe_of
 from cotasp.continual.kept import Kept
 from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import COMPARABLE
 from cotasp.continual.score import Score
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
-from cotasp.recipe import Recipe, load
+from cotasp.recipe import Recipe
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import SUMMARY, RunDirectory
@@ -46,7 +47,7 @@ class SavedRun:
             RunError: no run directory, no checkpoint, or a damaged one.
         """
         directory = RunDirectory.open(path)
-        recipe = load(directory.recipe)
+        recipe = recipe_of(directory)
         saved = Checkpoints(directory.path).newest()
         if saved is None:
             raise RunError(f"{directory.path}: no checkpoint yet; wait for one, or run it again")

@@ -24,6 +24,7 @@ from cotasp.errors import RunError
 from cotasp.storage.checkpoint import MANIFEST, SCHEMA_VERSION, STATE, TENSORS, Checkpoint, seal
 from cotasp.storage.disk import sync_directory
 from cotasp.storage.rows import Rows
+from cotasp.storage.rundir import RECIPE
 from cotasp.storage.snapshot import Damaged, pack, write_json_file, write_tensors
 from cotasp.storage.tensors import non_finite
 
@@ -91,7 +92,10 @@ class Checkpoints:
                 warnings.warn(f"{problem}; {path} is used instead", stacklevel=2)
             return saved
         if problems:
-            raise RunError(f"no checkpoint is whole: {'; '.join(problems)}")
+            raise RunError(
+                f"no checkpoint is whole: {'; '.join(problems)}; put one back, or run it again: "
+                f"cotasp run {self.path.parent / RECIPE} --out NEW"
+            )
         return None
 
     def continue_from(self, saved: Checkpoint | None) -> None:

@@ -16,7 +16,8 @@ write another path where it has moved.
 
 - `recipe.yaml`: all that was asked for, every default written out; `cotasp run` takes it again.
 - `protocol.json`: what results depend on beside the method: stream, budget, evaluation and success
-  rule with their hash; formulas of the metrics, versions of packages, threads.
+  rule with their hash; formulas of the metrics, versions of packages, threads; the recipe as it
+  was when the run began, for no run goes on with another.
 - `metrics.csv`: every number that was logged, one a row: `step,task,name,value`; steps are
   counted over all tasks.  Names begin with `evaluation/` (success, return and length of episodes),
   `train/` (losses and the mean reward of a step) or `facts/` (what is known at a task's end).

@@ -188,6 +188,10 @@ class RunDirectory:
         """The file of the resolved recipe."""
         return self.path / RECIPE
 
+    def again(self) -> str:
+        """The command that does the run once more, for messages."""
+        return f"run it again: cotasp run {self.recipe} --out NEW"
+
     def summary(self) -> dict[str, Any] | None:
         """What the run ended with; None where it has not, or where the file is damaged.
 
@@ -219,7 +223,9 @@ class RunDirectory:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(f"{path}: not there; has the run ended?") from error
+            lost = f"a run begins with it: put it back, or {self.again()}"
+            why = lost if name == STAMP else "has the run ended?"
+            raise RunError(f"{path}: not there; {why}") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: cannot be read: {error}") from error
 

@@ -74,6 +74,9 @@ def test_no_whole_checkpoint_is_an_error_and_nothing_is_removed(out, capsys):
     error = capsys.readouterr().err
     assert error.startswith("cotasp: error: no checkpoint is whole: ")
     assert error.count("\n") == 1
+    assert error.endswith(
+        f"put one back, or run it again: cotasp run {out}/recipe.yaml --out NEW\n"
+    )
     after = {p: p.stat().st_size for p in out.rglob("*") if p.is_file()}
     assert {p: size for p, size in after.items() if p.name != ".lock"} == {
         p: size for p, size in before.items() if p.name != ".lock"
@@ -96,11 +99,37 @@ def test_another_format_is_refused_and_not_passed_over(version, message, out):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_metrics_that_are_missing_are_told(out):
+@pytest.mark.parametrize("keep", [None, 3, 700])
+def test_a_run_goes_on_without_metrics_that_are_missing_and_says_so(keep, out, undisturbed):
     path = out / "metrics.csv"
-    os.truncate(path, 3)
-    with pytest.raises(RunError, match=r"metrics.csv: expected at least \d+ bytes"):
+    whole = path.read_bytes()
+    if keep is None:
+        path.unlink()
+    else:
+        os.truncate(path, keep)
+    with pytest.warns(UserWarning, match=r"metrics.csv: expected \d+ bytes, found \d+; what is"):
         resume(out, progress=False)
+    there, expected = (contents(each) for each in (out, undisturbed))
+    assert {k: v for k, v in there.items() if k != "metrics.csv"} == {
+        k: v for k, v in expected.items() if k != "metrics.csv"
+    }
+    lines, all_lines = path.read_text().splitlines(), (undisturbed / "metrics.csv").read_text()
+    assert lines[0] == "step,task,name,value"
+    assert set(lines) < set(all_lines.splitlines())
+    assert len(whole.splitlines()) > 20
+
+
+def test_a_file_that_a_run_begins_with_and_that_is_gone_is_named_with_a_remedy(out):
+    (out / "protocol.json").unlink()
+    with pytest.raises(RunError, match=r"protocol.json: not there; a run begins with it: put it b"):
+        resume(out, progress=False)
+
+
+def test_a_run_whose_checkpoints_were_removed_says_that_it_begins_again(out, undisturbed):
+    shutil.rmtree(out / "checkpoints")
+    with pytest.warns(UserWarning, match="there is no checkpoint; the run begins again at its fir"):
+        resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
 
 
 def test_what_a_killed_write_left_is_removed(out, undisturbed):

@@ -140,7 +140,8 @@ def test_nothing_was_saved_before_the_kill(undisturbed, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(tiny("checkpoint_every=100"), tmp_path / "run", progress=False)
     assert not Checkpoints(tmp_path / "run").paths()
-    resume(tmp_path / "run", progress=False)
+    with pytest.warns(UserWarning, match="there is no checkpoint"):
+        resume(tmp_path / "run", progress=False)
     assert contents(tmp_path / "run") == contents(undisturbed)
 
 
@@ -188,6 +189,45 @@ def test_the_peak_of_memory_is_that_of_all_processes(tmp_path, monkeypatch):
         out = stopped(tmp_path / "run", 15)
     resume(out, progress=False)
     assert json.loads((out / "timing.json").read_text())["peak_memory_bytes"] == 2**50
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ("\nseed: 0\n", "\nseed: 5\n", "seed: 0 then, 5 now"),
+        ("n_step: 3", "n_step: 2", "agent.n_step: 3 then, 2 now"),
+    ],
+)
+def test_another_recipe_than_it_began_with_is_refused(then, now, told, tmp_path, capsys):
+    out = stopped(tmp_path / "run", 115)  # one task is finished
+    recipe = out / "recipe.yaml"
+    text = recipe.read_text()
+    assert text.count(then) == 1
+    recipe.write_text(text.replace(then, now))
+    export = ["export", "--task", "right", "--out", str(tmp_path / "right.pt2")]
+    for verb in (["resume"], ["evaluate"], ["prompt", "Right."], export):
+        before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+        assert main([verb[0], str(out), *verb[1:]]) == 1
+        assert f"recipe.yaml: changed since the run began ({told}); put that back" in (
+            capsys.readouterr().err
+        )
+        assert all(path.read_bytes() == content for path, content in before.items())
+    with pytest.raises(RunError, match="changed since the run began"):
+        run(tiny(), tmp_path / "next", source=f"{out}@1", progress=False)
+    assert not (tmp_path / "next").exists()
+    recipe.write_text(text)
+    resume(out, progress=False)
+
+
+def test_what_no_result_depends_on_may_change(undisturbed, tmp_path):
+    out = stopped(tmp_path / "run", 53)
+    text = (out / "recipe.yaml").read_text()
+    assert "faults: stop" in text
+    (out / "recipe.yaml").write_text(
+        text.replace("faults: stop", "faults: skip").replace("question:", "question: Why? #")
+    )
+    resume(out, progress=False)
+    assert contents(out) == contents(undisturbed)
 
 
 def test_other_versions_are_told(tmp_path):
