@@ -135,7 +135,8 @@ class Evaluator:
             self._forget(self.tasks[task].env)
             faults += 1
             if not skips or faults == ATTEMPTS:
-                raise RunError(f"evaluation of task {name!r}: {failure}") from cause
+                remedy = "" if skips else "; mend it, or skip such episodes by faults=skip"
+                raise RunError(f"evaluation of task {name!r}: {failure}{remedy}") from cause
 
     def _evaluated(self, task: int, policy: TensorDictModuleBase, seed: int) -> Episodes:
         name = self.tasks[task].env

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 from cotasp.errors import RunError
+from cotasp.tasks.answers import flag
 from cotasp.tasks.closing import close
 from cotasp.tasks.drawing import choose_gl
 from cotasp.tasks.generators import (
@@ -89,7 +90,7 @@ class GymnasiumSimulator:
         reported = [info[key] for key in _SUCCESS if key in info]
         if reported:
             self._told = True
-            return bool(reported[0])
+            return flag("success", reported[0])
         if done and not self._told:
             self._told = True
             warnings.warn(

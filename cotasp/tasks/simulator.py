@@ -13,6 +13,7 @@ from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from cotasp.errors import RunError
+from cotasp.tasks import answers
 from cotasp.tasks.closing import close
 from cotasp.tasks.drawing import Drawn
 
@@ -180,7 +181,7 @@ class SimulatorEnv(EnvBase):
             attempts -= 1
             self._begun[i], self._actions[i] = simulator.rng_state(), []
             try:
-                observation = simulator.reset()
+                observation = answers.reset(simulator)
                 if not self.skip_faults or np.isfinite(observation).all():
                     return observation
                 error: Exception = RunError("it returned an observation that is not finite")
@@ -221,7 +222,7 @@ class SimulatorEnv(EnvBase):
         """Observation, reward and the flags after `done`, of an action held."""
         total, succeeded = 0.0, False
         for _ in range(self.action_repeat):
-            observation, reward, terminated, truncated, success = simulator.step(action)
+            observation, reward, terminated, truncated, success = answers.step(simulator, action)
             total, succeeded = total + reward, succeeded or success
             if terminated or truncated:
                 break
