@@ -170,21 +170,23 @@ class Recipe:
             raise RecipeError(
                 f"frames_per_batch: expected a multiple of agent.num_envs times "
                 f"stream.action_repeat ({at_once}), got {self.frames_per_batch}; choose "
-                f"{at_once * max(1, self.frames_per_batch // at_once)}"
+                f"{_multiple(self.frames_per_batch, at_once)}"
             )
         if not 0 <= self.seed < 2**31:
             raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")
         if self.steps_per_task % self.frames_per_batch:
             raise RecipeError(
                 f"steps_per_task: expected a multiple of frames_per_batch "
-                f"({self.frames_per_batch}), got {self.steps_per_task}"
+                f"({self.frames_per_batch}), got {self.steps_per_task}; choose "
+                f"{_multiple(self.steps_per_task, self.frames_per_batch)}"
             )
         every = self.evaluate_every
         object.__setattr__(self, "evaluation", replace(self.evaluation, every=every))
         if every < self.steps_per_task and every % self.frames_per_batch:
             raise RecipeError(
                 f"evaluation.every: expected a multiple of frames_per_batch "
-                f"({self.frames_per_batch}), got {every}"
+                f"({self.frames_per_batch}), got {every}; choose "
+                f"{_multiple(every, self.frames_per_batch)}"
             )
         if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:[0-9]+)?", self.device):
             cuda = self.device.replace("gpu", "cuda")
@@ -266,6 +268,11 @@ class Recipe:
         )
 
 
+def _multiple(number: int, of: int) -> int:
+    """The multiple of `of` that is nearest to a number, and no less than one."""
+    return of * max(1, round(number / of))
+
+
 def _check_no_distilling(recipe: Recipe) -> None:
     """Raises RecipeError for a mask whose tasks end by distillation, without rows to do it on."""
     if getattr(recipe.mask, "distils", False):
@@ -298,7 +305,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: the file, or the name of a recipe that comes with the package, as `smoke`; its key
-            `base` names another, relative to it, with or without `.yaml`.
+            `base` names another, relative to it or shipped, with or without `.yaml`.
         overrides: `key.path=value`; a component's name replaces it, a field edits it.
 
     Raises:

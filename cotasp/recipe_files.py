@@ -103,10 +103,15 @@ def mapping(node: Any, where: str) -> dict[str, Any]:
 
 
 def base_of(path: Path, name: Any) -> dict[str, Any]:
-    """The recipe that the one at `path` names as its base."""
+    """The recipe that the one at `path` names as its base: a file beside it, or a shipped one."""
     if not isinstance(name, str):
         raise RecipeError(f"{path}: base: expected the name of a recipe, got {name!r}")
     base = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    try:
+        if not base.exists():
+            base = shipped().get(name.removesuffix(".yaml"), base)
+    except (OSError, ValueError):  # reading it says what is wrong
+        pass
     try:
         node = read_node(base)
     except RecipeError as error:

@@ -245,6 +245,15 @@ def test_a_base_is_edited_and_named_relative_to_the_file(tmp_path):
     assert type(load(path).mask).__name__ == "Sigmoid"
 
 
+def test_a_base_that_is_not_beside_the_file_may_be_a_shipped_recipe(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for name in ("smoke", "smoke.yaml"):
+        path.write_text(f"base: {name}\nseed: 7\n")
+        assert load(path) == load("smoke", ["seed=7"])
+    (tmp_path / "smoke.yaml").write_text("mask: sigmoid\n")
+    assert load(path) == loads("mask: sigmoid\nseed: 7\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

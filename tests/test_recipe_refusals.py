@@ -130,10 +130,15 @@ def test_a_folder_is_no_recipe(tmp_path):
         ("frames_per_batch: 0", "recipe.frames_per_batch: expected at least 1, got 0"),
         ("frames_per_batch: 200000", "recipe.frames_per_batch: expected at most 1e5, got 200000"),
         ("agent: {batch_size: 200000}", "recipe.agent.batch_size: expected at most 1e5, got 20"),
-        ("frames_per_batch: 300", "recipe.steps_per_task: expected a multiple of frames_per_batch"),
+        (
+            "steps_per_task: 1510\nframes_per_batch: 40",
+            "recipe.steps_per_task: expected a multiple of frames_per_batch (40), got 1510; choose "
+            "1520",
+        ),
         (
             "steps_per_task: 6000\nframes_per_batch: 300\nevaluation: {every: 1000}",
-            "recipe.evaluation.every: expected a multiple of frames_per_batch (300), got 1000",
+            "recipe.evaluation.every: expected a multiple of frames_per_batch (300), got 1000; "
+            "choose 900",
         ),
         (
             "stream: {name: point, horizon: 30, action_repeat: 4}",
