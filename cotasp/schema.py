@@ -26,7 +26,7 @@ _SCALARS = {str: "text", bool: "true or false", int: "an integer", float: "a fin
 _NONE = type(None)
 
 
-class _Unfit(RecipeError):
+class Unfit(RecipeError):
     """A node of the wrong shape for its annotation; another member of a union may fit."""
 
     def __init__(self, path: str, annotation: Any, node: Any) -> None:
@@ -169,7 +169,7 @@ def build(annotation: Any, node: Any, path: str, default: Any = MISSING) -> Any:
             return _build_fields(annotation, node, path, default)
     else:
         raise RecipeError(f"{path}: a field annotated {annotation} cannot stand in a recipe")
-    raise _Unfit(path, annotation, node)
+    raise Unfit(path, annotation, node)
 
 
 def _number(kind: type, node: Any) -> Any:
@@ -195,20 +195,20 @@ def _build_union(annotation: Any, node: Any, path: str, default: Any) -> Any:
         try:
             if option is not _NONE:
                 return build(option, node, path, default)
-        except _Unfit as error:
+        except Unfit as error:
             if error.path != path:  # the shape was right, something within was not
                 raise
-    raise _Unfit(path, annotation, node)
+    raise Unfit(path, annotation, node)
 
 
 def _build_sequence(annotation: Any, node: Any, path: str) -> Any:
     if not isinstance(node, (list, tuple)):
-        raise _Unfit(path, annotation, node)
+        raise Unfit(path, annotation, node)
     items = get_args(annotation)
     if get_origin(annotation) is list or (len(items) == 2 and items[1] is Ellipsis):
         items = (items[0],) * len(node)
     if len(items) != len(node):
-        raise _Unfit(path, annotation, node)
+        raise Unfit(path, annotation, node)
     built = [build(a, n, f"{path}[{i}]") for i, (a, n) in enumerate(zip(items, node))]
     return built if get_origin(annotation) is list else tuple(built)
 
@@ -219,7 +219,7 @@ def _build_component(
     if isinstance(node, str):
         node = {"name": node}
     if not isinstance(node, Mapping):
-        raise _Unfit(path, annotation, node)
+        raise Unfit(path, annotation, node)
     if "name" not in node and default is not MISSING and default is not None:
         return _build_fields(type(default), node, path, default)
     names = ", ".join(registry.names())

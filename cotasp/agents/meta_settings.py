@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 
@@ -54,6 +55,7 @@ class MetaLearning:
     keep: Literal["first", "last"] = "first"
 
     def __post_init__(self):
+        check_fields(self)
         for names, ok, expected in (
             (("updates", "inner_steps", "fast_updates"), lambda v: v >= 0, "at least 0"),
             (("batch_size", "skilled"), lambda v: v >= 1, "at least 1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 
@@ -67,6 +68,7 @@ class OnPolicy:
     execution: Literal["compact", "dense"] = "compact"
 
     def __post_init__(self):
+        check_fields(self)
         rates = ("learning_rate", "value_learning_rate", "code_learning_rate", "reward_scale")
         for names, ok, expected in (
             ((*rates, "clip_ratio"), lambda v: v > 0, "above 0"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.problem import Problem, Sampling
 from cotasp.modules.specs import Critic, MLPCritic
@@ -137,6 +138,7 @@ class OffPolicy:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
+        check_fields(self)
         for names, ok, expected in (
             (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
             (_AT_LEAST_ZERO, lambda v: v is None or v >= 0, "at least 0"),

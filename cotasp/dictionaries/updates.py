@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ class Online:
     forgetting: float = 1.0
 
     def __post_init__(self) -> None:
-        known = ("resample", "keep")
-        _check_field(self, "unused", self.unused in known, "'resample' or 'keep'")
+        check_fields(self)
         _check_field(self, "forgetting", 0 < self.forgetting <= 1, "a number in (0, 1]")
 
     def __call__(
@@ -127,8 +127,7 @@ class Anchored:
     max_iter: int = 50
 
     def __post_init__(self) -> None:
-        known = ("auto", "trained", "fitted")
-        _check_field(self, "codes", self.codes in known, "'auto', 'trained' or 'fitted'")
+        check_fields(self)
         _check_field(self, "tol", 0 < self.tol < 1, "a number in (0, 1)")
         _check_field(self, "margin", 0 < self.margin <= 1, "a number in (0, 1]")
         _check_field(self, "reach", 0 < self.reach < math.inf, "a positive number")
@@ -182,6 +181,7 @@ class Lazy:
     rule: UpdateRule = field(default_factory=Online)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_field(self, "every", self.every >= 1, "at least 1")
 
     def __call__(

@@ -425,7 +425,7 @@ class ContinualActor:
             own = {name: weight.clone() for name, weight in self._full_weights().items()}
         scale, rest = self._kept
         share = Share(mask > 0, self._head(task), scale, own, rest)
-        self.ownership.claim(task, share)
+        self.ownership.claim(task, share, replace=True)  # it may have come back
         self.teacher = None
         self.in_training = False
         self.components.remember(task, self.meta_policy, share, rows)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class AGEM:
     rehearsal: int = 128
 
     def __post_init__(self):
+        check_fields(self)
         if not 1 <= self.rehearsal <= 10**5:
             raise RecipeError(f"rehearsal: expected in [1, 1e5], got {self.rehearsal}")
 

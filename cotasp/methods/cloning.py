@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Cloning:
     rehearsal: int = 128
 
     def __post_init__(self):
+        check_fields(self)
         if self.weight < 0:
             raise RecipeError(f"weight: expected at least 0, got {self.weight}")
         if not 1 <= self.rehearsal <= 10**5:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.renewal import free_units, renew_units
 
@@ -39,6 +40,7 @@ class ContinualBackprop:
     decay: float = 0.99
 
     def __post_init__(self):
+        check_fields(self)
         if self.every < 1:
             raise RecipeError(f"every: expected at least 1, got {self.every}")
         if not 0 <= self.rate <= 1:

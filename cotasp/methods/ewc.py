@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
 
@@ -44,6 +45,7 @@ class EWC:
     normalise: bool = False
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("weight", "floor"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from cotasp.checks import check_fields
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -29,6 +31,9 @@ class Freeze:
 
     by: Literal["owners", "tasks"] = "owners"
     guard_log_std: bool = True
+
+    def __post_init__(self):
+        check_fields(self)
 
     @property
     def single_weights(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class HAT:
     first: Literal["normal", "prompt"] = "normal"
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("s_max", "bound"):
             if getattr(self, name) <= 0:
                 raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
 
@@ -29,6 +30,7 @@ class L2:
     weight: float = 1.0
 
     def __post_init__(self):
+        check_fields(self)
         if self.weight < 0:
             raise RecipeError(f"weight: expected at least 0, got {self.weight}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class L2Init:
     weight: float = 1e-3
 
     def __post_init__(self):
+        check_fields(self)
         if self.weight < 0:
             raise RecipeError(f"weight: expected at least 0, got {self.weight}")
 

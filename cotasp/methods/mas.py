@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
 
@@ -32,6 +33,7 @@ class MAS:
     samples: int = 256
 
     def __post_init__(self):
+        check_fields(self)
         if self.weight < 0:
             raise RecipeError(f"weight: expected at least 0, got {self.weight}")
         if not 1 <= self.samples <= 100_000:

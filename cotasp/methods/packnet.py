@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.modules.masks import Dense
 
@@ -31,6 +32,7 @@ class PackNet:
     retrain: float = 0.1
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 <= self.retrain <= 10:
             raise RecipeError(f"retrain: expected in [0, 10], got {self.retrain}")
 

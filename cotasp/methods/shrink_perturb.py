@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ShrinkPerturb:
     perturb: float = 0.2
 
     def __post_init__(self):
+        check_fields(self)
         if self.every < 1:
             raise RecipeError(f"every: expected at least 1, got {self.every}")
         for name in ("shrink", "perturb"):

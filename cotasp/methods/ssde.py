@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class SSDE:
     last_lmbda: float = 1e-4
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("beta", "first_lmbda", "last_lmbda"):
             if getattr(self, name) <= 0:
                 raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")
@@ -88,6 +90,7 @@ class Sensitivity:
     until: float = 0.65
 
     def __post_init__(self):
+        check_fields(self)
         if self.every < 1:
             raise RecipeError(f"every: expected at least 1, got {self.every}")
         if self.threshold < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.modules.masks import Dense
 from cotasp.modules.scored import largest, uniform_scores
@@ -33,6 +34,7 @@ class WSN:
     density: float = 0.5
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 < self.density <= 1:
             raise RecipeError(f"density: expected in (0, 1], got {self.density}")
 

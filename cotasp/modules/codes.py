@@ -7,19 +7,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import RecipeError, calling, refuse_returned
 from cotasp.modules.masks import MaskPolicy
+from cotasp.modules.shapes import check_widths, split_layers
 
 
 class CodeTable(nn.Module):
     """One code per task, trainable.
 
     Args:
-        codes: [n_tasks, sum(hidden)], the initial codes, copied.
+        codes: [n_tasks, sum(hidden)], the initial codes, copied; floating point.
+
+    Raises:
+        RecipeError: other codes.
     """
 
     def __init__(self, codes: Tensor) -> None:
         super().__init__()
+        if not isinstance(codes, Tensor) or codes.ndim != 2 or not codes.is_floating_point():
+            got = f"{list(codes.shape)} of {codes.dtype}" if isinstance(codes, Tensor) else codes
+            raise RecipeError(
+                f"CodeTable.codes: expected a floating point tensor [n_tasks, sum(hidden)], got "
+                f"{got!s:.80}"
+            )
         self.codes = nn.Parameter(codes.clone())
 
     def forward(self, task: Tensor) -> Tensor:
@@ -33,16 +43,20 @@ class LayerMasks(nn.Module):
     Args:
         policy: see `cotasp.modules.masks`.
         hidden: widths K_l; codes and masks have sum(hidden) entries.
+
+    Raises:
+        RecipeError: a width is not one.
     """
 
     def __init__(self, policy: MaskPolicy, hidden: Sequence[int]) -> None:
         super().__init__()
+        check_widths("LayerMasks", hidden)
         self.policy = policy
         self.hidden = tuple(hidden)
 
     def forward(self, code: Tensor, progress: float = 1.0) -> Tensor:
         """Masks [*, sum(hidden)] of codes [*, sum(hidden)]."""
-        layers = code.split(self.hidden, dim=-1)
+        layers = split_layers("LayerMasks: code", code, self.hidden)
         with calling("mask", self.policy):
             masks = torch.cat([self.policy(layer, progress) for layer in layers], dim=-1)
         wrong = None if masks.shape == code.shape else f"shapes that add up to {list(masks.shape)}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cotasp.checks import check, check_least
 from cotasp.modules.ensembles import Pullback
 from cotasp.modules.heads import PLAIN, Head
 from cotasp.modules.policy import ACTIVATIONS, variance_scaling_
+from cotasp.modules.shapes import Activation, Norm, check_widths
 
 aten = torch.ops.aten
 # Gradient of an activation's input, written over that of its output.  The second argument is the
@@ -50,11 +52,17 @@ class Critics(nn.Module):
         action_dim: int,
         hidden: Sequence[int] = (256, 256),
         n: int = 2,
-        activation: str = "relu",
-        norm: Literal["all", "first", "none"] = "all",
+        activation: Activation = "relu",
+        norm: Norm = "all",
         head: Head = PLAIN,
     ) -> None:
         super().__init__()
+        check_least(in_features, 1, "Critics.in_features")
+        check_least(action_dim, 0, "Critics.action_dim")
+        check_least(n, 1, "Critics.n")
+        check_widths("Critics", hidden)
+        check(Activation, activation, "Critics.activation")
+        check(Norm, norm, "Critics.norm")
         self.n = n
         self.activation = activation
         self.norm = norm

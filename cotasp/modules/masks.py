@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -140,6 +141,9 @@ class Step:
     local: ClassVar[bool] = True
     gradient: StraightThrough = "clipped"
 
+    def __post_init__(self):
+        check_fields(self)
+
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         from cotasp.modules.straight_through import straight_through
 
@@ -160,6 +164,7 @@ class TopK:
     gradient: StraightThrough = "clipped"
 
     def __post_init__(self):
+        check_fields(self)
         if self.k < 1:
             raise RecipeError(f"TopK.k: expected at least 1 neuron per layer, got {self.k}")
 
@@ -207,6 +212,7 @@ class Sigmoid:
     stop: float = 1e-4
 
     def __post_init__(self):
+        check_fields(self)
         if self.threshold <= 0:
             raise RecipeError(f"Sigmoid.threshold: expected above 0, got {self.threshold}")
         if not 0 < self.stop <= self.start:
@@ -240,6 +246,7 @@ class RandomMask:
     seed: int = 0
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 < self.density <= 1:
             raise RecipeError(f"RandomMask.density: expected in (0, 1], got {self.density}")
 
@@ -287,6 +294,9 @@ class Copies:
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
     anew: bool = True
+
+    def __post_init__(self):
+        check_fields(self)
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         return Dense()(code, progress)

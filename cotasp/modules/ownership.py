@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cotasp.modules.policy import MetaPolicy
+from cotasp.checks import check, check_least
+from cotasp.errors import RecipeError
+from cotasp.modules.policy import MaskedMLP, MetaPolicy
 from cotasp.modules.share import Share
-from cotasp.modules.subnetwork import extract, membership, used_weights
+from cotasp.modules.subnetwork import extract, head_rows, masked_part, membership, used_weights
+
+Rule = Literal["owners", "tasks"]
 
 
 class Ownership:
@@ -22,9 +26,14 @@ class Ownership:
         n_tasks: tasks of the stream.
         n_units: hidden units of the policy, sum over layers.
         device: of the tensors.
+
+    Raises:
+        RecipeError: a number that is none, or below 1.
     """
 
     def __init__(self, n_tasks: int, n_units: int, device: torch.device | str = "cpu") -> None:
+        check_least(n_tasks, 1, "Ownership.n_tasks")
+        check_least(n_units, 1, "Ownership.n_units")
         self.n_tasks = n_tasks
         self.n_units = n_units
         self.device = torch.device(device)
@@ -51,14 +60,46 @@ class Ownership:
         """[n_units], bool: units that any finished task uses."""
         return self.masks.any(0)
 
-    def claim(self, task: int, share: Share | Tensor) -> None:
-        """Records what a task ended with; a task that came back replaces what it had.
+    def claim(self, task: int, share: Share | Tensor, replace: bool = False) -> None:
+        """Records what a task ended with.
 
         Args:
             task: its number.
             share: its share, or just a mask [n_units], positive for its units.
+            replace: whether the task came back, and this share takes the place of the one that it
+                had; what that one alone used may change from now on.
+
+        Raises:
+            RecipeError: no such task, a mask of another length, or another share of a task that
+                has one.
         """
-        self.shares[task] = Share(share > 0) if isinstance(share, Tensor) else share
+        check(int, task, "Ownership.claim: task")
+        if not 0 <= task < self.n_tasks:
+            raise RecipeError(
+                f"Ownership.claim: task: expected 0 to {self.n_tasks - 1}, a number among "
+                f"n_tasks={self.n_tasks}, got {task}"
+            )
+        if isinstance(share, Tensor):
+            units = share > 0
+        elif isinstance(share, Share):
+            units = share.units
+        else:
+            raise RecipeError(
+                f"Ownership.claim: expected a Share or a mask [{self.n_units}], got {share!r:.80}"
+            )
+        if units.shape != (self.n_units,):
+            raise RecipeError(
+                f"Ownership.claim: expected a mask of all n_units={self.n_units} hidden units, got "
+                f"shape {list(units.shape)}"
+            )
+        claimed = Share(units) if isinstance(share, Tensor) else share
+        held = self.shares.get(task)
+        if not (held is None or replace or held is claimed or held.equals(claimed)):
+            raise RecipeError(
+                f"Ownership.claim: task {task} has another share already, which finished tasks "
+                f"keep; pass replace=True if it came back and was trained on"
+            )
+        self.shares[task] = claimed
 
     def without(self, task: int) -> Ownership:
         """The shares of all other tasks."""
@@ -67,7 +108,16 @@ class Ownership:
         return others
 
     def cut(self, policy: MetaPolicy, task: int) -> MetaPolicy:
-        """A finished task's network, cut out of the meta-policy; see `extract`."""
+        """A finished task's network, cut out of the meta-policy; see `extract`.
+
+        Raises:
+            RecipeError: the task has not ended.
+        """
+        if task not in self.shares:
+            raise RecipeError(
+                f"Ownership.cut: expected the number of a task that was claimed, "
+                f"{', '.join(map(str, self.shares)) or 'none yet'}, got {task!r:.80}"
+            )
         return extract(policy, self.shares[task])
 
     def alike(self, tasks: Tensor) -> list[Tensor]:
@@ -85,7 +135,7 @@ class Ownership:
         of_rows = first.to(tasks.device)[tasks]
         return [(of_rows == task).nonzero().squeeze(-1) for task in firsts]
 
-    def used(self, policy: MetaPolicy) -> dict[str, Tensor]:
+    def used(self, policy: MetaPolicy | MaskedMLP) -> dict[str, Tensor]:
         """The weights that some finished task's policy reads, bool by parameter's name."""
         used = {k: torch.zeros_like(p, dtype=torch.bool) for k, p in policy.named_parameters()}
         for share in self.shares.values():
@@ -95,9 +145,10 @@ class Ownership:
 
     def guard(
         self,
-        policy: MetaPolicy,
-        by: Literal["owners", "tasks"] = "owners",
+        module: nn.Module,
+        by: Rule = "owners",
         log_std: bool = True,
+        heads: Sequence[str] = (),
     ) -> dict[str, Tensor]:
         """The weights that may still change.
 
@@ -105,28 +156,58 @@ class Ownership:
         task uses it; inputs count as owned, and so do the rows of a head from the first task on
         that ends with it.  A task with weights of its own (`Share.own`) freezes nothing.
 
+        Of a module of one's own, what lies outside its masked layers is read by every task, as far
+        as anybody can tell, and frozen from the first claim on, but for the columns, in `heads`,
+        of units that no finished task uses.  A layer that one task alone reads is the caller's to
+        free.
+
         Args:
-            policy: whose weights.
+            module: whose weights: a `MetaPolicy`, a `MaskedMLP`, or a module that contains one.
             by: which rule.
-            log_std: whether the log-std head is guarded.  False reproduces a leak of the
-                reference code, through which old tasks' stochastic policies drift.
+            log_std: whether a meta-policy's log-std head is guarded.  False reproduces a leak of
+                the reference code, through which old tasks' stochastic policies drift.
+            heads: names, within the module, of `nn.Linear` layers that read what a `MaskedMLP`
+                gives, as it is; a meta-policy's own are known.
 
         Returns:
             parameter name to bool tensor, true where the weight may change.
+
+        Raises:
+            RecipeError: another rule, or a module with no masked layers, with several, with others
+                than were claimed, or with no such heads.
         """
+        check(Rule, by, "Ownership.guard: by")
+        prefix, policy = masked_part(module)
+        if sum(policy.hidden) != self.n_units:
+            raise RecipeError(
+                f"Ownership.guard: expected masked layers of n_units={self.n_units} in all, got "
+                f"{sum(policy.hidden)}, {list(policy.hidden)}"
+            )
         frozen = self._between_owned(policy) if by == "owners" else self.used(policy)
-        guard = {name: ~fixed for name, fixed in frozen.items()}
-        if not log_std:
-            guard |= {k: torch.ones_like(v) for k, v in guard.items() if k.startswith("log_std")}
+        guard = {f"{prefix}{name}": ~fixed for name, fixed in frozen.items()}
+        for name, weight in module.named_parameters():
+            if name not in guard:
+                guard[name] = torch.full_like(weight, not self.shares, dtype=torch.bool)
+            elif not log_std and name.startswith(f"{prefix}log_std"):
+                guard[name] = torch.ones_like(guard[name])
+        unowned = ~self.owned.split(policy.hidden)[-1]
+        for head in heads:
+            layer = dict(module.named_modules()).get(head)
+            if not isinstance(layer, nn.Linear) or layer.in_features != policy.hidden[-1]:
+                raise RecipeError(
+                    f"Ownership.guard: heads: expected names of nn.Linear layers that read "
+                    f"{policy.hidden[-1]} units, got {head!r}, {type(layer).__name__}"
+                )
+            guard[f"{head}.weight"] |= unowned.to(layer.weight.device)
         return guard
 
-    def _between_owned(self, policy: MetaPolicy) -> dict[str, Tensor]:
+    def _between_owned(self, policy: MetaPolicy | MaskedMLP) -> dict[str, Tensor]:
         units = torch.zeros(self.n_units, dtype=torch.bool, device=self.device)
-        rows = torch.zeros_like(policy.rows(0))
+        rows = torch.zeros_like(head_rows(policy, 0))
         for share in self.shares.values():
             if not share.own:
                 units |= share.units
-                rows |= policy.rows(share.head)
+                rows |= head_rows(policy, share.head)
         return membership(policy, units, rows)
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cotasp.checks import check_least
+from cotasp.modules.shapes import Activation, check_actor, check_body, split_layers
+
 # in place where autograd allows it: at these sizes activations cost as much as products; the
 # critics' `_BACKWARD` relies on which are
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -72,6 +75,9 @@ class MaskedMLP(nn.Module):
         norm: `"first"`: layer 1 is normalised, its activation tanh; `"none"`: it is as the others,
             so that what a unit gives does not depend on which others are active beside it.
 
+    Raises:
+        RecipeError: an argument of the wrong type or range.
+
     Examples:
         >>> mlp = MaskedMLP(3, [8, 8])
         >>> mask = torch.zeros(16); mask[:4] = mask[8:12] = 1
@@ -86,10 +92,12 @@ class MaskedMLP(nn.Module):
         self,
         in_features: int,
         hidden: Sequence[int],
-        activation: str = "leaky_relu",
+        activation: Activation = "leaky_relu",
         norm: Literal["first", "none"] = "first",
     ) -> None:
         super().__init__()
+        check_least(in_features, 1, "MaskedMLP.in_features")
+        check_body("MaskedMLP", hidden, activation, norm)
         self.in_features = in_features
         self.hidden = tuple(hidden)
         self.activation = activation
@@ -112,13 +120,19 @@ class MaskedMLP(nn.Module):
 
         Returns:
             [*, hidden[-1]].
+
+        Raises:
+            RecipeError: a mask of another length.
         """
         return self.outputs(x, mask)[-1]
 
     def outputs(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """What every hidden layer gives, [*, K_l] each; arguments as of `forward`."""
         outputs = []
-        masks = (None,) * len(self.hidden) if mask is None else mask.split(self.hidden, dim=-1)
+        if mask is None:
+            masks: Sequence[Tensor | None] = (None,) * len(self.hidden)
+        else:
+            masks = split_layers("MaskedMLP: mask", mask, self.hidden)
         activation = ACTIVATIONS[self.activation]
         for i, (layer, phi) in enumerate(zip(self.layers, masks)):
             x = layer(x)
@@ -152,6 +166,9 @@ class MetaPolicy(nn.Module):
         squash_mean: whether loc = tanh(W_mu h), the reference code's.
         head_scale: variance scale of the heads' initialisation.
         heads: pairs of heads; one for all tasks, or one for each.
+
+    Raises:
+        RecipeError: an argument of the wrong type or range.
     """
 
     def __init__(
@@ -160,7 +177,7 @@ class MetaPolicy(nn.Module):
         action_dim: int,
         hidden: Sequence[int] = (1024,) * 4,
         *,
-        activation: str = "leaky_relu",
+        activation: Activation = "leaky_relu",
         norm: Literal["first", "none"] = "first",
         std: Literal["exp", "softplus"] = "exp",
         log_std_range: tuple[float, float] = (-5.0, 2.0),
@@ -169,6 +186,11 @@ class MetaPolicy(nn.Module):
         heads: int = 1,
     ) -> None:
         super().__init__()
+        check_least(in_features, 1, "MetaPolicy.in_features")
+        check_least(action_dim, 1, "MetaPolicy.action_dim")
+        check_least(heads, 1, "MetaPolicy.heads")
+        kind = (activation, norm, std, log_std_range, squash_mean, head_scale)
+        check_actor("MetaPolicy", hidden, *kind)
         self.action_dim = action_dim
         self.heads = heads
         self.std = std

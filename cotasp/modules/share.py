@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cotasp.errors import RecipeError
+
 
 @dataclass(frozen=True)
 class Share:
@@ -24,6 +26,9 @@ class Share:
         own: weights by parameter's name, of its shape, that nobody else reads; missing: the
             meta-policy's.
         rest: 0: such weights are not read.
+
+    Raises:
+        RecipeError: units that are no bool vector.
     """
 
     units: Tensor
@@ -31,6 +36,15 @@ class Share:
     scale: Mapping[str, Tensor] = field(default_factory=dict)
     own: Mapping[str, Tensor] = field(default_factory=dict)
     rest: float = 0.0
+
+    def __post_init__(self):
+        units = self.units
+        if not isinstance(units, Tensor) or units.ndim != 1 or units.dtype != torch.bool:
+            got = f"{list(units.shape)} of {units.dtype}" if isinstance(units, Tensor) else units
+            raise RecipeError(
+                f"Share.units: expected a bool tensor [sum(hidden)], got {got!s:.80}; of a mask it "
+                f"is `mask > 0`"
+            )
 
     def weights(self, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The policy's weights, in the meta-policy's shapes.

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.modules.shapes import (
+    MOST_LAYERS,
+    WIDEST,
+    Activation,
+    Norm,
+    check_actor,
+    check_widths,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,20 +23,6 @@ if TYPE_CHECKING:
     from cotasp.modules.policy import MetaPolicy
     from cotasp.modules.popart import PopArtCritics
     from cotasp.modules.residual import ResidualCritics
-
-Activation = Literal["leaky_relu", "relu", "tanh", "gelu"]
-Norm = Literal["all", "first", "none"]
-_MOST_LAYERS, _WIDEST = 64, 65_536  # beyond, a slip of the pen fills the memory
-
-
-def _check_widths(owner: str, hidden: tuple[int, ...]) -> None:
-    if not 1 <= len(hidden) <= _MOST_LAYERS or min(hidden) < 1:
-        raise RecipeError(
-            f"{owner}.hidden: expected at least one width, each at least 1, and at most "
-            f"{_MOST_LAYERS} of them, got {str(list(hidden))[:60]}"
-        )
-    if max(hidden) > _WIDEST:
-        raise RecipeError(f"{owner}.hidden: expected at most {_WIDEST}, got {max(hidden)}")
 
 
 @dataclass(frozen=True)
@@ -53,13 +48,8 @@ class ActorSpec:
     heads: Literal["shared", "per_task"] = "shared"
 
     def __post_init__(self):
-        _check_widths("ActorSpec", self.hidden)
-        if self.head_scale <= 0:
-            raise RecipeError(f"ActorSpec.head_scale: expected above 0, got {self.head_scale}")
-        if not self.log_std_range[0] < self.log_std_range[1]:
-            raise RecipeError(
-                f"ActorSpec.log_std_range: expected [low, high], got {list(self.log_std_range)}"
-            )
+        check_fields(self)
+        check_actor("ActorSpec", **{k: v for k, v in vars(self).items() if k != "heads"})
 
     def build(self, in_features: int, action_dim: int, n_tasks: int = 1) -> MetaPolicy:
         """A freshly initialised meta-policy (from torch's global random state)."""
@@ -101,7 +91,8 @@ class MLPCritic:
     norm: Norm = "all"
 
     def __post_init__(self):
-        _check_widths("MLPCritic", self.hidden)
+        check_fields(self)
+        check_widths("MLPCritic", self.hidden)
 
     def build(self, in_features: int, action_dim: int) -> Critics:
         from cotasp.modules.critics import Critics
@@ -124,10 +115,11 @@ class ResidualCritic:
     blocks: int = 1
 
     def __post_init__(self):
-        if not 1 <= self.width <= _WIDEST:
-            raise RecipeError(f"width: expected 1 to {_WIDEST}, got {self.width}")
-        if not 0 <= self.blocks <= _MOST_LAYERS:
-            raise RecipeError(f"blocks: expected 0 to {_MOST_LAYERS}, got {self.blocks}")
+        check_fields(self)
+        if not 1 <= self.width <= WIDEST:
+            raise RecipeError(f"width: expected 1 to {WIDEST}, got {self.width}")
+        if not 0 <= self.blocks <= MOST_LAYERS:
+            raise RecipeError(f"blocks: expected 0 to {MOST_LAYERS}, got {self.blocks}")
 
     def build(self, in_features: int, action_dim: int) -> ResidualCritics:
         from cotasp.modules.residual import ResidualCritics
@@ -157,9 +149,10 @@ class CategoricalCritic:
     sigma: float = 0.75
 
     def __post_init__(self):
-        _check_widths("CategoricalCritic", self.hidden)
-        if not 2 <= self.bins <= _WIDEST:
-            raise RecipeError(f"bins: expected 2 to {_WIDEST}, got {self.bins}")
+        check_fields(self)
+        check_widths("CategoricalCritic", self.hidden)
+        if not 2 <= self.bins <= WIDEST:
+            raise RecipeError(f"bins: expected 2 to {WIDEST}, got {self.bins}")
         if not self.low < self.high:
             raise RecipeError(f"high: expected above low, {self.low}, got {self.high}")
         if self.sigma <= 0:
@@ -208,9 +201,10 @@ class PopArtCritic:
     high: float = 1e6
 
     def __post_init__(self):
-        _check_widths("PopArtCritic", self.hidden)
-        if not 1 <= self.tasks <= _WIDEST:
-            raise RecipeError(f"tasks: expected 1 to {_WIDEST}, got {self.tasks}")
+        check_fields(self)
+        check_widths("PopArtCritic", self.hidden)
+        if not 1 <= self.tasks <= WIDEST:
+            raise RecipeError(f"tasks: expected 1 to {WIDEST}, got {self.tasks}")
         if not 0 < self.rate <= 1:
             raise RecipeError(f"rate: expected in (0, 1], got {self.rate}")
         if not 0 < self.low < self.high:

@@ -12,19 +12,23 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
-from cotasp.errors import RunError
-from cotasp.modules.policy import MetaPolicy
+from cotasp.errors import RecipeError, RunError
+from cotasp.modules.policy import MaskedMLP, MetaPolicy
+from cotasp.modules.shapes import split_layers
 from cotasp.modules.share import Share
 
 # per hidden layer, the indices of its units in the sub-network, sorted; last, the heads' rows
 Active = Sequence[Tensor]
 
 
-def unit_axes(policy: MetaPolicy) -> dict[str, tuple[int | None, int | None]]:
+def unit_axes(policy: MetaPolicy | MaskedMLP) -> dict[str, tuple[int | None, int | None]]:
     """For each parameter, the layers that its rows and its columns belong to.
+
+    Args:
+        policy: a meta-policy, or hidden layers alone.
 
     Returns:
         parameter name to (layer of the rows, layer of the columns): hidden ones, or, one more, that
@@ -32,9 +36,12 @@ def unit_axes(policy: MetaPolicy) -> dict[str, tuple[int | None, int | None]]:
         there.
     """
     axes: dict[str, tuple[int | None, int | None]] = {}
+    body = "body." if isinstance(policy, MetaPolicy) else ""
     for i in range(len(policy.hidden)):
-        axes[f"body.layers.{i}.weight"] = (i, i - 1 if i else None)
-        axes[f"body.layers.{i}.bias"] = (i, None)
+        axes[f"{body}layers.{i}.weight"] = (i, i - 1 if i else None)
+        axes[f"{body}layers.{i}.bias"] = (i, None)
+    if isinstance(policy, MaskedMLP):
+        return axes
     heads = len(policy.hidden)
     return {**axes, "mean.weight": (heads, heads - 1), "log_std.weight": (heads, heads - 1)} | {
         "log_std.bias": (heads, None)
@@ -55,9 +62,10 @@ def active_units(mask: Tensor, hidden: Sequence[int]) -> list[Tensor]:
     """Indices of the units with mask > 0, per layer.
 
     Raises:
+        RecipeError: a mask of another length.
         RunError: a layer has none.
     """
-    active = [phi.nonzero().squeeze(-1) for phi in (mask > 0).split(tuple(hidden))]
+    active = [phi.nonzero().squeeze(-1) for phi in split_layers("mask", mask > 0, hidden)]
     for layer, units in enumerate(active):
         if not len(units):
             raise RunError(
@@ -127,6 +135,7 @@ def extract(policy: MetaPolicy, share: Share | Tensor) -> MetaPolicy:
         share: a task's, or just a mask [sum(hidden)], binary.
 
     Raises:
+        RecipeError: no meta-policy, or a mask of another length.
         RunError: a layer has no active unit.
 
     Examples:
@@ -134,6 +143,11 @@ def extract(policy: MetaPolicy, share: Share | Tensor) -> MetaPolicy:
         >>> extract(policy, torch.tensor([1.0, 0.0] * 8)).hidden
         (4, 4)
     """
+    if not isinstance(policy, MetaPolicy):
+        raise RecipeError(
+            f"extract: expected a MetaPolicy, got {type(policy).__name__}, whose layers beside the "
+            f"masked ones are not known; go on with the mask"
+        )
     if isinstance(share, Tensor):
         share = Share(share > 0)
     active = active_rows(policy, share)
@@ -159,10 +173,42 @@ def outputs_by(
     return functional_call(policy, share.weights(weights), inputs)
 
 
-def membership(policy: MetaPolicy, units: Tensor, rows: Tensor | None = None) -> dict[str, Tensor]:
+def masked_part(module: nn.Module) -> tuple[str, MetaPolicy | MaskedMLP]:
+    """The part of a module that masks act on, and what its parameters' names begin with there.
+
+    Args:
+        module: a meta-policy, masked hidden layers, or whatever contains one of them.
+
+    Raises:
+        RecipeError: it contains none, or several.
+    """
+    policies = {n: m for n, m in module.named_modules() if isinstance(m, MetaPolicy)}
+    bodies = {n: m for n, m in module.named_modules() if isinstance(m, MaskedMLP)}
+    if len(bodies) != 1:
+        count = f"{len(bodies)}: {', '.join(bodies)}; guard each alone" if bodies else "none"
+        raise RecipeError(
+            f"{type(module).__name__}: expected a module that contains one MaskedMLP (a MetaPolicy "
+            f"does), got one that contains {count}"
+        )
+    parts: dict[str, MetaPolicy | MaskedMLP] = {**bodies, **policies}
+    name, part = parts.popitem()  # the policy, where there is one
+    return f"{name}." if name else "", part
+
+
+def head_rows(policy: MetaPolicy | MaskedMLP, head: int) -> Tensor:
+    """Rows of the heads' weights that are one head's, bool [heads * action_dim]; [0] without."""
+    if isinstance(policy, MetaPolicy):
+        return policy.rows(head)
+    return torch.zeros(0, dtype=torch.bool, device=policy.layers[0].weight.device)
+
+
+def membership(
+    policy: MetaPolicy | MaskedMLP, units: Tensor, rows: Tensor | None = None
+) -> dict[str, Tensor]:
     """Which weights lie between marked units.
 
     Args:
+        policy: a meta-policy, or hidden layers alone.
         units: [sum(hidden)], bool.
         rows: of the heads, bool [heads * action_dim]; None: all are marked.
 
@@ -170,9 +216,9 @@ def membership(policy: MetaPolicy, units: Tensor, rows: Tensor | None = None) ->
         parameter name to bool tensor of its shape, true where **both** ends are marked; inputs
         count as marked.
     """
-    heads = len(policy.log_std.bias)
-    rows = units.new_ones(heads, dtype=torch.bool) if rows is None else rows
-    marked, axes = [*units.split(policy.hidden), rows], unit_axes(policy)
+    rows = torch.ones_like(head_rows(policy, 0)) if rows is None else rows
+    marked = [*split_layers("units", units, policy.hidden), rows]
+    axes = unit_axes(policy)
     result = {}
     for name, parameter in policy.named_parameters():
         above, below = axes[name]
@@ -185,9 +231,9 @@ def membership(policy: MetaPolicy, units: Tensor, rows: Tensor | None = None) ->
     return result
 
 
-def used_weights(policy: MetaPolicy, share: Share) -> dict[str, Tensor]:
+def used_weights(policy: MetaPolicy | MaskedMLP, share: Share) -> dict[str, Tensor]:
     """The meta-policy's weights that a share's policy reads, bool by parameter's name."""
-    used = membership(policy, share.units, policy.rows(share.head))
+    used = membership(policy, share.units, head_rows(policy, share.head))
     used |= {name: torch.zeros_like(used[name]) for name in share.own}
     if share.rest:  # all are read, some times a number
         return used

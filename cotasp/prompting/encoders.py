@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.prompting.texts import checked_texts, words
 
@@ -73,6 +74,7 @@ class SBERT:
     cache: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not isinstance(self.model, str) or not self.model.strip():
             raise RecipeError(
                 f"SBERT.model: expected a model name or a folder, got {self.model!r}; "
@@ -112,6 +114,7 @@ class OneHot:
     vocabulary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_dim(self)
         known = _distinct(checked_texts("OneHot", self.vocabulary))
         object.__setattr__(self, "vocabulary", known)
@@ -148,6 +151,7 @@ class TfIdf:
     corpus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_dim(self)
         corpus = _distinct(checked_texts("TfIdf", self.corpus))
         object.__setattr__(self, "corpus", corpus)
@@ -182,6 +186,7 @@ class RandomEncoder:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_dim(self)
         if self.seed < 0:
             raise RecipeError(f"RandomEncoder.seed: expected an integer >= 0, got {self.seed}")

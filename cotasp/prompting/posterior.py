@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import (
@@ -89,6 +90,7 @@ class Posterior:
     corpus: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("confidence", "shrinkage"):
             check_share(self, name)
         for name in ("familiar", "others"):

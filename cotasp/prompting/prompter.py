@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cotasp.checks import check
 from cotasp.dictionaries import Dictionary, sparse_encode
 from cotasp.dictionaries.updates import UpdateRule
 from cotasp.errors import calling, refuse_returned
@@ -24,6 +25,9 @@ class Prompter(nn.Module):
         n_features: m, length of an embedding.
         seed: of the initial atoms; layers draw different ones.
         data: [n, m] embeddings for `init="svd"` and `init="texts"`.
+
+    Raises:
+        RecipeError: a width or a length is not one, or what `Dictionary` raises.
     """
 
     dictionaries: Sequence[Dictionary]
@@ -37,6 +41,7 @@ class Prompter(nn.Module):
         data: Tensor | None = None,
     ) -> None:
         super().__init__()
+        check(tuple[int, ...], hidden, "Prompter.hidden")
         self.coding = coding
         self.hidden = tuple(hidden)
         dictionaries = [

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.texts import normal_form
@@ -78,6 +79,7 @@ class Nearest:
     threshold: float = 0.8
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_share(self, "threshold")
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
@@ -118,6 +120,7 @@ class Margin:
     corpus: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("threshold", "shrinkage"):
             check_share(self, name)
         for name in ("margin", "words"):

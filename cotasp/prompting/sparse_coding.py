@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cotasp.checks import check_fields
 from cotasp.dictionaries.solvers import Lars, Solver
 from cotasp.dictionaries.updates import Anchored, UpdateRule
 from cotasp.errors import RecipeError
@@ -30,6 +31,7 @@ class SparseCoding:
     max_norm: float = 1.0
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("lmbda", "max_norm"):
             if getattr(self, name) <= 0:
                 raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.stackable import not_stackable
 
@@ -75,6 +76,7 @@ class Local:
     workers: int | None = None
 
     def __post_init__(self):
+        check_fields(self)
         _check_workers(self)
 
     def open(self) -> Pool:
@@ -112,6 +114,7 @@ class Stacked:
     simulators: int | None = None
 
     def __post_init__(self):
+        check_fields(self)
         _check_workers(self)
         if self.simulators is not None and self.simulators < 0:
             raise RecipeError(f"Stacked.simulators: expected at least 0, got {self.simulators}")
@@ -151,6 +154,7 @@ class Ray:
     gpus: float = 1.0
 
     def __post_init__(self):
+        check_fields(self)
         _check_workers(self)
         if self.cpus <= 0:
             raise RecipeError(f"Ray.cpus: expected above 0, got {self.cpus}")
@@ -184,6 +188,7 @@ class Slurm:
     folder: str = "runs/slurm"
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("minutes", "cpus"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"Slurm.{name}: expected at least 1, got {getattr(self, name)}")

@@ -137,10 +137,10 @@ class TestEveryRule:
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
-        ("online", {"unused": "drop"}, "Online.unused: expected 'resample' or 'keep', got 'drop'"),
+        ("online", {"unused": "drop"}, "Online.unused: expected resample or keep, got 'drop'"),
         ("online", {"forgetting": 0.0}, r"Online.forgetting: expected a number in \(0, 1\], got"),
         ("online", {"forgetting": 1.5}, "Online.forgetting"),
-        ("anchored", {"codes": "kept"}, "Anchored.codes: expected 'auto', 'trained' or 'fitted'"),
+        ("anchored", {"codes": "kept"}, "Anchored.codes: expected auto or trained or fitted"),
         ("anchored", {"tol": 0.0}, "Anchored.tol"),
         ("anchored", {"margin": 1.1}, "Anchored.margin"),
         ("anchored", {"reach": -0.1}, "Anchored.reach"),

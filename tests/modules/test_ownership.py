@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import nn
 
+from cotasp.errors import RecipeError
 from cotasp.modules.ownership import Ownership
-from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.policy import MaskedMLP, MetaPolicy
 from cotasp.modules.share import Share
 
 HIDDEN = (6, 5)
@@ -51,7 +54,10 @@ def test_the_log_std_head_can_be_left_to_leak():
 def test_a_task_that_comes_back_replaces_its_share():
     ownership = Ownership(1, 4)
     ownership.claim(0, torch.ones(4))
-    ownership.claim(0, torch.tensor([1.0, 0, 0, 0]))
+    with pytest.raises(RecipeError, match="task 0 has another share already"):
+        ownership.claim(0, torch.tensor([1.0, 0, 0, 0]))
+    ownership.claim(0, torch.ones(4))  # the same one says nothing new
+    ownership.claim(0, torch.tensor([1.0, 0, 0, 0]), replace=True)
     assert ownership.owned.tolist() == [True, False, False, False]
 
 
@@ -96,3 +102,88 @@ def test_ownership_survives_a_checkpoint():
     copy = Ownership(2, 4)
     copy.load_state_dict(ownership.state_dict())
     assert torch.equal(copy.owned, ownership.owned)
+
+
+class Actor(nn.Module):
+    """An encoder that all tasks read, masked layers, and a head that reads nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(3, 4)
+        self.masked = MaskedMLP(4, HIDDEN)
+        self.head = nn.Linear(HIDDEN[-1], 2)
+
+    def forward(self, observation: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.head(self.masked(torch.tanh(self.encoder(observation)), mask))
+
+
+def drawn_masks(n: int) -> torch.Tensor:
+    """Masks with a unit in every layer."""
+    masks = torch.rand(n, sum(HIDDEN), generator=torch.Generator().manual_seed(1)) < 0.4
+    masks[:, [0, -1]] = True
+    return masks.float()
+
+
+@pytest.mark.parametrize("by", ["owners", "tasks"])
+@pytest.mark.parametrize("heads", [(), ("head",)])
+def test_an_actor_of_ones_own_forgets_nothing(by, heads):
+    torch.manual_seed(0)
+    actor, (first, second, third) = Actor(), drawn_masks(3)
+    ownership, observation = Ownership(3, sum(HIDDEN)), torch.randn(50, 3)
+    ownership.claim(0, first)
+    ownership.claim(1, second)
+    before = [actor(observation, mask) for mask in (first, second)]
+    guard = ownership.guard(actor, by=by, heads=heads)
+    assert guard.keys() == dict(actor.named_parameters()).keys()
+    with torch.no_grad():  # whatever may change does, by no gradient's choice
+        for name, weight in actor.named_parameters():
+            weight.copy_(torch.where(guard[name], torch.randn_like(weight), weight))
+    for mask, old in zip((first, second), before):
+        assert torch.equal(actor(observation, mask), old)
+    unowned = ~(first + second).bool()[-HIDDEN[-1] :]
+    assert unowned.any()
+    assert torch.equal(guard["head.weight"], (unowned & bool(heads)).expand(2, -1))
+    assert torch.equal(ownership.guard(actor.masked, by=by)["layers.1.bias"], unowned)
+    assert not guard["encoder.weight"].any()  # all tasks read it, as far as anybody can tell
+    assert actor(observation, third).shape == (50, 2)
+
+
+def test_a_module_of_ones_own_is_guarded_as_its_meta_policy():
+    policy, ownership = MetaPolicy(3, 2, HIDDEN), Ownership(3, sum(HIDDEN))
+    ownership.claim(0, drawn_masks(1)[0])
+    wrapped = ownership.guard(nn.ModuleDict({"policy": policy}), by="tasks")
+    alone = ownership.guard(policy, by="tasks")
+    assert wrapped.keys() == {f"policy.{name}" for name in alone}
+    assert all(torch.equal(wrapped[f"policy.{name}"], free) for name, free in alone.items())
+
+
+def test_before_the_first_claim_a_module_of_ones_own_is_free():
+    guard = Ownership(2, sum(HIDDEN)).guard(Actor(), by="tasks", heads=["head"])
+    assert all(free.all() for free in guard.values())
+
+
+POLICY, MASK = MetaPolicy(3, 2, HIDDEN), drawn_masks(1)[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda own: own.guard(POLICY, by="taskz"), "owners or tasks, got 'taskz'. Did you mean"),
+        (lambda own: own.guard(nn.Linear(3, 2)), "Linear: expected a module that contains one Mas"),
+        (lambda own: own.guard(nn.ModuleList([Actor(), Actor()])), "2: 0.masked, 1.masked; guard"),
+        (lambda own: own.guard(MetaPolicy(3, 2, (4, 4))), r"n_units=11 in all, got 8, \[4, 4\]"),
+        (lambda own: own.guard(Actor(), heads=["encoder"]), "read 5 units, got 'encoder', Linear"),
+        (lambda own: own.guard(Actor(), heads=["hed"]), "got 'hed', NoneType"),
+        (lambda own: own.claim(5, MASK), "task: expected 0 to 1, a number among n_tasks=2, got 5"),
+        (lambda own: own.claim(1.0, MASK), "task: expected an integer, got 1.0"),
+        (lambda own: own.claim(1, MASK[:3]), r"all n_units=11 hidden units, got shape \[3\]"),
+        (lambda own: own.claim(1, [1.0] * 11), r"expected a Share or a mask \[11\], got \[1.0"),
+        (lambda own: own.cut(POLICY, 1), "that was claimed, none yet, got 1"),
+        (lambda own: Ownership(2, 16.0), "Ownership.n_units: expected an integer, got 16.0"),
+        (lambda own: Ownership(0, 16), "Ownership.n_tasks: expected at least 1, got 0"),
+        (lambda own: Share(MASK), r"Share.units: expected a bool tensor .* got \[11\] of torch.fl"),
+    ],
+)
+def test_arguments_that_fit_nothing_are_refused(call, said):
+    with pytest.raises(RecipeError, match=said):
+        call(Ownership(2, sum(HIDDEN)))

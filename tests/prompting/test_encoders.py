@@ -175,7 +175,7 @@ def test_random_directions_stay_what_they_were():
         (lambda: RandomEncoder(seed=-1), r"RandomEncoder\.seed: expected an integer >= 0"),
         (lambda: SBERT(model=" "), r"SBERT\.model: expected a model name or a folder"),
         (lambda: OneHot(vocabulary=("",)), "as text 0"),
-        (lambda: TfIdf(corpus="push"), "sequence of texts"),
+        (lambda: TfIdf(corpus="push"), "TfIdf.corpus: expected a list, each text, got"),
     ],
 )
 def test_bad_fields_are_refused(make, message):

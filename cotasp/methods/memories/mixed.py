@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 
@@ -20,6 +21,7 @@ class Mixed:
     size: int = 10_000
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 < self.old < 1:
             raise RecipeError(f"old: expected in (0, 1), got {self.old}")
         if not 1 <= self.size <= 10**9:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 
 
@@ -23,6 +24,7 @@ class Reservoir:
     size: int = 1_000_000
 
     def __post_init__(self):
+        check_fields(self)
         if not 1 <= self.size <= 10**9:
             raise RecipeError(f"size: expected in [1, 1e9], got {self.size}")
 
