@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.modules.masks import Dense
 
@@ -40,6 +41,7 @@ class ProgressCompress:
     compress: float = 0.5
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 < self.compress <= 10:
             raise RecipeError(f"compress: expected in (0, 10], got {self.compress}")
 
