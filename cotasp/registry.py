@@ -88,9 +88,11 @@ class Registry:
 
         Raises:
             ValueError: the name is taken.
+            PluginError: the class is no frozen dataclass.
         """
         if component is None:
             return lambda cls: self.register(name, cls)  # type: ignore[return-value]
+        _check_frozen(f"{self.kind} {name!r}", component)
         location = f"{component.__module__}:{component.__qualname__}"
         again = isinstance(self._targets.get(name), type) and self.location(name) == location
         if name in self.names() and not again:
@@ -112,8 +114,8 @@ class Registry:
 
         Raises:
             UnknownNameError: no such name; the message suggests the nearest one.
-            PluginError: a third-party component that cannot be imported, lacks a method of the
-                protocol, or shares its name with another.
+            PluginError: a third-party component that cannot be imported, is no frozen dataclass,
+                lacks a method of the protocol, or shares its name with another.
         """
         self._check(name)
         target = self._targets.get(name)
@@ -147,6 +149,7 @@ class Registry:
                 f"{where}: expected the methods of {self.protocol}, "
                 f"got a class without {', '.join(missing)}"
             )
+        _check_frozen(where, component)
         return component
 
     def _protocol(self) -> type:
@@ -222,6 +225,17 @@ class Registry:
     def _check(self, name: str) -> None:
         if name not in self._targets and name not in self._plugins:
             raise UnknownNameError(f"unknown {self.kind} {name!r}. {suggest(name, self.names())}")
+
+
+def _check_frozen(where: str, component: type) -> None:
+    """Raises PluginError for a class of others that is no frozen dataclass."""
+    settings = vars(component).get("__dataclass_params__")  # of its own: a base's fields are old
+    if settings is None or not settings.frozen:
+        without = "without @dataclass" if settings is None else "whose @dataclass is not frozen"
+        raise PluginError(
+            f"{where}: expected a frozen dataclass, whose fields are its settings, got "
+            f"{component.__name__}, {without}; write @dataclass(frozen=True) right above the class"
+        )
 
 
 def _first_line(module: str, attribute: str) -> str:

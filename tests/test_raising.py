@@ -13,6 +13,7 @@ from torch import nn
 
 from cotasp.agents.sac import SAC
 from cotasp.continual import metrics
+from cotasp.continual.collection import Collection
 from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
 from cotasp.dictionaries import Frozen, Lars
@@ -110,9 +111,24 @@ PLACES = {
 }
 
 
+@pytest.fixture
+def batches(monkeypatch) -> list:
+    """Grows by one with each batch that a run collects."""
+    collected: list = []
+    collect = Collection.collect
+
+    def counted(self, frames):
+        data = collect(self, frames)
+        collected.append(frames)
+        return data
+
+    monkeypatch.setattr(Collection, "collect", counted)
+    return collected
+
+
 @pytest.mark.filterwarnings("ignore::cotasp.errors.ConvergenceWarning")
 @pytest.mark.parametrize(("kind", "component", "name"), CASES, ids=str)
-def test_a_component_that_raises_is_named(kind, component, name, tmp_path, monkeypatch):
+def test_a_component_that_raises_is_named(kind, component, name, tmp_path, monkeypatch, batches):
     targets = {**KINDS[kind]._targets, "faulty": type(component)}
     monkeypatch.setattr(KINDS[kind], "_targets", targets)
     fields = PLACES.get(kind, lambda c: {kind: c})(component)
@@ -121,6 +137,7 @@ def test_a_component_that_raises_is_named(kind, component, name, tmp_path, monke
     told = f"{name} (of {__name__}) raised KeyError: 'boom'; --debug shows where"
     assert told in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+    assert (tmp_path / "run").exists() == bool(batches)  # before the first step nothing is left
 
 
 def returning(base: type, method: str, value: Any, **fields: Any) -> Any:
@@ -129,10 +146,33 @@ def returning(base: type, method: str, value: Any, **fields: Any) -> Any:
     return dataclass(frozen=True)(made)(**fields)
 
 
+def masking(function: Any) -> Any:
+    """A mask policy whose masks are a function of codes."""
+    call = {"__call__": lambda self, code, progress=1.0: function(code), "__doc__": "Wrong."}
+    return dataclass(frozen=True)(type("Wrong", (Step,), call))()
+
+
+def with_one_more(code):
+    mask = (code > 0).float()
+    return torch.cat([mask, mask[:1]]) if code.ndim == 1 else mask
+
+
 ONES = torch.ones(2)
 RETURNED = [
     ("update", returning(Frozen, "__call__", None), "__call__: expected a dictionary that has rec"),
-    ("mask", returning(Step, "__call__", ONES), "__call__: expected an entry per entry of the"),
+    (
+        "mask",
+        returning(Step, "__call__", ONES),
+        r"__call__: .* of the code's shape \[2, 24\]",
+    ),
+    ("mask", returning(Step, "__call__", None), "__call__: expected float32 .*, got None"),
+    (
+        "mask",
+        masking(lambda code: code * float("nan")),
+        r".* in \[0, 1\], got nan in 88 of 88",
+    ),
+    ("mask", masking(lambda code: 2.0 * (code > 0)), r"__call__: .* in \[0, 1\], got 2 in"),
+    ("mask", masking(with_one_more), r"__call__: .* shape \[24\], got float32 of shape \[25\]"),
     ("protection", returning(Freeze, "guard", 3), "guard: expected bool tensors .*, got 3"),
     ("protection", returning(Freeze, "guard", {}), "guard: .*, got none for body.layers.0.weight"),
     ("protection", returning(EWC, "penalty", ONES, samples=8), "penalty: .* float32 of shape .2."),
@@ -152,13 +192,24 @@ RETURNED = [
 
 @pytest.mark.parametrize(("kind", "component", "told"), RETURNED, ids=str)
 def test_a_component_that_returns_something_else_is_named(
-    kind, component, told, tmp_path, monkeypatch
+    kind, component, told, tmp_path, monkeypatch, batches
 ):
     targets = {**KINDS[kind]._targets, "wrong": type(component)}
     monkeypatch.setattr(KINDS[kind], "_targets", targets)
     fields = PLACES.get(kind, lambda c: {kind: c})(component)
     with pytest.raises(PluginError, match=rf"Wrong \(of {__name__}\): {told}"):
         _ = run(replace(BASE, **fields), tmp_path / "run", progress=False)
+    assert (tmp_path / "run").exists() == bool(batches)
+
+
+def test_a_directory_that_was_there_stays_and_can_be_used_again(tmp_path, monkeypatch):
+    mask = masking(with_one_more)
+    monkeypatch.setattr(KINDS["mask"], "_targets", {**KINDS["mask"]._targets, "wrong": type(mask)})
+    (tmp_path / "run").mkdir()
+    for _ in range(2):  # the second is not told that there is a run already
+        with pytest.raises(PluginError, match="got float32 of shape"):
+            _ = run(replace(BASE, mask=mask), tmp_path / "run", progress=False)
+        assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_the_kinds_are_all_here_but_two_with_a_test_of_their_own():
@@ -200,6 +251,7 @@ def test_an_environment_that_fails_in_evaluation_is_named(tmp_path, monkeypatch)
     monkeypatch.setattr(PointEnv, "_step", fails)
     with pytest.raises(RunError, match=r"evaluation of task 'right': .* failed: KeyError"):
         run(BASE, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_metric_that_fails_is_named(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from importlib import import_module, invalidate_caches
 
 import pytest
@@ -116,30 +117,47 @@ def registry():
 
 
 def test_register_as_a_call_and_as_a_decorator(registry):
+    @dataclass(frozen=True)
     class Half:
         """Every second neuron."""
 
     assert registry.register("half", Half) is Half
 
     @registry.register("third")
+    @dataclass(frozen=True)
     class Third:
         pass
 
     assert registry.names() == ["dense", "half", "third"]
     assert registry.get("half") is Half
     assert registry.describe("half") == "Every second neuron."
-    assert registry.describe("third") == f"from {__name__}"
+    assert registry.describe("third") == "Third()"
     assert registry.name_of(Third()) == "third"
     assert isinstance(registry.make("half"), Half)
 
 
+def test_what_is_no_frozen_dataclass_is_not_registered(registry):
+    class Half:
+        pass
+
+    thawed = dataclass(type("Thawed", (), {}))
+    inherits = type("Inherits", (dataclass(frozen=True)(type("Base", (), {})),), {})
+    for cls in (Half, thawed, inherits):
+        with pytest.raises(
+            PluginError, match=f"mask 'half': expected a frozen .*{cls.__name__}, wh?"
+        ):
+            registry.register("half", cls)
+    assert registry.names() == ["dense"]
+
+
 @pytest.mark.parametrize("taken", ["dense", "half"])
 def test_a_name_is_given_once(registry, taken):
+    @dataclass(frozen=True)
     class Half:
         pass
 
     registry.register("half", Half)
-    Other = type("Other", (), {})
+    Other = dataclass(frozen=True)(type("Other", (), {}))
     with pytest.raises(ValueError, match=f"mask '{taken}' is already registered as .*choose"):
         registry.register(taken, Other)
     assert registry.names() == ["dense", "half"]
@@ -159,6 +177,9 @@ def test_a_class_that_is_not_registered_has_no_name(registry):
 
 # -- plug-ins -----------------------------------------------------------------------------
 
+WITHOUT = "class Stripes:\n def __call__(self, code, progress=1.0): return code"
+THAWED = f"from dataclasses import dataclass\n@dataclass\n{WITHOUT}"
+FROZEN = "from dataclasses import dataclass\n@dataclass(frozen=True)\n"
 PLUGIN = '''
 from dataclasses import dataclass
 
@@ -244,6 +265,8 @@ def test_a_plug_in_may_export_a_class_that_it_defines_elsewhere(install):
         ("no such thing", PLUGIN, "failed to import"),
         ("acme_masks:Stripes", "def Stripes(): pass", "expected a class, got <function"),
         ("acme_masks:Stripes", "class Stripes: pass", "got a class without __call__"),
+        ("acme_masks:Stripes", WITHOUT, "got Stripes, without @dataclass; write @dataclass(frozen"),
+        ("acme_masks:Stripes", THAWED, "got Stripes, whose @dataclass is not frozen; write @data"),
     ],
 )
 def test_a_broken_plug_in_is_named_and_harms_nobody_else(install, point, source, complaint):
@@ -271,10 +294,11 @@ def test_a_plug_in_whose_signature_cannot_be_read_is_named(install):
 def test_a_plug_in_that_keeps_no_attribute_cannot_be_written(install):
     from cotasp.recipe import dump, loads
 
-    source = "class Stripes:\n gradient, local = 'identity', True\n"
-    source += " def __init__(self, n: int = 1): pass\n def __call__(self): pass\n"
+    source = f"{FROZEN.replace(')', ', init=False)')}class Stripes:\n"
+    source += " gradient, local = 'identity', True\n n: int = 1\n"
+    source += " def __init__(self, n=1, m=2): pass\n def __call__(self): pass\n"
     install("stripes = acme_masks:Stripes", acme_masks=source)
-    with pytest.raises(PluginError, match="keeps no attribute 'n'; store every"):
+    with pytest.raises(PluginError, match="keeps no attribute 'm'; store every"):
         dump(loads("mask: stripes"))
 
 
@@ -282,7 +306,7 @@ def test_a_plug_in_that_lacks_an_attribute_is_named(install):
     """One of its protocol's, wherever it is set: on the class, by a field or on the instance."""
     from cotasp.recipe import loads
 
-    source = "class Stripes:\n local = True\n def __call__(self): pass\n"
+    source = f"{FROZEN}class Stripes:\n local = True\n def __call__(self): pass\n"
     install("stripes = acme_masks:Stripes", acme_masks=source)
     with pytest.raises(PluginError) as caught:
         loads("mask: stripes")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cotasp.agents.agent import Learner
 from cotasp.continual.begun import BEGUN, recipe_of, warn_of_changes
 from cotasp.continual.branch import (
     ADAPTING,
@@ -28,11 +27,11 @@ from cotasp.continual.remote import Link
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.continual.state import RunState
 from cotasp.continual.stopping import StopRequest
+from cotasp.continual.unbegun import nothing_left
 from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.recipe import Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.lessons import lesson_name, lesson_of
-from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
     from cotasp.agents.updates import Together
@@ -74,7 +73,8 @@ def run(
 
     Raises:
         RecipeError: the recipe cannot be run, or not from there; nothing has been written.
-        RunError: something went wrong on the way; what was written until then stays.
+        RunError: something went wrong on the way; what was written until then stays, unless no
+            step had been taken: then nothing is left, and the same command can be given again.
         RunStopped: a signal asked for it.
     """
     if isinstance(recipe, (str, Path)):
@@ -103,9 +103,12 @@ def run(
         copy = copy_learner if adapting else copy_boundary
         more["fill"] = partial(copy, before.path, saved)
     learner = make_learner(recipe, tasks, together)
+    there = Path(out).is_dir()
     directory = RunDirectory.create(out, dump(recipe), facts, **more)
-    with directory.locked():
-        return _continue(directory, recipe, tasks, learner, progress, link)
+    with directory.locked(), nothing_left(directory, keep_folder=there) as begins:
+        state = RunState(directory, recipe, tasks, learner, progress, link)
+        begins(state)
+        return _continue(state)
 
 
 def resume(
@@ -149,19 +152,12 @@ def resume(
         tasks = make_tasks(recipe)
         seed_everything(recipe.seed)
         learner = make_learner(recipe, tasks, together)
-        return _continue(directory, recipe, tasks, learner, progress, link)
+        return _continue(RunState(directory, recipe, tasks, learner, progress, link))
 
 
-def _continue(
-    directory: RunDirectory,
-    recipe: Recipe,
-    tasks: tuple[Task, ...],
-    learner: Learner,
-    progress: bool,
-    link: Link | None,
-) -> dict[str, Any]:
-    """Goes through the tasks that are left, from the last checkpoint if there is one."""
-    state = RunState(directory, recipe, tasks, learner, progress, link)
+def _continue(state: RunState) -> dict[str, Any]:
+    """Goes through the tasks that are left."""
+    recipe, tasks = state.recipe, state.tasks
     try:
         with StopRequest() as stop:
             while state.finished < len(tasks):
@@ -173,7 +169,7 @@ def _continue(
                     state.end_task()
                 last = lesson_of(tasks, state.finished - 1)
                 _evaluate(state, state.finished - len(last), recipe.steps_per_task * len(last))
-                directory.write(
+                state.directory.write(
                     EVALUATIONS, {**state.history.to_json(), "training": state.episodes.to_json()}
                 )
                 state.save()

@@ -80,7 +80,7 @@ class RunState:
             self._restore(saved)
         cut_metrics(directory.path, {} if saved is None else saved.manifest["metrics"])
         self.checkpoints.continue_from(saved)
-        self.logs = Logs(directory.path, recipe, len(tasks), progress, self._steps)
+        self.logs = Logs(directory.path, recipe, len(tasks), progress, self.steps)
         self.evaluator = self._evaluator()
 
     @property
@@ -98,7 +98,7 @@ class RunState:
         return self.recipe.steps_per_task * len(self.lesson)
 
     @property
-    def _steps(self) -> int:
+    def steps(self) -> int:
         """Environment steps taken so far, of all tasks."""
         within = 0 if self.collection is None else self.collection.steps
         return self.finished * self.recipe.steps_per_task + within

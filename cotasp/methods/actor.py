@@ -134,7 +134,7 @@ class ContinualActor:
             draw_workspace(self.masks.policy, self.meta_policy, len(self._tasks), generator)
         self.task_code = self._task_code(task)
         self._begin_scores(task)
-        check_sub_network(self.final_mask(), self.meta_policy.hidden, self.problem, task)
+        check_sub_network(self.final_mask(), self.masks, self.problem, task)
         self.begin_weights()
         active = self.final_mask().split(self.meta_policy.hidden)
         free = self.sub.free_fraction(self.final_mask() > 0)
@@ -418,7 +418,7 @@ class ContinualActor:
             rows: (number, generator) to as many rows of the task.
         """
         task, mask = self.task, self.final_mask()
-        check_sub_network(mask, self.meta_policy.hidden, self.problem, task)
+        check_sub_network(mask, self.masks, self.problem, task)
         self.codes[task] = self.code.detach()
         own = {}
         if isinstance(self.masks.policy, Private):

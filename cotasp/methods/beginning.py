@@ -8,12 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from cotasp.errors import calling, refuse_returned
-from cotasp.methods.returned import wrong_tensor, wrong_tensors
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
 from cotasp.modules.beginning import Beginning, FirstCode, Scales, Wires, Workspace
 from cotasp.modules.masks import MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.returned import wrong_tensor, wrong_tensors
 from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
 

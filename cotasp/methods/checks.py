@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cotasp.errors import ConvergenceWarning, RecipeError, RunError
+from cotasp.errors import ConvergenceWarning, RecipeError, RunError, refuse_returned
 from cotasp.methods.problem import Problem
 from cotasp.modules.codes import LayerMasks
 from cotasp.modules.ownership import Ownership
@@ -20,10 +20,13 @@ LITTLE = 0.01  # fraction of free weights with which nothing can be learned
 _SAME_TEXT = 1e-4  # largest difference of a text's embedding from one machine to another
 
 
-def check_sub_network(mask: Tensor, hidden: Sequence[int], problem: Problem, task: int) -> None:
-    """Raises RunError when a task's mask [sum(hidden)] switches a whole layer off."""
+def check_sub_network(mask: Tensor, policy: LayerMasks, problem: Problem, task: int) -> None:
+    """Raises RunError when a task's mask [sum(hidden)] switches a whole layer off, and PluginError
+    when it is none.
+    """
+    _check_entries(mask, policy)
     try:
-        active_units(mask, hidden)
+        active_units(mask, policy.hidden)
     except RunError as error:
         raise RunError(f"task {task + 1} ({problem.texts[task]!r}): {error}") from error
 
@@ -33,11 +36,14 @@ def check_first_masks(
 ) -> None:
     """Raises RecipeError when a text's first mask switches a layer off; it names what is to blame.
 
+    Raises PluginError when it is no mask.
+
     Args:
         masks: [n_tasks, sum(hidden)].
         prompter, policy, embeddings: what they were made of, [n_tasks, m] the last.
         problem: the stream.
     """
+    _check_entries(masks, policy)
     empty = ~_layers_with_units(masks, policy.hidden)
     if not empty.any():
         return
@@ -64,6 +70,13 @@ def check_first_masks(
         f"recipe.dictionary.lmbda: {flaw}: no atom explains its text at {lmbda:g}; the largest "
         f"lmbda at which all tasks get some is about {usable:g}"
     )
+
+
+def _check_entries(masks: Tensor, policy: LayerMasks) -> None:
+    """Raises PluginError unless all entries are in [0, 1]."""
+    outside = masks[~((masks >= 0) & (masks <= 1))]
+    wrong = f"{outside[0]:g} in {len(outside)} of {masks.numel()}" if len(outside) else None
+    refuse_returned("mask", policy.policy, "__call__", "entries in [0, 1]", wrong)
 
 
 def _layers_with_units(masks: Tensor, hidden: Sequence[int]) -> Tensor:

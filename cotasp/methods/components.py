@@ -15,10 +15,10 @@ from cotasp.methods.batch import Batch
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
 from cotasp.methods.renewing import network_view
-from cotasp.methods.returned import wrong_state, wrong_tensor, wrong_tensors
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.returned import wrong_state, wrong_tensor, wrong_tensors
 from cotasp.modules.share import Share
 
 DrawRows = Callable[[int, Generator], Batch]  # number -> as many rows of the task in training

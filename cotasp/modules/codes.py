@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cotasp.errors import RecipeError, calling, refuse_returned
 from cotasp.modules.masks import MaskPolicy
+from cotasp.modules.returned import wrong_tensor
 from cotasp.modules.shapes import check_widths, split_layers
 
 
@@ -55,10 +56,19 @@ class LayerMasks(nn.Module):
         self.hidden = tuple(hidden)
 
     def forward(self, code: Tensor, progress: float = 1.0) -> Tensor:
-        """Masks [*, sum(hidden)] of codes [*, sum(hidden)]."""
+        """Masks [*, sum(hidden)] of codes [*, sum(hidden)].
+
+        Raises:
+            RecipeError: codes of another length.
+            PluginError: the policy raised an error, or returned something of another shape or type.
+        """
         layers = split_layers("LayerMasks: code", code, self.hidden)
+        return torch.cat([self._checked(layer, progress) for layer in layers], dim=-1)
+
+    def _checked(self, code: Tensor, progress: float) -> Tensor:
         with calling("mask", self.policy):
-            masks = torch.cat([self.policy(layer, progress) for layer in layers], dim=-1)
-        wrong = None if masks.shape == code.shape else f"shapes that add up to {list(masks.shape)}"
-        refuse_returned("mask", self.policy, "__call__", "an entry per entry of the code", wrong)
-        return masks
+            mask = self.policy(code, progress)
+        wrong = wrong_tensor(mask, code.shape, code.dtype)
+        expected = f"{str(code.dtype).removeprefix('torch.')} of the code's shape {[*code.shape]}"
+        refuse_returned("mask", self.policy, "__call__", expected, wrong)
+        return mask

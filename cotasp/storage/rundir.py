@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -106,6 +107,20 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{path}: cannot make the run directory: {error.strerror}") from error
         return cls(path)
+
+    def discard(self, keep_folder: bool) -> None:
+        """Removes all that it holds.
+
+        Args:
+            keep_folder: whether the directory itself stays, because it was there before the run.
+        """
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        if not keep_folder:
+            self.path.rmdir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -148,7 +148,7 @@ def test_a_logger_without_a_key_is_refused_before_anything_is_written(monkeypatc
 def test_a_cell_that_registers_may_run_twice():  # case 19
     registry = Registry("mask", "cotasp.modules.masks:MaskPolicy", {})
     for number in (1, 2):
-        registry.register("mine", type("Mine", (), {"number": number}))
+        registry.register("mine", dataclass(frozen=True)(type("Mine", (), {"number": number})))
     assert registry.get("mine").number == 2
 
 
