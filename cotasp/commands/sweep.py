@@ -109,7 +109,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     Raises:
         RecipeError: an argument does not fit, or the file cannot be used.
     """
-    from cotasp.sweep.plan import axis_of, load_sweep, seeds_of
+    from cotasp.sweep.plan import axis_of, key_of, load_sweep, seeds_of
 
     plan = load_sweep(arguments.recipe)
     axes = dict(map(axis_of, arguments.axis))
@@ -117,6 +117,13 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         raise RecipeError("--axis: the same key stands twice; give it all its values at once")
     changes: dict[str, Any] = {"axes": {**plan.axes, **axes}}
     if arguments.overrides:
+        levels = [group for axis in changes["axes"].values() for group in axis.values()]
+        varied = {key_of(override) for group in levels for override in group}
+        for override in arguments.overrides:
+            if key_of(override) in varied:
+                raise RecipeError(
+                    f"{override}: an axis varies {key_of(override)}; leave out one of the two"
+                )
         changes["overrides"] = [*plan.overrides, *arguments.overrides]
     if arguments.seeds is not None:
         try:

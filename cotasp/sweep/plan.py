@@ -74,7 +74,7 @@ class Plan:
             if not axis:
                 raise RecipeError(f"sweep: axis {name!r} names nothing; give it values")
         overrides = [o for axis in self.axes.values() for group in axis.values() for o in group]
-        if "seed" in map(_key, [*overrides, *self.overrides]):
+        if "seed" in map(key_of, [*overrides, *self.overrides]):
             raise RecipeError("sweep: seed: every variant has the same seeds; name them by --seeds")
         _check_apart(self.axes)
 
@@ -204,14 +204,15 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
     return recipes
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """The key that `key=value` sets."""
     return override.partition("=")[0].strip()
 
 
 def _check_apart(axes: Mapping[str, Axis]) -> None:
     """Raises RecipeError where two axes set the same thing."""
     keys = {
-        name: {_key(override) for overrides in axis.values() for override in overrides}
+        name: {key_of(override) for overrides in axis.values() for override in overrides}
         for name, axis in axes.items()
     }
     for (one, mine), (other, theirs) in itertools.combinations(keys.items(), 2):

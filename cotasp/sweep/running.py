@@ -44,9 +44,12 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
 
     Raises:
         RecipeError: the plan cannot be run; nothing has been written.
-        RunError: a directory holds another recipe's run, or cannot be written.
+        RunError: a directory holds something else, a run or another recipe's, or cannot be
+            written.
     """
     trials = plan.resolved()
+    if not (out / SWEEP).is_file():
+        RunDirectory.check_free(out)
     for name, recipe in trials.items():
         _check_same(out / name, recipe)
     jobs = [make_job(out, name, recipe) for name, recipe in trials.items()]

@@ -164,6 +164,14 @@ def test_recipe_files_may_vary_each_with_overrides_of_its_own(tmp_path):
         Plan(made.recipe, others=load_sweep(tmp_path / "list.yaml").others, only=["tow"]).recipes()
 
 
+def test_an_edit_of_what_an_axis_varies_is_refused():
+    axis = ["--axis", "agent.gamma=0.9,0.8"]
+    words = ["sweep", "smoke", "mask=dense", "agent.gamma=0.7", *axis]
+    with pytest.raises(RecipeError, match=r"agent\.gamma=0\.7: an axis varies agent\.gamma; leave"):
+        make_plan(parser().parse_args(words))
+    assert make_plan(parser().parse_args([*words[:3], *axis])).overrides == ["mask=dense"]
+
+
 def test_a_sweep_is_not_taken_for_a_recipe():
     with pytest.raises(RecipeError, match=r"a sweep, not a recipe; run it with `cotasp sweep"):
         load(SWEEPS[0])

@@ -22,7 +22,7 @@ from cotasp.storage.checkpoints import Checkpoints
 from cotasp.sweep import trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of
-from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, run_sweep
+from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, prepare, run_sweep
 from cotasp.sweep.stacked import run_stacked
 from tests.continual.runs import contents
 
@@ -180,7 +180,7 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
 def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "PATIENCE", 0.2)
     name = next(iter(plan.resolved()))
-    (tmp_path / name).parent.mkdir(parents=True)
+    prepare(replace(plan, seeds=(0,)), tmp_path)
     with open(tmp_path / f"{name}.log", "ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
         outcomes = run_sweep(replace(plan, seeds=(0,)), tmp_path, Local(workers=1), progress=False)
@@ -189,6 +189,16 @@ def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     assert refused.state == "failed"
     assert "another process is at work on this trial" in refused.reason
     assert [outcome.state for outcome in outcomes.values()] == ["done"]
+
+
+def test_a_directory_of_something_else_is_not_made_one_of_a_sweep(plan, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("seed: 0\n")
+    with pytest.raises(RunError, match="run: there is a run already"):
+        prepare(plan, tmp_path / "run")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        prepare(plan, tmp_path)
+    assert [p.name for p in tmp_path.rglob("*")] == ["run", "recipe.yaml"]
 
 
 def ends(pool, job: trial.Job) -> int:
