@@ -34,16 +34,16 @@ def main(arguments: argparse.Namespace) -> None:
     """Writes the file."""
     from cotasp.prompting.texts import checked_texts
     from cotasp.storage.rundir import RunDirectory
+    from cotasp.targets import EXPORTS, check_file
 
     if arguments.text is not None:
         checked_texts("export", [arguments.text])
     RunDirectory.open(arguments.dir)  # what is wrong with it is said before torch is imported
+    check_file(arguments.out, EXPORTS)
     set_threads()
     from cotasp.continual.exporting import export
     from cotasp.continual.opened import open_run
-    from cotasp.modules.export import check_target
 
-    check_target(arguments.out)
     run = open_run(arguments.dir, arguments.recall)
     network, task = export(run, arguments.out, text=arguments.text, task=arguments.task)
     size = Path(arguments.out).stat().st_size / 1e3

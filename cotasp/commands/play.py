@@ -49,9 +49,10 @@ def main(arguments: argparse.Namespace) -> None:
     from cotasp.film.files import check_target, save
     from cotasp.prompting.texts import checked_texts
     from cotasp.storage.rundir import RunDirectory
-    from cotasp.tasks.drawing import choose_gl, has_display
+    from cotasp.tasks.drawing import check_pictures, choose_gl, has_display
 
     _check(arguments)
+    check_pictures(arguments.episodes, arguments.size)
     if arguments.text is not None:
         checked_texts("play", [arguments.text])  # what is wrong is told before torch is imported
     directory = RunDirectory.open(arguments.dir).path

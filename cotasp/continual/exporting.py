@@ -7,9 +7,10 @@ from pathlib import Path
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.errors import RecipeError
-from cotasp.modules.export import check_target, export_policy
+from cotasp.modules.export import export_policy
 from cotasp.modules.policy import MetaPolicy
 from cotasp.prompting.texts import NORMALISATION, normal_form
+from cotasp.targets import EXPORTS, check_file
 from cotasp.tasks.closing import close
 from cotasp.tasks.simulator import ScalesActions
 from cotasp.tasks.task import Task
@@ -38,7 +39,7 @@ def export(
             another ending.
         RunError: no task is finished, or the file cannot be written.
     """
-    check_target(out)
+    check_file(out, EXPORTS)
     if (text is None) == (task is None):
         raise RecipeError("export: expected a text or a task, one of the two")
     if text is None:

@@ -10,10 +10,10 @@ from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type, step_mdp
 
 from cotasp.continual.seeds import derive_seed
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RunError
 from cotasp.film.episode import Episode
 from cotasp.recipe import Evaluation
-from cotasp.tasks.drawing import Drawn
+from cotasp.tasks.drawing import Drawn, check_pictures
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ def watch(
         RecipeError: no episode, or a size out of range.
         RunError: the environment cannot be drawn, on this machine or at all.
     """
-    if episodes < 1:
-        raise RecipeError(f"episodes: expected at least 1, got {episodes}")
-    if not 64 <= size <= 1024:
-        raise RecipeError(f"size: expected 64 to 1024 pixels, got {size}")
+    check_pictures(episodes, size)
     env = task.make_env(seed=derive_seed(seed, "play", task.env))
     try:
         if not isinstance(env, Drawn):

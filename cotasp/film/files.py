@@ -10,6 +10,7 @@ import numpy as np
 
 from cotasp.errors import RecipeError, RunError
 from cotasp.film.pictures import contact_sheet, side_by_side
+from cotasp.targets import check_file
 
 ENDINGS = (".gif", ".mp4", ".png")
 RATE = 20  # frames per second
@@ -19,13 +20,7 @@ _COLOURS = 128  # of a GIF
 
 def check_target(path: str | Path) -> Path:
     """Raises what `save` would raise because of its path, before anything is done."""
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise RecipeError(f"{path}: expected a file ending with {', '.join(ENDINGS)}")
-    if path.is_dir():
-        raise RunError(f"{path}: expected a file or nothing there, found a directory")
-    if not path.parent.is_dir():
-        raise RunError(f"{path.parent}: no such directory; make it first")
+    path = check_file(path, ENDINGS)
     if path.suffix.lower() == ".mp4":
         _ffmpeg(path)
     return path

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RunError
 from cotasp.modules.policy import MetaPolicy
+from cotasp.targets import EXPORTS, check_file
 
 _ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
-FORMATS = (".pt2", ".onnx")
 
 
 def plain_module(policy: MetaPolicy) -> nn.Sequential:
@@ -49,16 +49,6 @@ def _copy(layer: nn.Linear) -> nn.Linear:
     ).to(layer.weight)
     copy.load_state_dict(layer.state_dict())
     return copy.requires_grad_(False)
-
-
-def check_target(path: str | Path) -> Path:
-    """Raises what `export_policy` would raise because of its path, before anything is done."""
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise RecipeError(f"{path}: expected a file ending with {' or '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise RunError(f"{path.parent}: no such directory; make it first")
-    return path
 
 
 FACTS = "facts.json"  # name of the facts within a .pt2 file
@@ -99,7 +89,7 @@ def export_policy(
         RecipeError: another ending.
         RunError: the directory is not there, or the ONNX exporter.
     """
-    path = check_target(path)
+    path = check_file(path, EXPORTS)
     module: nn.Module = plain_module(policy).cpu()
     low, high = action_range or ([-1.0] * policy.action_dim, [1.0] * policy.action_dim)
     if action_range is not None:

@@ -16,6 +16,7 @@ from typing import Any
 from cotasp.errors import RunError
 from cotasp.storage.disk import sync_directory, sync_tree, write_whole
 from cotasp.storage.readme import README, readme
+from cotasp.targets import check_writable
 
 RECIPE = "recipe.yaml"
 STAMP = "protocol.json"
@@ -165,6 +166,7 @@ class RunDirectory:
             )
         if path.exists() and not path.is_dir():
             raise RunError(f"{path}: expected a directory or nothing there, found a file")
+        check_writable(path)
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:

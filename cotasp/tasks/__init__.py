@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Point": "point_streams",
         "PointEnv": "point",
         "PointGoals": "point_streams",
-        "Simulator": "simulator",
+        "Simulator": "answers",
         "SimulatorEnv": "simulator",
         "Stream": "streams",
         "TEXTS": "texts",

@@ -1,4 +1,5 @@
 # written by scripts/write_stubs.py from the table in __init__.py
+from cotasp.tasks.answers import Simulator as Simulator
 from cotasp.tasks.entries import GymEntry as GymEntry
 from cotasp.tasks.entries import TaskEntry as TaskEntry
 from cotasp.tasks.gym import GymnasiumEnv as GymnasiumEnv
@@ -11,7 +12,6 @@ from cotasp.tasks.mujoco_streams import CheetahVelocity as CheetahVelocity
 from cotasp.tasks.point import PointEnv as PointEnv
 from cotasp.tasks.point_streams import Point as Point
 from cotasp.tasks.point_streams import PointGoals as PointGoals
-from cotasp.tasks.simulator import Simulator as Simulator
 from cotasp.tasks.simulator import SimulatorEnv as SimulatorEnv
 from cotasp.tasks.streams import CW10 as CW10
 from cotasp.tasks.streams import CW20 as CW20

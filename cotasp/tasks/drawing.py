@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cotasp.errors import RunError
+from cotasp.errors import RecipeError, RunError
 
 _LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _REMEDY = (
@@ -37,6 +37,14 @@ class Drawn(Protocol):
     def frame(self) -> np.ndarray:
         """The state of now as a picture, [height, width, 3] uint8."""
         ...
+
+
+def check_pictures(episodes: int, size: int) -> None:
+    """Raises RecipeError where no episode is asked for, or pictures of a size out of range."""
+    if episodes < 1:
+        raise RecipeError(f"episodes: expected at least 1, got {episodes}")
+    if not 64 <= size <= 1024:
+        raise RecipeError(f"size: expected 64 to 1024 pixels, got {size}")
 
 
 def has_display() -> bool:

@@ -14,38 +14,9 @@ from torchrl.envs import EnvBase
 
 from cotasp.errors import RunError
 from cotasp.tasks import answers
+from cotasp.tasks.answers import Simulator
 from cotasp.tasks.closing import close
 from cotasp.tasks.drawing import Drawn
-
-
-class Simulator(Protocol):
-    """What one simulator must offer.
-
-    Attributes:
-        n_obs: length of an observation.
-        n_act: length of an action; actions are in [-1, 1].
-    """
-
-    n_obs: int
-    n_act: int
-
-    def seed(self, seed: int) -> None:
-        """Seeds everything random; equal seeds give equal episodes from the next reset on."""
-
-    def reset(self) -> np.ndarray:
-        """Starts an episode; its first observation, [n_obs]."""
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, bool]:
-        """`observation, reward, terminated, truncated, success` after action [n_act]."""
-
-    def rng_state(self) -> dict[str, Any]:
-        """JSON-able state of everything random; between two episodes it is all there is."""
-
-    def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Takes back what `rng_state` gave."""
-
-    def close(self) -> None:
-        """Frees what the simulator holds."""
 
 
 @runtime_checkable

@@ -186,7 +186,7 @@ def test_a_sentence_is_played_where_it_belongs_or_where_it_is_sent(undisturbed, 
     assert [there.task, sent.task] == ["left", "right"]
     assert there.text == sent.text == text
     assert main(["play", str(undisturbed), text.upper(), "--out", "x.zip"]) == 2
-    assert "expected a file ending with .gif, .mp4, .png" in capsys.readouterr().err
+    assert "expected a file ending with .gif or .mp4 or .png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
