@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from cotasp import __version__
 from cotasp.commands import VERBS
 from cotasp.errors import CotaspError, RecipeError, RunError, RunStopped
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LONGEST = 1000  # characters of an error that are shown
 EPILOG = """examples:
   cotasp init mine.yaml                              write a commented recipe
@@ -85,10 +87,15 @@ def _fail(error: Exception) -> int:
         except RunError as cause:
             known, error = True, cause
     message = str(error) if known else f"{type(error).__name__}: {error} (rerun with --debug)"
-    line = " ".join(message.split())
+    line = " ".join(_COLOUR.sub("", message).split())
     excerpt = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
     print(f"cotasp: error: {excerpt}", file=sys.stderr)
     return 2 if isinstance(error, RecipeError) else 1
+
+
+def _in_one_line(message: Warning | str, *rest: Any, **more: Any) -> str:
+    """A warning as it is shown; Gymnasium's have the colours of a terminal."""
+    return f"cotasp: warning: {_COLOUR.sub('', str(message))}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error)
     usual = warnings.formatwarning
     if not arguments.debug:
-        warnings.formatwarning = lambda message, *rest, **more: f"cotasp: warning: {message}\n"
+        warnings.formatwarning = _in_one_line
     try:
         verb(arguments.verb).main(arguments)
         sys.stdout.flush()

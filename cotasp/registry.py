@@ -121,6 +121,8 @@ class Registry:
         target = self._targets.get(name)
         if target is None:
             return self._load_plugin(name)
+        if name in self.passed_over:
+            warnings.warn(f"{self.kind} {name!r}: {self.note(name)}", stacklevel=2)
         if isinstance(target, str):
             module, _, attribute = target.partition(":")
             return getattr(import_module(module), attribute)
@@ -216,11 +218,21 @@ class Registry:
         if name not in self._targets:
             line = "" if ", " in claims else _first_line(module, attribute)
             return f"{line} (from {claims})" if line else f"from {claims}"
-        note = f" (a plug-in of the same name is passed over: {claims})" if claims else ""
+        note = f" ({self.note(name)})" if claims else ""
         target = self._targets[name]
         if isinstance(target, type):
             return (target.__doc__ or f"from {module}").strip().split("\n")[0] + note
         return _first_line(module, attribute) + note
+
+    @property
+    def passed_over(self) -> list[str]:
+        """Names that plug-ins claim but others have, sorted."""
+        return sorted(self._targets.keys() & self._plugins.keys())
+
+    def note(self, name: str) -> str:
+        """What to know of a name that is among `passed_over`."""
+        claims = ", ".join(self._plugins[name])
+        return f"a plug-in of the same name is passed over: {claims}"
 
     def _check(self, name: str) -> None:
         if name not in self._targets and name not in self._plugins:

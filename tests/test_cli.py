@@ -369,9 +369,13 @@ def test_a_warning_is_one_line_and_only_in_the_command(monkeypatch, capsys):
     def warn(arguments):
         shown = warnings.formatwarning(UserWarning("not converged"), UserWarning, "file.py", 3)
         print(shown, end="", file=sys.stderr)
+        coloured = UserWarning("\x1b[33mWARN: Box\x1b[0m")  # as Gymnasium's are
+        print(warnings.formatwarning(coloured, UserWarning, "file.py", 3), end="", file=sys.stderr)
 
     usual = warnings.formatwarning
     monkeypatch.setattr("cotasp.commands.list.main", warn)
     assert main(["list"]) == 0
-    assert capsys.readouterr().err == "cotasp: warning: not converged\n"
+    assert capsys.readouterr().err == (
+        "cotasp: warning: not converged\ncotasp: warning: WARN: Box\n"
+    )
     assert warnings.formatwarning is usual

@@ -58,7 +58,7 @@ BRIEF = [
 ]
 SMOKE = "cotasp run recipes/smoke.yaml --quiet --out runs/smoke"  # in full: others use it
 INSTALL = re.compile(r'(?:python3? -m )?pip install (?:-e )?"?(?:\.|cotasp)(?:\[([\w,]+)\])?"?')
-INSTALL_PLUGIN = re.compile(r"python3? -m pip install -e ([\w-]+)")
+INSTALL_PLUGIN = re.compile(r"python3? -m pip install -e '([\w-]+)\[test\]'")
 
 
 @pytest.fixture(scope="module")

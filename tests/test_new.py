@@ -38,7 +38,7 @@ def test_a_package_of_every_kind_is_sound(kind, tmp_path, monkeypatch, capsys):
     folder = written(tmp_path, kind)
     name = f"acme_{kind}"
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"done: acme-{kind}; next: python -m pip install -e acme-{kind} "
+        f"done: acme-{kind}; next: python -m pip install -e 'acme-{kind}[test]' "
         f"&& python -m pytest acme-{kind}"
     )
     paths = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
@@ -55,6 +55,8 @@ def test_a_package_of_every_kind_is_sound(kind, tmp_path, monkeypatch, capsys):
             assert "Example" not in text
             if path.parent.name != "src":  # a module may have f-strings
                 assert not re.search(r"\{\w+\}", text), path
+    project = (folder / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.optional-dependencies]\ntest = ["pytest' in project
     point = f'[project.entry-points."cotasp.{kind}"]\n{name} = "{name}:Acme{kind.capitalize()}"\n'
     assert point in (folder / "pyproject.toml").read_text(encoding="utf-8")
 

@@ -327,8 +327,20 @@ def test_a_plug_in_s_own_error_gets_its_place(install):
 
 
 def test_a_built_in_name_cannot_be_taken(install):
+    from cotasp.continual.doctor import examine
+    from cotasp.recipe import loads
+
     install("topk = acme_masks:Stripes", acme_masks=PLUGIN)
-    assert KINDS["mask"].get("topk").__module__ == "cotasp.modules.masks"
+    with pytest.warns(
+        match="mask 'topk': a plug-in of the same name is passed over: acme_masks:St"
+    ):
+        assert KINDS["mask"].get("topk").__module__ == "cotasp.modules.masks"
+    with pytest.warns(match="mask 'topk': a plug-in of the same name"):  # as `show` and `run` do
+        loads("mask: topk")
+    assert KINDS["mask"].passed_over == ["topk"]
+    finding = next(each for each in examine() if each.name == "plug-ins")
+    assert finding.level == "warning"
+    assert "mask 'topk': a plug-in of the same name" in finding.found
     assert (
         KINDS["mask"]
         .describe("topk")

@@ -66,7 +66,7 @@ reinforcement learning. The class `{cls}` in `src/{name}.py` is all there is: it
 keys in a recipe, and their defaults are the recipe's defaults.
 
 ```sh
-python -m pip install -e .
+python -m pip install -e '.[test]'
 python -m pytest
 cotasp list {kind}
 {use}
@@ -86,7 +86,7 @@ def test_contract():
 
 
 def test_recipes_find_it_by_name():
-    assert KINDS["{kind}"].get("{name}") is {cls}  # else: python -m pip install -e .
+    assert KINDS["{kind}"].get("{name}") is {cls}  # else: pip install -e '.[test]'
 '''
 
 
@@ -113,9 +113,8 @@ def main(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise RunError(f"{project}: cannot be written: {error.strerror}") from error
     print(f"{project}/src/{module_name(project)}.py has the component, {project}/tests its test")
-    print(
-        f"done: {project}; next: python -m pip install -e {project} && python -m pytest {project}"
-    )
+    install = f"python -m pip install -e '{project}[test]'"
+    print(f"done: {project}; next: {install} && python -m pytest {project}")
 
 
 def module_name(project: str) -> str:

@@ -134,8 +134,9 @@ def _plug_ins() -> tuple[Level, str, str]:
                 registry.get(name)
             except CotaspError as error:
                 broken.append(_line(error))
+        broken += [f"{kind} {name!r}: {registry.note(name)}" for name in registry.passed_over]
     if broken:
-        return "warning", " ".join(broken), "all others can be used"
+        return "warning", ", ".join(broken), "all others can be used"
     return "ok", ", ".join(names) or "none", ""
 
 

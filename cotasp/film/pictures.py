@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from itertools import zip_longest
 
 import numpy as np
@@ -11,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cotasp.film.episode import Episode
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_FONTS = ("NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "PingFang.ttc", "msyh.ttc")
 _GREEN, _RED, _GREY = "#2e8b3d", "#b03a2e", "#55555a"
 PER_ROW = 5  # stills of an episode on a contact sheet
 
@@ -21,10 +26,14 @@ def captioned(episode: Episode, size: int) -> list[np.ndarray]:
     Args:
         episode: with at least one frame.
         size: width in pixels; frames are scaled to it.
+
+    Warns:
+        UserWarning: letters that no font at hand has are left out, as perhaps those of Chinese.
     """
     bar = max(14, size // 14)
-    font = ImageFont.load_default(size=bar * 0.62)
-    text = _shortened(episode.text, font, size - bar)
+    text, font = _with_letters(episode.text, bar * 0.62)
+    text = _shortened(text, font, size - bar)
+    task, task_font = _with_letters(episode.task, bar * 0.62)
     last = len(episode.frames) - 1
     pictures = []
     for place, (frame, solved) in enumerate(zip(episode.frames, episode.solved)):
@@ -38,7 +47,7 @@ def captioned(episode: Episode, size: int) -> list[np.ndarray]:
             status, colour = ("success", _GREEN) if episode.success else ("no success", _RED)
         draw.rectangle([0, image.height - bar, size, image.height], fill=colour)
         line = image.height - bar / 2
-        draw.text((bar / 2, line), episode.task, fill="white", font=font, anchor="lm")
+        draw.text((bar / 2, line), task, fill="white", font=task_font, anchor="lm")
         draw.text((size - bar / 2, line), status, fill="white", font=font, anchor="rm")
         pictures.append(np.asarray(image))
     return pictures
@@ -87,7 +96,42 @@ def _scaled(frame: np.ndarray, width: int) -> Image.Image:
     return image.resize((width, max(1, round(image.height * width / image.width))))
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+def _with_letters(text: str, size: float) -> tuple[str, Font]:
+    """A text, and a font to draw it in; letters that no font at hand has are left out."""
+    fonts = _fonts(size)
+    font = min(fonts, key=lambda font: len(_unknown(text, font)))
+    unknown = _unknown(text, font)
+    if unknown:
+        warnings.warn(
+            f"caption {text!r:.80}: no font at hand has {' '.join(sorted(unknown))[:60]}; left out",
+            stacklevel=3,
+        )
+    return "".join(each for each in text if each not in unknown), font
+
+
+def _fonts(size: float) -> list[Font]:
+    """Pillow's own font, and those of the machine that have more letters."""
+    fonts: list[Font] = [ImageFont.load_default(size=size)]
+    matplotlib = find_spec("matplotlib")
+    places = [] if matplotlib is None else matplotlib.submodule_search_locations or []
+    for file in (*(f"{place}/mpl-data/fonts/ttf/DejaVuSans.ttf" for place in places), *_FONTS):
+        with suppress(OSError):  # it is not there
+            fonts.append(ImageFont.truetype(file, size))
+    return fonts
+
+
+def _unknown(text: str, font: Font) -> set[str]:
+    """Letters that a font draws as a box, or not at all."""
+    boxes = {_picture(letter, font) for letter in "\ue000\uffff"}  # which no font has
+    return {each for each in text if not each.isspace() and _picture(each, font) in boxes}
+
+
+def _picture(letter: str, font: Font) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
+
+
+def _shortened(text: str, font: Font, width: float) -> str:
     """As much of a text as fits into a line."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:

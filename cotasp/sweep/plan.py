@@ -28,6 +28,7 @@ KEYS = (
     "single_tasks",
 )
 SINGLE = "single/"  # where single tasks are
+_INLINE = re.compile(r"\{[^][{}]*\}|\[[^][{}]*\]")  # an innermost mapping or list
 _LONGEST = 120  # characters of a directory's name
 
 Axis = Mapping[str, Sequence[str]]  # name of a value to the overrides that make it
@@ -130,8 +131,9 @@ class Plan:
     def resolved(self) -> dict[str, Recipe]:
         """Every trial's recipe by its directory, single-task runs last."""
         recipes = self.recipes()
+        folders = directories(recipes)
         trials = {
-            f"{directory_name(name)}/seed{seed}": with_seed(recipe, seed)
+            f"{folders[name]}/seed{seed}": with_seed(recipe, seed)
             for name, recipe in recipes.items()
             for seed in self.seeds
         }
@@ -149,7 +151,7 @@ class Plan:
             trials: directories, the keys of `resolved()`.
         """
         wanted = self.variants()
-        folders = {name: directory_name(name) for name in wanted}
+        folders = directories(wanted)
         axes = {
             name: ({"recipe": stem} if len(self.others) > 1 else {}) | values
             for name, (stem, values) in self._choices().items()
@@ -169,16 +171,42 @@ class Plan:
         }
 
 
+def directories(names: Iterable[str]) -> dict[str, str]:
+    """Each variant's directory; those that would share one end with a hash of their name."""
+    folders = {name: directory_name(name) for name in names}
+    taken = list(folders.values())
+    return {
+        name: _hashed(folder, name) if folder != name and taken.count(folder) > 1 else folder
+        for name, folder in folders.items()
+    }
+
+
 def directory_name(name: str) -> str:
-    """A variant's directory: its name, where file systems allow it.
+    """A variant's directory: its name, where file systems allow it, without braces and spaces.
 
     >>> directory_name("dictionary.update=online,agent.gamma=0.9")
     'dictionary.update=online,agent.gamma=0.9'
+    >>> directory_name("protection={name: l2, weight: 10},actor.hidden=[256, 256]")
+    'protection=l2,weight=10,actor.hidden=256+256'
     """
-    safe = re.sub(r"[^\w.=,+-]+", "-", name, flags=re.ASCII).strip("-.")
-    if safe == name and len(safe) <= _LONGEST:
-        return safe
-    return f"{safe[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    flat = name
+    while (match := _INLINE.search(flat)) is not None:
+        flat = flat[: match.start()] + _in_words(match[0]) + flat[match.end() :]
+    safe = re.sub(r"[^\w.=,+-]+", "-", flat, flags=re.ASCII).strip("-.")
+    return safe if safe == flat and len(safe) <= _LONGEST else _hashed(safe, name)
+
+
+def _in_words(inline: str) -> str:
+    """A mapping or list of one line, as `name: l2` is `l2` and `weight: 10` is `weight=10`."""
+    parts = [part.strip(" \"'") for part in inline[1:-1].split(",")]
+    if inline[0] == "[":
+        return "+".join(parts)
+    pairs = [re.split(r"[\"']?: *[\"']?", part, maxsplit=1) for part in parts]
+    return ",".join(pair[-1] if pair[0] == "name" else "=".join(pair) for pair in pairs)
+
+
+def _hashed(folder: str, name: str) -> str:
+    return f"{folder[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def each_alone(recipe: Recipe) -> dict[str, Recipe]:
@@ -325,7 +353,13 @@ def seeds_of(value: Any, where: str) -> tuple[int, ...]:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return tuple(range(value))
     fits = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
-    if not fits or len(set(value)) != len(value) or not value:
+    if fits and len(set(value)) < len(value):
+        twice = next(seed for seed in value if value.count(seed) > 1)
+        raise RecipeError(
+            f"{where}: expected each seed once, got {twice} more than once in {value!r:.60}; leave "
+            f"the others out"
+        )
+    if not fits or not value:
         raise RecipeError(f"{where}: expected at least 1 or a list of seeds, got {value!r}")
     return tuple(value)
 

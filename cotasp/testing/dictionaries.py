@@ -61,20 +61,24 @@ def check_solver(solver: Solver) -> None:
         row = slice(i, i + 1)
         share = violation(X[row], D, result.code[row], lmbda)
         certificate = float(result.kkt[i]) / lmbda
-        ensure(abs(certificate - share) <= 1e-6 * max(share, 1e-8), f"the certificate is {share}")
+        told = f"the certificate is {share:.3g} lmbda, got {certificate:.3g} lmbda"
+        ensure(abs(certificate - share) <= 1e-6 * max(share, 1e-8), told)
         ensure(bool(result.converged[i]) == (share <= tol), "converged tells of the tolerance")
     if solver.exact:
-        ensure(result.converged.all(), f"an exact solver reaches {tol} lmbda, got {result.kkt}")
+        reached = float(result.kkt.max()) / lmbda
+        promise = f"an exact solver's largest KKT residual is at most its tol, {tol:g} lmbda"
+        ensure(result.converged.all(), f"{promise}, got {reached:.3g} lmbda")
         best = objective(X, D, sparse_encode(X, D, lmbda=lmbda, solver="fista").code, lmbda)
-        reached = objective(X, D, result.code, lmbda)
-        ensure((reached <= best * (1 + 1e-6)).all(), "an exact solver minimises the objective")
+        values = objective(X, D, result.code, lmbda)
+        ensure((values <= best * (1 + 1e-6)).all(), "an exact solver minimises the objective")
     nothing = _encoded(torch.zeros(3, 24, dtype=X.dtype), D, lmbda, solver)
     ensure(not nothing.code.any(), "the code of 0 is 0")
     ensure(_encoded(X[:0], D, lmbda, solver).code.shape == (0, 60), "no targets have no codes")
     if solver.supports_positive:
         code = _encoded(X, D, lmbda, solver, positive=True).code
         share = violation(X, D, code, lmbda, positive=True)
-        ensure(not solver.exact or share <= tol, f"positive codes are optimal, got {share} lmbda")
+        promise = f"positive codes are optimal to tol, {tol:g} lmbda, got {share:.3g} lmbda"
+        ensure(not solver.exact or share <= tol, promise)
         return
     try:
         _encoded(X, D, lmbda, solver, positive=True)

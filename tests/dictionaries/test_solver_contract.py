@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 
-from cotasp.dictionaries import sparse_encode
+from cotasp.dictionaries import Lars, sparse_encode
 from cotasp.errors import RecipeError
 from cotasp.registry import KINDS
+from cotasp.testing import check_solver
 from tests.dictionaries.problems import installed_solvers, problem, violation
 
 
@@ -71,3 +75,22 @@ def test_solver_components_import_no_torch():
         "import sys, cotasp.dictionaries.solvers as s; s.Lars(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_what_is_compared_is_told_in_its_unit():
+    """A solver that stops early is told its residual as the share of lmbda that `tol` is."""
+
+    @dataclass(frozen=True)
+    class Early:
+        tol: float = 1e-9
+        supports_positive: ClassVar[bool] = False
+        exact: ClassVar[bool] = True
+
+        def __call__(self, X, dictionary, *, lmbda, positive, init):
+            code, n_iter = Lars()(X, dictionary, lmbda=lmbda, positive=positive, init=init)
+            return code * (1 - 1e-7), n_iter
+
+    with pytest.raises(AssertionError) as caught:
+        check_solver(Early())
+    told = re.fullmatch(r"an exact .* its tol, 1e-09 lmbda, got (.*) lmbda", str(caught.value))
+    assert 1e-9 < float(told[1]) < 1e-6

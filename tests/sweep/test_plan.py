@@ -12,7 +12,15 @@ from cotasp.__main__ import parser
 from cotasp.commands.sweep import make_plan
 from cotasp.errors import RecipeError
 from cotasp.recipe import load, loads
-from cotasp.sweep.plan import Plan, axis_of, directory_name, load_sweep, seeds_of, split_values
+from cotasp.sweep.plan import (
+    Plan,
+    axis_of,
+    directories,
+    directory_name,
+    load_sweep,
+    seeds_of,
+    split_values,
+)
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "recipes" / "smoke.yaml"
@@ -58,6 +66,33 @@ def test_directories_are_safe_and_apart(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("protection={name: l2, weight: 10}", "protection=l2,weight=10"),
+        ('protection={"name": "l2", "weight": 10.0}', "protection=l2,weight=10.0"),
+        ("actor.hidden=[256,256]", "actor.hidden=256+256"),
+        ("protection=[{name: l2, weight: 1}, freeze]", "protection=l2+weight=1+freeze"),
+        ("mask={name: topk, k: 9},seed=1", "mask=topk,k=9,seed=1"),
+    ],
+)
+def test_directories_of_values_in_one_line_can_be_read(name, folder):
+    assert directory_name(name) == folder
+
+
+def test_variants_never_share_a_directory():
+    names = ["mask={name: topk, k: 9}", "mask={name: topk, k:  9}", "mask=topk,k=9", "mask=step"]
+    folders = directories(names)
+    assert len(set(folders.values())) == 4
+    assert [folders[name] for name in names[2:]] == names[2:]
+    assert all(folders[name].startswith("mask=topk,k=9-") for name in names[:2])
+
+
+def test_a_seed_that_stands_twice_is_told():
+    with pytest.raises(RecipeError, match="--seeds: expected each seed once, got 1 more than once"):
+        seeds_of([1, 2, 1], "--seeds")
+
+
+@pytest.mark.parametrize(
     ("axes", "message"),
     [
         (["dictionary.updat=online,frozen"], "unknown key 'updat'. Did you mean 'update'?"),
@@ -86,7 +121,7 @@ def test_the_baseline_is_a_variant():
         plan("agent.gamma=0.9,0.8", baseline="gamma=0.9").resolved()
 
 
-@pytest.mark.parametrize("given", [0, -1, [], [1, 1], "x", True, [1.5]])
+@pytest.mark.parametrize("given", [0, -1, [], "x", True, [1.5]])
 def test_seeds_are_a_number_or_a_list(given):
     with pytest.raises(RecipeError, match=r"^here: expected at least 1 or a list of seeds, got "):
         seeds_of(given, "here")
