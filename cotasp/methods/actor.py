@@ -180,9 +180,9 @@ class ContinualActor:
 
     def _own_heads(self) -> dict[str, Tensor]:
         """True for heads where every task has its own, false for what tasks share, by name."""
-        several = self.meta_policy.heads > 1
+        shared = self.meta_policy.is_shared
         return {
-            name: torch.full_like(weight, several and not name.startswith("body.")).bool()
+            name: torch.full_like(weight, not shared(name), dtype=torch.bool)
             for name, weight in self._full_weights().items()
         }
 
@@ -224,9 +224,9 @@ class ContinualActor:
             return
         self.sub.write_back()
         mine, other = (self.meta_policy.rows(self._head(t)) for t in (self.task, task))
-        full = self._full_weights()
-        for name in ("mean.weight", "log_std.weight", "log_std.bias"):
-            full[name][mine] = full[name][other].clone()
+        for name, weight in self._full_weights().items():
+            if not self.meta_policy.is_shared(name):
+                weight[mine] = weight[other].clone()
         self.begin_weights()
 
     @property
@@ -387,9 +387,9 @@ class ContinualActor:
         if getattr(mask, "distils", False):
             share = Share(self.final_mask() > 0, self._head(self.task))
             self.teacher = extract(self.meta_policy, share)
-        full, used = self._full_weights(), self.others.used(self.meta_policy)
-        if self.meta_policy.heads > 1:  # nobody else is to have of a task's own head
-            full = {name: w for name, w in full.items() if name.startswith("body.")}
+        used, shared = self.others.used(self.meta_policy), self.meta_policy.is_shared
+        # nobody else is to have of a task's own head
+        full = {name: weight for name, weight in self._full_weights().items() if shared(name)}
         with calling("mask", mask):
             scale, further = mask.keep(full, used, self._tasks_left(), updates)
         self._kept = scale, 0.0

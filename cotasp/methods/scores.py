@@ -22,7 +22,7 @@ def scored_weights(policy: MetaPolicy) -> dict[str, Tensor]:
     return {
         name: weight.detach()
         for name, weight in policy.named_parameters()
-        if weight.ndim == 2 and (policy.heads == 1 or name.startswith("body."))
+        if weight.ndim == 2 and policy.is_shared(name)
     }
 
 

@@ -215,6 +215,10 @@ class MetaPolicy(nn.Module):
         place = torch.arange(self.heads * self.action_dim, device=self.mean.weight.device)
         return place // self.action_dim == head
 
+    def is_shared(self, name: str) -> bool:
+        """Whether a parameter is for all tasks: heads are not, where each task has its own."""
+        return self.heads == 1 or name.startswith("body.")
+
     def with_hidden(self, hidden: Sequence[int], heads: int | None = None) -> MetaPolicy:
         """A new policy of the same kind with other widths, on the same device.
 

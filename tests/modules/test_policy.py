@@ -153,6 +153,13 @@ def test_scatter_undoes_gather_and_touches_nothing_else():
         assert torch.equal(value, weights[name])
 
 
+def test_all_but_heads_of_several_are_shared():
+    for heads in (1, 3):
+        net = MetaPolicy(6, 2, (12, 9), heads=heads)
+        own = {name for name, _ in net.named_parameters() if not net.is_shared(name)}
+        assert own == ({"mean.weight", "log_std.weight", "log_std.bias"} if heads > 1 else set())
+
+
 def test_heads_are_separate_networks_on_one_body():
     net = MetaPolicy(6, 2, (12, 9), heads=3)
     x = torch.randn(5, 6)
