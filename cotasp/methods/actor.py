@@ -13,17 +13,7 @@ from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch, Rehearsal
-from cotasp.methods.beginning import (
-    Scale,
-    begin_private,
-    begin_scale,
-    begin_scores,
-    draw_scored,
-    draw_wires,
-    draw_workspace,
-    first_code,
-    workspace_of,
-)
+from cotasp.methods.beginning import Beginnings, Scale
 from cotasp.methods.checks import (
     check_first_masks,
     check_sub_network,
@@ -42,11 +32,9 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective, Rows, gradients_by_task
-from cotasp.modules.beginning import Beginning, Workspace
 from cotasp.modules.masks import Keeps, Learned, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
-from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
 
@@ -87,12 +75,9 @@ class ContinualActor:
         ).to(self.device)
         hidden = self.meta_policy.hidden
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
-        self._scored = method.mask if isinstance(method.mask, Scored) else None
         self.scores: TaskScores | None = None  # of the task in training
-        if self._scored is not None:
-            draw_scored(self._scored, self.meta_policy)
-        # true where there is a weight; empty: everywhere
-        self.wires = draw_wires(method.mask, self.meta_policy, len(self._tasks))
+        self.beginnings = Beginnings(method.mask, self.meta_policy, problem, rates)
+        self.wires = self.beginnings.wires
         self.components = Components(method, problem.seed, self.meta_policy, self.device)
         self.sub = SubPolicy(
             self.meta_policy,
@@ -124,16 +109,13 @@ class ContinualActor:
             task: its number; one that has ended goes on.
         """
         self.task, self.in_training = task, True
-        if task not in self.ownership.shares:
+        embedding, before = self.embeddings[task], self._before
+        if before is None:
             with torch.no_grad():
-                self.codes[task] = first_code(self.masks.policy, self._beginning(task))
-        share, ended = self.ownership.shares.get(task), bool(self.ownership.shares)
-        begin_private(self.masks.policy, self.meta_policy, share, ended, self._generator(task))
-        if ended:
-            generator = self._generator(task)
-            draw_workspace(self.masks.policy, self.meta_policy, len(self._tasks), generator)
-        self.task_code = self._task_code(task)
-        self._begin_scores(task)
+                prompt = self.prompter(embedding).to(self.device)
+                self.codes[task] = self.beginnings.first_code(task, prompt, embedding)
+        self.beginnings.draw_weights(task, before, others=bool(self.ownership.shares))
+        self._begin_choices()
         check_sub_network(self.final_mask(), self.masks, self.problem, task)
         self.begin_weights()
         active = self.final_mask().split(self.meta_policy.hidden)
@@ -143,56 +125,25 @@ class ContinualActor:
         facts = {f"active/layer{i}": float(m.mean()) for i, m in enumerate(active, start=1)}
         return facts | {"free": free}
 
-    def _beginning(self, task: int) -> Beginning:
-        """A task that begins for the first time, as its mask sees it."""
-        return Beginning(
-            self.prompter(self.embeddings[task]).to(self.device),
-            self.embeddings[task],
-            self.meta_policy.hidden,
-            self._tasks.index(task),
-            len(self._tasks),
-            self._generator(task),
-        )
-
     @property
-    def _tasks(self) -> list[int]:
-        """Numbers of the stream's tasks that have policies of their own, in order."""
-        return sorted({self.problem.owner(i) for i in range(len(self.problem.texts))})
+    def _before(self) -> Share | None:
+        """What the task in training had ended with before; None: it has never ended."""
+        return self.ownership.shares.get(self.task)
 
-    def _task_code(self, task: int) -> TaskCode:
-        return TaskCode(self.codes[task], self.masks, self.rates.code_learning_rate)
+    def _begin_choices(self) -> None:
+        """Begins what the task chooses its part of the network by, beside the weights: its code,
+        and scores of weights where its mask has them.
+        """
+        code, rate = self.codes[self.task], self.rates.code_learning_rate
+        self.task_code = TaskCode(code, self.masks, rate)
+        self.scores = self.beginnings.scores(self.task, self._before)
+        if self.scores is not None:
+            self.sub.multipliers = self.scores.multipliers
 
     @property
     def code(self) -> Tensor:
         """Of the task in training, [sum(hidden)]."""
         return self.task_code.parameter
-
-    def _generator(self, task: int) -> torch.Generator:
-        """Random numbers of a task's beginning."""
-        return torch.Generator().manual_seed(self.problem.seed * 10_007 + task)
-
-    def _begin_scores(self, task: int) -> None:
-        if self._scored is not None:
-            share, generator = self.ownership.shares.get(task), self._generator(task)
-            weights = self.meta_policy
-            self.scores = begin_scores(self._scored, weights, share, self.rates, generator)
-            self.sub.multipliers = self.scores.multipliers
-
-    def _own_heads(self) -> dict[str, Tensor]:
-        """True for heads where every task has its own, false for what tasks share, by name."""
-        shared = self.meta_policy.is_shared
-        return {
-            name: torch.full_like(weight, not shared(name), dtype=torch.bool)
-            for name, weight in self._full_weights().items()
-        }
-
-    def _trained(self) -> dict[str, Tensor] | None:
-        """True for what alone a task trains until its end, by name; None: everything."""
-        mask = self.masks.policy
-        if isinstance(mask, Workspace):
-            return self._own_heads() | workspace_of(mask, self.meta_policy)
-        fixed = self._scored is not None and not self._scored.trains_weights
-        return self._own_heads() if fixed else None
 
     @property
     def others(self) -> Ownership:
@@ -207,12 +158,9 @@ class ContinualActor:
         """
         others = self.others
         self._owned = others.owned  # does not change while a task trains
-        if free is None:
-            free = self._trained()
-        limits = [limit for limit in (free, self.wires) if limit]
+        limits = self.beginnings.limits(free)
         guard = self.components.guard(self.meta_policy, others, limits)
-        share = self.ownership.shares.get(self.task)
-        self._begun = begin_scale(self.masks.policy, self.meta_policy, share, guard)
+        self._begun = self.beginnings.scale(self._before, guard)
         self.sub.begin_task(guard, self.components.states, self._head(self.task), *self._begun)
         self.trains = ""
 
@@ -406,7 +354,7 @@ class ContinualActor:
 
     def _tasks_left(self) -> int:
         """Tasks that have no share, and the one in training."""
-        return len(self._tasks) - len(self.others.shares)
+        return len(self.beginnings.tasks) - len(self.others.shares)
 
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.meta_policy.named_parameters()}
@@ -510,9 +458,8 @@ class ContinualActor:
         self.in_training = training is not None
         if training is None:
             return
-        self.task_code = self._task_code(self.task)
+        self._begin_choices()
         self.task_code.load_state_dict(training)
-        self._begin_scores(self.task)
         if self.scores is not None:
             self.scores.load_state_dict(training["scores"])
         self.begin_weights()

@@ -1,13 +1,14 @@
-"""What a task begins with, where its mask says: a code, weights of its own, scores."""
+"""What a task begins with, where its mask says: a code, weights, scores, and what may move."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cotasp.errors import calling, refuse_returned
+from cotasp.methods.problem import Problem
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
 from cotasp.modules.beginning import Beginning, FirstCode, Scales, Wires, Workspace
@@ -20,127 +21,169 @@ from cotasp.modules.share import Share
 Scale = tuple[Mapping[str, Tensor], float]  # `scale` and `rest` of a share
 
 
-def first_code(mask: MaskPolicy, task: Beginning) -> Tensor:
-    """The code [sum(hidden)] that a task begins with: its prompt, or what its mask says."""
-    if not isinstance(mask, FirstCode):
-        return task.prompt
-    with calling("mask", mask):
-        code = mask.first_code(task)
-    wrong = wrong_tensor(code, task.prompt.shape, task.prompt.dtype)
-    refuse_returned("mask", mask, "first_code", "an entry per unit, of the prompt's type", wrong)
-    return code
-
-
-@torch.no_grad()
-def begin_private(
-    mask: MaskPolicy, policy: MetaPolicy, share: Share | None, others: bool, generator: Generator
-) -> None:
-    """Gives a meta-policy the weights that a task of its own begins with, if the mask is private.
+class Beginnings:
+    """Asks a mask for what tasks begin with; where it does not say, that is the text's prompt,
+    the weights of now, no scores, and all that protections let move.
 
     Args:
         mask: of the recipe.
-        policy: changed in place.
-        share: of the task, where it has ended before.
-        others: whether tasks have ended; the first one has what was drawn.
-        generator: of fresh weights.
+        policy: the meta-policy, as it was drawn; gets here what it has before the first task.
+        problem: the stream.
+        rates: how scores train.
     """
-    if not isinstance(mask, Private):
-        return
-    for name, weight in policy.named_parameters():
+
+    def __init__(
+        self, mask: MaskPolicy, policy: MetaPolicy, problem: Problem, rates: ActorRates
+    ) -> None:
+        self.mask = mask
+        self.policy = policy
+        self.seed = problem.seed
+        self.rates = rates
+        # tasks of the stream that have policies of their own, in order
+        self.tasks = sorted({problem.owner(task) for task in range(len(problem.texts))})
+        self._scored = mask if isinstance(mask, Scored) else None
+        if self._scored is not None:
+            self._draw_scored(self._scored)
+        # true where there is a weight, by parameter's name; empty: everywhere
+        self.wires = self._draw_wires(mask) if isinstance(mask, Wires) else {}
+
+    # -- before the first task ----------------------------------------------------------------
+
+    @torch.no_grad()
+    def _draw_scored(self, mask: Scored) -> None:
+        """Gives the weights that tasks choose among what they begin with."""
+        with calling("mask", mask):
+            for weight in scored_weights(self.policy).values():
+                weight.copy_(mask.first_weight(weight.clone()))
+
+    @torch.no_grad()
+    def _draw_wires(self, mask: Wires) -> dict[str, Tensor]:
+        """Leaves the network the weights that a mask says; true where there is one."""
+        weights = dict(self.policy.named_parameters())
+        with calling("mask", mask):
+            factors = mask.wires(self.policy, len(self.tasks))
+        self._refuse("wires", "numbers", wrong_tensors(factors, weights, every=False))
+        for name, factor in factors.items():
+            weights[name].mul_(factor)
+        ones = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        return ones | {name: factor != 0 for name, factor in factors.items()}
+
+    # -- a task -------------------------------------------------------------------------------
+
+    def _generator(self, task: int) -> torch.Generator:
+        """Random numbers of a task's beginning, from the first one on."""
+        return torch.Generator().manual_seed(self.seed * 10_007 + task)
+
+    def first_code(self, task: int, prompt: Tensor, embedding: Tensor) -> Tensor:
+        """The code [sum(hidden)] of a task that begins for the first time.
+
+        Args:
+            task: its number.
+            prompt: what its text gives, [sum(hidden)].
+            embedding: of its text, [m].
+        """
+        mask = self.mask
+        if not isinstance(mask, FirstCode):
+            return prompt
+        place, generator = self.tasks.index(task), self._generator(task)
+        hidden, tasks = self.policy.hidden, len(self.tasks)
+        with calling("mask", mask):
+            code = mask.first_code(Beginning(prompt, embedding, hidden, place, tasks, generator))
+        wrong = wrong_tensor(code, prompt.shape, prompt.dtype)
+        expected = "an entry per unit, of the prompt's type"
+        refuse_returned("mask", mask, "first_code", expected, wrong)
+        return code
+
+    @torch.no_grad()
+    def draw_weights(self, task: int, share: Share | None, others: bool) -> None:
+        """Gives the meta-policy the weights that a task begins with: its own, if the mask is
+        private, or a workspace drawn anew.
+
+        Args:
+            task: its number.
+            share: of the task, where it has ended before.
+            others: whether tasks have ended; the first one has what was drawn.
+        """
+        mask = self.mask
+        if isinstance(mask, Private):
+            generator = self._generator(task)
+            for name, weight in self.policy.named_parameters():
+                if share is not None:
+                    weight.copy_(share.own[name])
+                elif mask.anew and others:
+                    weight.copy_(self.policy.drawn(name, weight.shape, generator))
+        if isinstance(mask, Workspace) and others:
+            self._draw_workspace(mask, self._generator(task))
+
+    def _draw_workspace(self, mask: Workspace, generator: torch.Generator) -> None:
+        factors = mask.wires(self.policy, len(self.tasks)) if isinstance(mask, Wires) else {}
+        for name, part in self._workspace(mask).items():
+            weight = self.policy.get_parameter(name)
+            drawn = self.policy.drawn(name, weight.shape, generator).to(weight)
+            weight.copy_(torch.where(part, drawn * factors.get(name, 1.0), weight))
+
+    def _workspace(self, mask: Workspace) -> dict[str, Tensor]:
+        """What a mask says that tasks work in, bool by parameter's name."""
+        with calling("mask", mask):
+            parts = mask.workspace(self.policy)
+        weights = dict(self.policy.named_parameters())
+        wrong = wrong_tensors(parts, weights, torch.bool, every=False)
+        self._refuse("workspace", "bool tensors", wrong)
+        return parts
+
+    def scores(self, task: int, share: Share | None) -> TaskScores | None:
+        """New scores of a task, or those of its share where it has ended; None: it has none."""
+        if self._scored is None:
+            return None
+        weights, kept = scored_weights(self.policy), {} if share is None else share.scale
+        rate, average = self.rates.learning_rate, self.rates.average
+        return TaskScores(self._scored, weights, kept, rate, average, self._generator(task))
+
+    def limits(self, free: Mapping[str, Tensor] | None = None) -> list[Mapping[str, Tensor]]:
+        """What a task may move besides what protections let it, true where it may.
+
+        Args:
+            free: takes the place of what tasks train until their end.
+        """
+        trained = self._trained() if free is None else free
+        return [limit for limit in (trained, self.wires) if limit]
+
+    def _trained(self) -> dict[str, Tensor]:
+        """True for what alone a task trains until its end, by name; empty: everything."""
+        if isinstance(self.mask, Workspace):
+            return self._own_heads() | self._workspace(self.mask)
+        fixed = self._scored is not None and not self._scored.trains_weights
+        return self._own_heads() if fixed else {}
+
+    def _own_heads(self) -> dict[str, Tensor]:
+        """True for heads where every task has its own, false for what tasks share, by name."""
+        return {
+            name: torch.full_like(weight, not self.policy.is_shared(name), dtype=torch.bool)
+            for name, weight in self.policy.named_parameters()
+        }
+
+    def scale(self, share: Share | None, guard: Mapping[str, Tensor] | None) -> Scale:
+        """Which weights a task reads as they are, and what multiplies the others.
+
+        Args:
+            share: of the task, where it has ended before: it keeps what it had.
+            guard: true where a weight may move in this task; None: everywhere.
+        """
+        mask = self.mask
+        if not isinstance(mask, Scales):
+            return {}, 0.0
         if share is not None:
-            weight.copy_(share.own[name])
-        elif mask.anew and others:
-            weight.copy_(policy.drawn(name, weight.shape, generator))
+            return share.scale, share.rest
+        fixed = {name: ~free for name, free in (guard or {}).items()}
+        with calling("mask", mask):
+            scale, rest = mask.scale(fixed)
+        weights = dict(self.policy.named_parameters())
+        self._refuse(
+            "scale", "bool tensors", wrong_tensors(scale, weights, torch.bool, every=False)
+        )
+        return scale, float(rest)
 
-
-@torch.no_grad()
-def draw_wires(mask: MaskPolicy, policy: MetaPolicy, tasks: int) -> dict[str, Tensor]:
-    """Gives a meta-policy the weights that a mask leaves it before the first task.
-
-    Args:
-        mask: of the recipe.
-        policy: as it was drawn; changed in place.
-        tasks: of the stream that have policies of their own.
-
-    Returns:
-        bool by parameter's name, true where there is a weight; empty: everywhere.
-    """
-    if not isinstance(mask, Wires):
-        return {}
-    weights = dict(policy.named_parameters())
-    with calling("mask", mask):
-        factors = mask.wires(policy, tasks)
-    wrong = wrong_tensors(factors, weights, every=False)
-    refuse_returned("mask", mask, "wires", "numbers of the weights' names and shapes", wrong)
-    for name, factor in factors.items():
-        weights[name].mul_(factor)
-    ones = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-    return ones | {name: factor != 0 for name, factor in factors.items()}
-
-
-@torch.no_grad()
-def draw_workspace(mask: MaskPolicy, policy: MetaPolicy, tasks: int, generator: Generator) -> None:
-    """Draws anew what a task is to work in, if its mask says so.
-
-    Args:
-        mask: of the recipe.
-        policy: changed in place.
-        tasks: of the stream that have policies of their own.
-        generator: of fresh weights.
-    """
-    if not isinstance(mask, Workspace):
-        return
-    factors = mask.wires(policy, tasks) if isinstance(mask, Wires) else {}
-    for name, part in workspace_of(mask, policy).items():
-        weight = policy.get_parameter(name)
-        drawn = policy.drawn(name, weight.shape, generator).to(weight) * factors.get(name, 1.0)
-        weight.copy_(torch.where(part, drawn, weight))
-
-
-def workspace_of(mask: Workspace, policy: MetaPolicy) -> dict[str, Tensor]:
-    """What a mask says that tasks work in, bool by parameter's name."""
-    with calling("mask", mask):
-        parts = mask.workspace(policy)
-    wrong = wrong_tensors(parts, dict(policy.named_parameters()), torch.bool, every=False)
-    expected = "bool tensors of the weights' names and shapes"
-    refuse_returned("mask", mask, "workspace", expected, wrong)
-    return parts
-
-
-@torch.no_grad()
-def draw_scored(mask: Scored, policy: MetaPolicy) -> None:
-    """Gives the weights that tasks choose among what they begin with."""
-    with calling("mask", mask):
-        for weight in scored_weights(policy).values():
-            weight.copy_(mask.first_weight(weight.clone()))
-
-
-def begin_scores(
-    mask: Scored, policy: MetaPolicy, share: Share | None, rates: ActorRates, generator: Generator
-) -> TaskScores:
-    """The scores that a task begins with: new ones, or those of its share where it has ended."""
-    weights, kept = scored_weights(policy), {} if share is None else share.scale
-    return TaskScores(mask, weights, kept, rates.learning_rate, rates.average, generator)
-
-
-def begin_scale(
-    mask: MaskPolicy, policy: MetaPolicy, share: Share | None, guard: Mapping[str, Tensor] | None
-) -> Scale:
-    """Which weights a task reads as they are, and what multiplies the others.
-
-    Args:
-        mask: of the recipe.
-        policy: the meta-policy.
-        share: of the task, where it has ended before: it keeps what it had.
-        guard: true where a weight may move in this task; None: everywhere.
-    """
-    if not isinstance(mask, Scales):
-        return {}, 0.0
-    if share is not None:
-        return share.scale, share.rest
-    fixed = {name: ~free for name, free in (guard or {}).items()}
-    with calling("mask", mask):
-        scale, rest = mask.scale(fixed)
-    wrong = wrong_tensors(scale, dict(policy.named_parameters()), torch.bool, every=False)
-    refuse_returned("mask", mask, "scale", "bool tensors of the weights' names and shapes", wrong)
-    return scale, float(rest)
+    def _refuse(self, method: str, what: str, wrong: str | None) -> None:
+        """Raises where the mask's method has not returned tensors by parameter's name."""
+        expected = f"{what} of the weights' names and shapes"
+        refuse_returned("mask", self.mask, method, expected, wrong)
