@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
-from cotasp.methods.batch import Batch, Rehearsal
+from cotasp.methods.batch import Batch
 from cotasp.methods.beginning import Beginnings, Scale
 from cotasp.methods.checks import (
     check_first_masks,
@@ -21,26 +21,21 @@ from cotasp.methods.checks import (
     warn_if_little_is_free,
 )
 from cotasp.methods.code import TaskCode
-from cotasp.methods.components import Component, Components, DrawRows
+from cotasp.methods.components import Components, DrawRows
 from cotasp.methods.finished import FinishedPolicies
-from cotasp.methods.memory import Rehearses
+from cotasp.methods.gradients import DrawRehearsal, Gradients
 from cotasp.methods.method import Method
 from cotasp.methods.problem import Problem
 from cotasp.methods.prompts import Prompts, begun_tasks
-from cotasp.methods.protection import Now
 from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
-from cotasp.methods.trained import ActorRates, Objective, Rows, gradients_by_task
-from cotasp.modules.masks import Keeps, Learned, Private
+from cotasp.methods.trained import ActorRates, Objective, Rows
+from cotasp.modules.masks import Keeps, Private
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
-
-DrawRehearsal = Callable[
-    [int, torch.Generator], "Rehearsal | None"
-]  # number of rows -> as many old ones
 
 
 class ContinualActor:
@@ -62,7 +57,6 @@ class ContinualActor:
     ) -> None:
         self.problem = problem
         self.rates = rates
-        self.rehearsal = rehearsal
         self.device = torch.device(problem.device)
         self.prompts = Prompts(method, problem.texts, problem.seed, self.device)
         self.embeddings = self.prompts.embeddings
@@ -77,7 +71,6 @@ class ContinualActor:
         self.codes = torch.zeros(len(problem.texts), sum(hidden), device=self.device)
         self.scores: TaskScores | None = None  # of the task in training
         self.beginnings = Beginnings(method.mask, self.meta_policy, problem, rates)
-        self.wires = self.beginnings.wires
         self.components = Components(method, problem.seed, self.meta_policy, self.device)
         self.sub = SubPolicy(
             self.meta_policy,
@@ -91,7 +84,8 @@ class ContinualActor:
         self.task = -1
         self.trains = ""  # "weights", "code" or "both"; of no task yet
         self.progress = 0.0  # of the task in training
-        self.finished = FinishedPolicies(self.sub, self.ownership, problem.action_dim)
+        finished = FinishedPolicies(self.sub, self.ownership, problem.action_dim)
+        self.gradients = Gradients(self.components, self.sub, finished, problem.marks, rehearsal)
         self.not_stackable = not_stackable(method)  # the component that is not, or None
         self.in_training = False  # whether a task has begun and not ended
         self._begun: Scale = {}, 0.0  # of the task in training, where its mask says
@@ -171,17 +165,11 @@ class ContinualActor:
         if self.meta_policy.heads == 1:
             return
         self.sub.write_back()
-        mine, other = (self.meta_policy.rows(self._head(t)) for t in (self.task, task))
+        mine, other = self.meta_policy.rows(self.task), self.meta_policy.rows(task)
         for name, weight in self._full_weights().items():
             if not self.meta_policy.is_shared(name):
                 weight[mine] = weight[other].clone()
         self.begin_weights()
-
-    @property
-    def joint(self) -> bool:
-        """Whether codes train together with the weights."""
-        mask = self.masks.policy
-        return isinstance(mask, Learned) and mask.joint
 
     # -- updates ------------------------------------------------------------------------------
 
@@ -195,7 +183,7 @@ class ContinualActor:
         """
         self.progress = progress
         policy = self.masks.policy
-        what = "both" if self.joint else what
+        what = "both" if self.task_code.joint else what
         if what == self.trains and not (anew and policy.gradient == "smooth"):
             return
         if self.trains:
@@ -210,14 +198,16 @@ class ContinualActor:
     @property
     def network_in_training(self) -> tuple[MetaPolicy, Tensor | None, int]:
         """The network that trains, the mask of its units, if any, and which of its heads acts."""
-        mask = self.sub.select(self.mask().detach()) if self.trains == "both" else self.sub.mask
-        return self.sub.acting(), mask, self.sub.head
+        return self.sub.acting(), self._mask_in_training, self.sub.head
+
+    @property
+    def _mask_in_training(self) -> Tensor | None:
+        """What multiplies the units of the network that trains; None: nothing."""
+        return self.sub.select(self.mask().detach()) if self.trains == "both" else self.sub.mask
 
     def policy(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [B, action_dim] of the sub-network in training."""
-        if self.trains == "both":
-            return self.sub(observation, self.sub.select(self.mask().detach()))
-        return self.sub(observation)
+        return self.sub(observation, self._mask_in_training)
 
     def policy_in_training(self) -> Policy:
         """The same, attached to what now trains."""
@@ -237,62 +227,18 @@ class ContinualActor:
             if self._attached:
                 self.task_code.step(*torch.autograd.grad(loss, [self.code]))
             return
-        if self.trains == "both":
-            (slope,) = torch.autograd.grad(
-                loss, [self.code], retain_graph=True, materialize_grads=True
-            )
-            self._step_weights(loss, objective, rows)
-            self.task_code.step(slope)
-            return
-        self._step_weights(loss, objective, rows)
-
-    def _step_weights(self, loss: Tensor, objective: Objective | None, rows: Rows | None) -> None:
-        weights = self.sub.weights()
         scores = [] if self.scores is None else self.scores.tensors
-        # whose penalties and transforms are of the weights alone
-        if self.components.guards_updates:
-            slopes = (
-                torch.autograd.grad(loss, scores, retain_graph=True, materialize_grads=True)
-                if scores
-                else ()
-            )
-            gradients = self.components.gradients(loss, self._seen(weights, objective, rows))
-        else:
-            both = [*weights.values(), *scores]
-            derivatives = torch.autograd.grad(loss, both, materialize_grads=True)
-            gradients, slopes = dict(zip(weights, derivatives)), derivatives[len(weights) :]
+        codes = [self.code] if self.trains == "both" else []
+        gradients, slopes = self.gradients(loss, [*scores, *codes], objective, rows)
         self.sub.step(gradients)
         if self.scores is not None:
-            self.scores.step(slopes)
-
-    def _seen(
-        self, weights: Mapping[str, Tensor], objective: Objective | None, rows: Rows | None
-    ) -> list[Now]:
-        """What each protection sees of an update."""
-        parts = None
-        if rows is not None and self.problem.marks:
-            parts = partial(gradients_by_task, rows, self.problem.marks, weights)
-        return [
-            Now(
-                weights,
-                state,
-                self.finished,
-                self.finished.objective(objective, each.generator),
-                each.generator,
-                self._rehearsed(each),
-                parts,
-            )
-            for each, state in zip(self.components.protections, self.sub.states)
-        ]
+            self.scores.step(slopes[: len(scores)])
+        if codes:
+            self.task_code.step(slopes[-1])
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""
         self.components.renew(self.sub, batch.observation, self.progress)
-
-    def _rehearsed(self, each: Component) -> Rehearsal | None:
-        if self.rehearsal is None or not isinstance(each.component, Rehearses):
-            return None
-        return self.rehearsal(each.component.rehearsal, each.generator)
 
     @property
     def optimisers(self) -> list[Adam]:

@@ -177,10 +177,8 @@ class Beginnings:
         fixed = {name: ~free for name, free in (guard or {}).items()}
         with calling("mask", mask):
             scale, rest = mask.scale(fixed)
-        weights = dict(self.policy.named_parameters())
-        self._refuse(
-            "scale", "bool tensors", wrong_tensors(scale, weights, torch.bool, every=False)
-        )
+        wrong = wrong_tensors(scale, dict(self.policy.named_parameters()), torch.bool, every=False)
+        self._refuse("scale", "bool tensors", wrong)
         return scale, float(rest)
 
     def _refuse(self, method: str, what: str, wrong: str | None) -> None:

@@ -31,6 +31,11 @@ class TaskCode:
         self.learned = masks.policy if isinstance(masks.policy, Learned) else None
         self.forget_moments()
 
+    @property
+    def joint(self) -> bool:
+        """Whether the code trains together with the weights."""
+        return self.learned is not None and self.learned.joint
+
     def forget_moments(self) -> None:
         """Begins the optimiser anew."""
         self.optimiser = Adam([self.parameter], self.learning_rate)

@@ -25,7 +25,8 @@ def size_facts(actor: ContinualActor, kept: KeptRows) -> dict[str, float]:
         kept_bytes: what protections, renewals, memory and shares hold beside the network: anchors
             and importances, rows of transitions, multipliers and private weights of tasks.
     """
-    policy, shares, wires = actor.meta_policy, actor.ownership.shares, actor.wires
+    policy, shares = actor.meta_policy, actor.ownership.shares
+    wires = actor.beginnings.wires
     active = [
         sum(int((used & wires.get(name, used)).sum()) for name, used in reads.items())
         + sum(own.numel() for own in share.own.values())
