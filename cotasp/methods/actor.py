@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.methods.allocation import allocation_facts
 from cotasp.methods.batch import Batch
@@ -22,6 +21,7 @@ from cotasp.methods.checks import (
 )
 from cotasp.methods.code import TaskCode
 from cotasp.methods.components import Components, DrawRows
+from cotasp.methods.ending import keep_weights, own_weights
 from cotasp.methods.finished import FinishedPolicies
 from cotasp.methods.gradients import DrawRehearsal, Gradients
 from cotasp.methods.method import Method
@@ -31,7 +31,7 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective, Rows
-from cotasp.modules.masks import Keeps, Private
+from cotasp.modules.masks import Keeps
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.share import Share
@@ -58,12 +58,10 @@ class ContinualActor:
         self.problem = problem
         self.rates = rates
         self.device = torch.device(problem.device)
-        self.prompts = Prompts(method, problem.texts, problem.seed, self.device)
+        self.prompts = Prompts(method, problem.texts, problem.seed, self.device, problem.phrasings)
         self.embeddings = self.prompts.embeddings
         self.prompter, self.masks = self.prompts.prompter, self.prompts.masks
         self.ownership = self.prompts.ownership
-        with calling("encoder", method.encoder):
-            self.phrasings = [method.encoder(texts) for texts in problem.phrasings]
         self.meta_policy: MetaPolicy = method.actor.build(
             problem.observation_dim, problem.action_dim, len(problem.texts)
         ).to(self.device)
@@ -166,7 +164,7 @@ class ContinualActor:
             return
         self.sub.write_back()
         mine, other = self.meta_policy.rows(self.task), self.meta_policy.rows(task)
-        for name, weight in self._full_weights().items():
+        for name, weight in self._weights().items():
             if not self.meta_policy.is_shared(name):
                 weight[mine] = weight[other].clone()
         self.begin_weights()
@@ -279,18 +277,11 @@ class ContinualActor:
         if not isinstance(mask, Keeps):
             return 0
         if getattr(mask, "distils", False):
-            share = Share(self.final_mask() > 0, self._head(self.task))
-            self.teacher = extract(self.meta_policy, share)
-        used, shared = self.others.used(self.meta_policy), self.meta_policy.is_shared
-        # nobody else is to have of a task's own head
-        full = {name: weight for name, weight in self._full_weights().items() if shared(name)}
-        with calling("mask", mask):
-            scale, further = mask.keep(full, used, self._tasks_left(), updates)
+            self.teacher = extract(self.meta_policy, self._share_now())
+        left = len(self.beginnings.tasks) - len(self.others.shares)
+        scale, further = keep_weights(mask, self.meta_policy, self.others, left, updates)
         self._kept = scale, 0.0
-        with torch.no_grad():  # what nobody uses begins the next task at 0
-            for name, keep in scale.items():
-                full[name].masked_fill_(~(keep | used[name]), 0.0)
-        everything = {k: torch.ones_like(v) for k, v in used.items()}
+        everything = {k: torch.ones_like(w, dtype=torch.bool) for k, w in self._weights().items()}
         self.begin_weights(free=everything | scale)
         return further
 
@@ -298,11 +289,12 @@ class ContinualActor:
         """Which weights the task in training reads: what its scores say, or what its mask said."""
         return self._begun if self.scores is None else (self.scores.final(), 0.0)
 
-    def _tasks_left(self) -> int:
-        """Tasks that have no share, and the one in training."""
-        return len(self.beginnings.tasks) - len(self.others.shares)
+    def _share_now(self) -> Share:
+        """What the task in training would keep if it ended now, but for weights of its own."""
+        scale, rest = self._read()
+        return Share(self.final_mask() > 0, self._head(self.task), scale, rest=rest)
 
-    def _full_weights(self) -> dict[str, Tensor]:
+    def _weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.meta_policy.named_parameters()}
 
     def end_task(self, rows: DrawRows) -> dict[str, float]:
@@ -314,19 +306,13 @@ class ContinualActor:
         task, mask = self.task, self.final_mask()
         check_sub_network(mask, self.masks, self.problem, task)
         self.codes[task] = self.code.detach()
-        own = {}
-        if isinstance(self.masks.policy, Private):
-            own = {name: weight.clone() for name, weight in self._full_weights().items()}
-        scale, rest = self._kept
+        own, (scale, rest) = own_weights(self.masks.policy, self.meta_policy), self._kept
         share = Share(mask > 0, self._head(task), scale, own, rest)
         self.ownership.claim(task, share, replace=True)  # it may have come back
         self.teacher = None
         self.in_training = False
         self.components.remember(task, self.meta_policy, share, rows)
-        embedding = self.embeddings[task]
-        if self.phrasings and len(self.phrasings[task]):
-            embedding = torch.cat([embedding[None], self.phrasings[task]])
-        report = self.prompter.end_task(embedding, self.code.detach().cpu())
+        report = self.prompts.end_task(task, self.code.detach().cpu())
         owned = self.ownership.owned.split(self.meta_policy.hidden)
         return {f"dictionary/{name}": value for name, value in report.items()} | {
             f"owned/layer{i}": float(units.float().mean()) for i, units in enumerate(owned, 1)
@@ -346,12 +332,12 @@ class ContinualActor:
             self.sub.write_back()  # without protection, other tasks' policies train along
         # the task in training is judged by what it would keep
         whole = self.sub.averaged() if self.in_training else self.meta_policy
-        trains = self.in_training and task == self.task
-        if task in self.ownership.shares and not trains:
+        if self.in_training and task == self.task:
+            return extract(whole, self._share_now())
+        if task in self.ownership.shares:
             return self.ownership.cut(whole, task)
-        mask = self.final_mask() if trains else self.prompt_mask(self.embeddings[task])
-        scale, rest = self._read() if trains else ({}, 0.0)
-        return extract(whole, Share(mask > 0, self._head(task), scale, rest=rest))
+        units = self.prompt_mask(self.embeddings[task]) > 0
+        return extract(whole, Share(units, self._head(task)))
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
@@ -395,7 +381,7 @@ class ContinualActor:
             RunError: the state knows tasks that the actor does not, or by other embeddings.
         """
         self.task = int(state["task"])
-        weights = self._full_weights()
+        weights = self._weights()
         load_tasks(state, begun_tasks(state), self.embeddings, self.codes, self.ownership, weights)
         self.meta_policy.load_state_dict(state["meta_policy"])
         self.prompter.load_state_dict(state["prompter"])

@@ -24,6 +24,7 @@ class Prompts:
         texts: of the tasks, in order.
         seed: of the initial atoms.
         device: of masks.
+        phrasings: of each task, other texts that are to lead to its policy; empty: none has any.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Prompts:
         texts: Sequence[str],
         seed: int = 0,
         device: torch.device | str = "cpu",
+        phrasings: Sequence[Sequence[str]] = (),
     ) -> None:
         hidden = method.actor.hidden
         with calling("encoder", method.encoder):
             self.embeddings = method.encoder(texts)
+            self.phrasings = [method.encoder(each) for each in phrasings]
         self.prompter = Prompter(
             method.dictionary, hidden, method.encoder.dim, seed=seed, data=self.embeddings
         )
@@ -50,6 +53,15 @@ class Prompts:
     def mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""
         return self.masks(self.prompter(embedding).to(self.ownership.device))
+
+    def end_task(self, task: int, code: Tensor) -> dict[str, float]:
+        """Teaches the dictionaries the code [sum(hidden)] that a task ended with, for its text and
+        its phrasings; facts worth logging.
+        """
+        embedding = self.embeddings[task]
+        if self.phrasings and len(self.phrasings[task]):
+            embedding = torch.cat([embedding[None], self.phrasings[task]])
+        return self.prompter.end_task(embedding, code)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes from the state of a `ContinualActor` what is not its network.
