@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from cotasp.agents.settings import OffPolicy
     from cotasp.methods.problem import Problem
 
-_REMEDY = "lower learning_rate or reward_scale, or check the environment's rewards"
+_REMEDY = (
+    "check the environment's rewards, or begin a run with a lower learning_rate or reward_scale "
+    "(--from DIR@TASK keeps finished tasks)"
+)
 
 
 def check_episode(settings: OffPolicy, problem: Problem) -> None:

@@ -66,6 +66,9 @@ def main(arguments: argparse.Namespace) -> None:
         return
     if facts is not None:
         print(f"{facts.verdict}: {text!r} means {facts.task or 'no finished task for sure'}")
+    later = [task.name for task in run.tasks[run.ended :] if text is None and task.name in results]
+    if later:
+        print(f"not finished: {', '.join(later)}; as they are in training, or from their texts")
     print(_table(results))
 
 

@@ -50,6 +50,8 @@ def main(arguments: argparse.Namespace) -> None:
     repeat = run.recipe.stream.action_repeat
     held = f", each held for {repeat} steps" if repeat > 1 else ""
     of = f"policy of {task.name}" if task else "a policy that nobody has trained"
+    if task and run.tasks.index(task) not in run.finished:
+        of += ", which is not finished"
     print(
         f"done: {arguments.out}, {size:,.0f} kB: {of}; hidden layers of {list(network.hidden)}, "
         f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}] in the "

@@ -12,7 +12,7 @@ from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.setup import make_tasks
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RecipeError, RunError, at
 from cotasp.prompting.recall import Exact, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import KINDS
@@ -137,12 +137,9 @@ def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -
             f"of these it is at; a new task is none of them"
         )
     evaluation = replace(recipe.evaluation, every=None)
-    return replace(
-        recipe,
-        stream=stream.followed_by(count, env, text),
-        steps_per_task=steps,
-        evaluation=evaluation,
-    )
+    longer_stream = stream.followed_by(count, env, text)
+    with at(f"adapt: {steps} steps do not fit this run"):
+        return replace(recipe, stream=longer_stream, steps_per_task=steps, evaluation=evaluation)
 
 
 def learning(summary: Mapping[str, Any]) -> dict[str, Any]:

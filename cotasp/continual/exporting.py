@@ -44,7 +44,8 @@ def export(
         raise RecipeError("export: expected a text or a task, one of the two")
     if text is None:
         place, network = run.sub_network(str(task))
-        sentence, verdict = run.tasks[place].text, "known"
+        sentence = run.tasks[place].text
+        verdict = "known" if place in run.finished else "unfinished"
     else:
         sentence, verdict = text, run.prompt(text).verdict
         network, index = run.network(text)

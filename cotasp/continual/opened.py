@@ -64,6 +64,11 @@ class OpenedRun:
             self.encoder: Encoder = self.recipe.encoder.prepare([*texts, *phrasings])
 
     @property
+    def ended(self) -> int:
+        """How many tasks of the stream have ended, those that returned included."""
+        return self._saved.finished
+
+    @property
     def finished(self) -> list[int]:
         """Places in `tasks` of those that have been learned."""
         places = enumerate(zip(self._owners, self.tasks))  # one that returns is the earlier one

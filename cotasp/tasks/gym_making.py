@@ -41,9 +41,9 @@ def make(
             name, max_episode_steps=horizon, disable_env_checker=True, **settings
         )
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        hint = (
-            "" if packages or module else "; name the package that registers it in stream.packages"
-        )
+        hint = "; name the package that registers it in stream.packages"
+        if packages or module:
+            hint = f"; {' and '.join([*packages, *filter(None, [module])])} must register it"
         raise RecipeError(f"Gymnasium environment {env!r}: {error}{hint}") from error
     except Exception as error:  # an environment raises whatever it likes
         raise RecipeError(f"Gymnasium environment {env!r}: cannot be built: {error!r}") from error

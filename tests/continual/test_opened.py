@@ -20,7 +20,7 @@ from cotasp.continual.curves import read_curves
 from cotasp.continual.loop import run
 from cotasp.errors import RecipeError, RunError
 from cotasp.tasks.texts import GOALS, phrasings
-from tests.continual.runs import tiny
+from tests.continual.runs import stopped, tiny
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +168,17 @@ def test_the_example_reads_a_run(directory, tmp_path, monkeypatch, capsys):
     runpy.run_path(str(example))["main"](str(directory), "Park the car on the right.")
     assert capsys.readouterr().out.splitlines()[-1] == "episode.gif"
     assert (tmp_path / "episode.gif").stat().st_size > 1000
+
+
+def test_tasks_that_are_not_finished_are_called_so(tmp_path, capsys):
+    out = stopped(tmp_path / "run", 115)  # within the second of two tasks
+    assert main(["evaluate", str(out), "--episodes", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "not finished: left; as they are in training, or from their texts"
+    assert lines[-1].startswith("done: mean success")
+    assert main(["evaluate", str(out), "--episodes", "1", "--task", "right"]) == 0
+    assert "not finished" not in capsys.readouterr().out
+    for task, said in (("left", "policy of left, which is not finished;"), ("right", "right;")):
+        target = str(tmp_path / f"{task}.pt2")
+        assert main(["export", str(out), "--task", task, "--out", target]) == 0
+        assert said in capsys.readouterr().out
