@@ -165,7 +165,7 @@ RETURNED = [
         returning(Step, "__call__", ONES),
         r"__call__: .* of the code's shape \[2, 24\]",
     ),
-    ("mask", returning(Step, "__call__", None), "__call__: expected float32 .*, got None"),
+    ("mask", returning(Step, "__call__", None), "__call__: expected a float32 tensor .*, got None"),
     (
         "mask",
         masking(lambda code: code * float("nan")),

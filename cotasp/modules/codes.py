@@ -69,6 +69,7 @@ class LayerMasks(nn.Module):
         with calling("mask", self.policy):
             mask = self.policy(code, progress)
         wrong = wrong_tensor(mask, code.shape, code.dtype)
-        expected = f"{str(code.dtype).removeprefix('torch.')} of the code's shape {[*code.shape]}"
+        kind = str(code.dtype).removeprefix("torch.")
+        expected = f"a {kind} tensor of the code's shape {[*code.shape]}"
         refuse_returned("mask", self.policy, "__call__", expected, wrong)
         return mask
