@@ -48,7 +48,7 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
             written.
     """
     trials = plan.resolved()
-    if not (out / SWEEP).is_file():
+    if (out / RECIPE).is_file():
         RunDirectory.check_free(out)
     for name, recipe in trials.items():
         _check_same(out / name, recipe)

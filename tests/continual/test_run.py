@@ -313,6 +313,9 @@ class TestFailures:
         with pytest.raises(RunError, match="holds no run"):
             load_run(tmp_path)
         (tmp_path / "recipe.yaml").write_text(TINY)
+        with pytest.raises(RunError, match=r"protocol\.json: not there; a run begins with it"):
+            load_run(tmp_path)
+        (tmp_path / "protocol.json").write_text("{}")
         with pytest.raises(RunError, match=r"no checkpoint"):
             load_run(tmp_path)
 
@@ -321,6 +324,8 @@ class TestFailures:
         shutil.copytree(out, tmp_path / "run")
         wider = tiny("evaluation.schedule=full", "actor.hidden=[25, 20]")
         (tmp_path / "run" / "recipe.yaml").write_text(dump(wider))
+        stamp = json.loads((out / "protocol.json").read_text()) | {"recipe": dump(wider)}
+        (tmp_path / "run" / "protocol.json").write_text(json.dumps(stamp))
         with pytest.raises(RunError, match=r"cannot be loaded"):
             load_run(tmp_path / "run")
 

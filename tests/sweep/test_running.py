@@ -191,13 +191,11 @@ def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     assert [outcome.state for outcome in outcomes.values()] == ["done"]
 
 
-def test_a_directory_of_something_else_is_not_made_one_of_a_sweep(plan, tmp_path):
+def test_the_directory_of_a_run_is_not_made_one_of_a_sweep(plan, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text("seed: 0\n")
     with pytest.raises(RunError, match="run: there is a run already"):
         prepare(plan, tmp_path / "run")
-    with pytest.raises(RunError, match="exists and is not empty"):
-        prepare(plan, tmp_path)
     assert [p.name for p in tmp_path.rglob("*")] == ["run", "recipe.yaml"]
 
 
