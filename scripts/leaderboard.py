@@ -88,7 +88,7 @@ def figures(run: Run) -> dict[str, Any]:
         "any": [curve[-1] for curve in summary["success_any"]],
         "reached": summary["per_task"]["reached"],
         **{key: summary.get(key) for key in ("weights", "active_weights", "kept_bytes")},
-        "cpu_seconds": run.cost.get("cpu_seconds"),
+        "cpu_seconds": cost.get("cpu_seconds"),
         "cpu_seconds_to_good": there[0] if there else None,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -35,15 +35,11 @@ def recipe_of(directory: RunDirectory) -> Recipe:
         then, now = (dict(flat(to_node(each))) for each in (loads(begun), recipe))
     except RecipeError as error:
         raise RunError(f"{directory.path / STAMP}: {BEGUN}: {error}") from error
-    differ = [
-        f"{key}: {then.get(key)} then, {now.get(key)} now"
-        for key in {**then, **now}
-        if key not in MAY_CHANGE and then.get(key) != now.get(key)
-    ]
+    differ = differences(then, now, MAY_CHANGE, ("then", "now"))
     if differ:
         raise RunError(
             f"{directory.recipe}: changed since the run began ({'; '.join(differ)}); put that "
-            f"back, or begin a run with it: cotasp run {directory.recipe} --out NEW"
+            f"back, or {directory.again()}"
         )
     return recipe
 
@@ -70,6 +66,21 @@ def warn_of_changes(directory: RunDirectory) -> None:
             f"but perhaps not bit for bit as it would have done",
             stacklevel=3,
         )
+
+
+def differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], free: Container[str], words: tuple[str, str]
+) -> list[str]:
+    """Where two flat mappings differ, a phrase for each key, but for those that are free to.
+
+    Args:
+        words: what the values of one and the other are called, such as `("then", "now")`.
+    """
+    return [
+        f"{key}: {one.get(key)} {words[0]}, {other.get(key)} {words[1]}"
+        for key in {**one, **other}
+        if key not in free and one.get(key) != other.get(key)
+    ]
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cotasp.agents.agent import Agent, Continues
-from cotasp.continual.begun import flat, recipe_of
+from cotasp.continual.begun import differences, flat, recipe_of
 from cotasp.continual.history import History
 from cotasp.errors import RecipeError, RunError, at
 from cotasp.recipe import Recipe, to_node
@@ -89,18 +89,14 @@ def check_agreement(
         free: keys that may differ.
     """
     there, here = dict(flat(to_node(source))), dict(flat(to_node(recipe)))
-    differing = _free_keys(recipe.agent, {**there, **here}, free)
+    may_differ = _free_keys(recipe.agent, {**there, **here}, free)
     there |= {f"stream {key}": source.stream.protocol().get(key) for key in _WORLD}
     here |= {f"stream {key}": recipe.stream.protocol().get(key) for key in _WORLD}
     before = source.stream.make_tasks()[:finished]
     for i, task in enumerate(before):
         there[f"task {i + 1}"] = f"{task.env}, {task.text!r}"
         here[f"task {i + 1}"] = f"{tasks[i].env}, {tasks[i].text!r}" if i < len(tasks) else None
-    differ = [
-        f"{key}: {there.get(key)} there, {here.get(key)} here"
-        for key in {**there, **here}
-        if key not in differing and there.get(key) != here.get(key)
-    ]
+    differ = differences(there, here, may_differ, ("there", "here"))
     if differ:
         raise RecipeError(
             f"recipe: cannot go on from that run, for these differ: {'; '.join(differ)}"

@@ -24,7 +24,7 @@ from cotasp.errors import RunError
 from cotasp.storage.checkpoint import MANIFEST, SCHEMA_VERSION, STATE, TENSORS, Checkpoint, seal
 from cotasp.storage.disk import sync_directory
 from cotasp.storage.rows import Rows
-from cotasp.storage.rundir import RECIPE
+from cotasp.storage.rundir import RunDirectory
 from cotasp.storage.snapshot import Damaged, pack, write_json_file, write_tensors
 from cotasp.storage.tensors import non_finite
 
@@ -93,8 +93,8 @@ class Checkpoints:
             return saved
         if problems:
             raise RunError(
-                f"no checkpoint is whole: {'; '.join(problems)}; put one back, or run it again: "
-                f"cotasp run {self.path.parent / RECIPE} --out NEW"
+                f"no checkpoint is whole: {'; '.join(problems)}; put one back, or "
+                f"{RunDirectory(self.path.parent).again()}"
             )
         return None
 
