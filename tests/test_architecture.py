@@ -26,7 +26,7 @@ BELOW = {  # each room, and the rooms right below it; what lies below those may 
     "methods": {"modules", "prompting", "storage"},
     "prompting": {"dictionaries", "tasks"},
     "modules": {"checks", "targets", "_lazy"},
-    "tasks": {"registry", "_lazy"},
+    "tasks": {"checks", "_lazy"},
     "dictionaries": {"checks", "_lazy"},
     "checks": {"schema"},
     "schema": {"registry"},

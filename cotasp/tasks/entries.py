@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.schema import build as built
 from cotasp.tasks.task import Returning, Task
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class TaskEntry:
 
     env: str
     text: str | tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class GymEntry:
     return_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.return_range is None:
             return
         object.__setattr__(self, "return_range", tuple(self.return_range))
@@ -69,14 +75,21 @@ def phrased(text: str | Sequence[str]) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else tuple(text)
 
 
+def listed(value: Any, place: str) -> Sequence[Any]:
+    """The value, if it is a list; a word is none."""
+    if not isinstance(value, (list, tuple)):
+        raise RecipeError(f"{place}: expected a list, got {value!r}; write [{value!r}]")
+    return value
+
+
 def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
     """The stream's tasks as entries, whose texts say something."""
     place = f"{type(stream).__name__}.tasks"
     entries: list[Any] = []
     item: Any
-    for i, item in enumerate(stream.tasks):
+    for i, item in enumerate(listed(stream.tasks, place)):
         if isinstance(item, Mapping):
-            item = kind(**item)
+            item = built(kind, item, f"{place}[{i}]")
         elif isinstance(item, str) and kind is TaskEntry:
             item = TaskEntry(item)
         if not isinstance(item, kind):

@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.tasks.entries import (
     GymEntry,
@@ -53,6 +54,7 @@ class Gymnasium:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", checked_entries(self, GymEntry))
+        check_fields(self)
         object.__setattr__(self, "packages", tuple(self.packages))
         first: dict[str, GymEntry] = {}
         for i, entry in enumerate(self.tasks):

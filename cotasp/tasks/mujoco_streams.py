@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.tasks.entries import check_horizon, named_tasks, task_facts
 from cotasp.tasks.orders import Order, angles, check_arc, check_family, parameters, taken
@@ -42,6 +43,7 @@ class CheetahVelocity:
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_family(self, self.count, self.seed, self.only)
         if not self.low < self.high:
             raise RecipeError(
@@ -92,6 +94,7 @@ class CheetahDirection:
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_family(self, self.count, 0, self.only)
         check_horizon(self)
 
@@ -150,6 +153,7 @@ class AntGoal:
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         for name in ("radius", "gear"):
@@ -210,6 +214,7 @@ class AntDirection:
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         check_horizon(self)

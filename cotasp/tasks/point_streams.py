@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
+from cotasp.schema import build
 from cotasp.tasks import texts
 from cotasp.tasks.entries import (
     TaskEntry,
     check_horizon,
     check_together,
+    listed,
     named_tasks,
     phrased,
     returning_fact,
@@ -52,8 +55,8 @@ class Point:
     together: int = 1
 
     def __post_init__(self) -> None:
-        goals = tuple(TaskEntry(**g) if isinstance(g, Mapping) else g for g in self.goals)
-        object.__setattr__(self, "goals", goals)
+        object.__setattr__(self, "goals", self._built())
+        check_fields(self)
         if not self.goals:
             raise RecipeError("Point.goals: expected at least one goal, got none; name a goal")
         for i, (goal, _) in enumerate(self._entries()):
@@ -99,6 +102,13 @@ class Point:
         goal = env if text is None else TaskEntry(env, text)
         return replace(self, goals=(*self.goals[:count], goal))
 
+    def _built(self) -> tuple[str | TaskEntry, ...]:
+        """The goals; those written as mappings as entries."""
+        return tuple(
+            build(TaskEntry, goal, f"Point.goals[{i}]") if isinstance(goal, Mapping) else goal
+            for i, goal in enumerate(listed(self.goals, "Point.goals"))
+        )
+
     def _entries(self) -> list[tuple[str, str | tuple[str, ...] | None]]:
         """Goals and their texts; None: the shipped ones."""
         return [(g.env, g.text) if isinstance(g, TaskEntry) else (g, None) for g in self.goals]
@@ -136,6 +146,7 @@ class PointGoals:
     action_repeat: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_family(self, self.count, self.seed, self.only)
         check_arc(self, self.arc)
         if not 0 < self.radius <= 1:

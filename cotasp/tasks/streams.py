@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.tasks import texts
@@ -118,7 +119,8 @@ class CW10:
     together: int = 1
 
     def __post_init__(self) -> None:
-        _check_metaworld(self)
+        check_fields(self)
+        check_horizon(self)
         check_together(self, texts.CW10)
 
     @property
@@ -163,7 +165,8 @@ class CW20:
     returning: Returning = "new"
 
     def __post_init__(self) -> None:
-        _check_metaworld(self)
+        check_fields(self)
+        check_horizon(self)
 
     @property
     def n_tasks(self) -> int:
@@ -212,13 +215,14 @@ class MetaWorld:
     def __post_init__(self) -> None:
         entries = checked_entries(self, TaskEntry)
         object.__setattr__(self, "tasks", entries)
+        check_fields(self)
         for i, entry in enumerate(entries):
             if entry.env not in texts.TEXTS:
                 raise RecipeError(
                     f"MetaWorld.tasks[{i}].env: expected a Meta-World v3 task, got "
                     f"{entry.env!r}. {suggest(entry.env, texts.TEXTS)}"
                 )
-        _check_metaworld(self)
+        check_horizon(self)
         check_together(self, [entry.env for entry in entries], self.returning)
 
     @property
@@ -268,15 +272,6 @@ def _followed_by(
     tasks = (*list(entries)[:count], TaskEntry(env, text))
     settings = stream.horizon, stream.reward_version, stream.action_repeat
     return MetaWorld(tasks, *settings, stream.phrasings, _returning(stream))
-
-
-def _check_metaworld(stream: CW10 | CW20 | MetaWorld) -> None:
-    check_horizon(stream)
-    if stream.reward_version not in ("v1", "v2"):
-        raise RecipeError(
-            f"{type(stream).__name__}.reward_version: expected 'v1' or 'v2', "
-            f"got {stream.reward_version!r}"
-        )
 
 
 def _texts(

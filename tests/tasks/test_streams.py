@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -119,9 +120,12 @@ def test_the_horizon_given_to_gymnasium_is_its_own_limit():
         ),
         (lambda: MetaWorld([TaskEntry("push-v3", " ")]), r"MetaWorld\.tasks\[0\]\.text: "),
         (lambda: MetaWorld([]), r"MetaWorld\.tasks: expected at least one task"),
+        (lambda: MetaWorld("push-v3"), r"MetaWorld\.tasks: expected a list, got 'push-v3'"),
+        (lambda: MetaWorld([{"evn": "push-v3"}]), r"tasks\[0\]: unknown key 'evn'\. Did you mean"),
+        (lambda: Gymnasium([{"env": "Pendulum-v1"}]), r"tasks\[0\]: missing key 'text'"),
         (lambda: MetaWorld([3]), r"MetaWorld\.tasks\[0\]: expected a TaskEntry, got 3"),
         (lambda: CW10(horizon=0), r"CW10\.horizon: expected at least 1 step, got 0"),
-        (lambda: CW20(reward_version="v3"), r"CW20\.reward_version: expected 'v1' or 'v2'"),
+        (lambda: CW20(reward_version="v3"), r"CW20\.reward_version: expected v1 or v2, got 'v3'"),
         (lambda: Gymnasium([GymEntry("Pendulum-v1", "")]), r"Gymnasium\.tasks\[0\]\.text: "),
         (
             lambda: Gymnasium([PENDULUM, {**PENDULUM, "success_return": -1.0}]),
@@ -136,6 +140,15 @@ def test_the_horizon_given_to_gymnasium_is_its_own_limit():
 def test_a_stream_that_cannot_run_is_refused(make, message):
     with pytest.raises(RecipeError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, f.name) for name in STREAMS for f in dataclasses.fields(STREAMS[name])],
+)
+def test_a_value_of_another_type_is_refused_from_python_too(name, field):
+    with pytest.raises(RecipeError, match=rf"{type(STREAMS[name]).__name__}\.{field}: expected "):
+        dataclasses.replace(STREAMS[name], **{field: object()})
 
 
 @pytest.mark.parametrize(
