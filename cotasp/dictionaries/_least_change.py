@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _ON_SPHERE = 1 - 1e-9  # share of max_norm from which an atom moves along the sphere only
-_STEP_TOL = 5e-2  # relative residual of a step's linear system; Newton corrects the rest
+_STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
 _STEP_ITER = 1000  # conjugate-gradient iterations per step, at most
 _RIDGES = (1e-5, 1e-2, 1.0)  # added to blocks' diagonals, in turn, until they can be factored
 _AT_ONCE = 1 << 22  # entries of the preconditioner's blocks factored together, to bound memory
@@ -32,6 +32,26 @@ class Point(NamedTuple):
     def lost(self) -> float:
         """Codes that are not recalled; a violation of 5 % of lambda counts as one whole."""
         return float((self.violation / 0.05).clamp(max=1.0).sum())
+
+
+class Conditions(NamedTuple):
+    """That codes are the lasso of their texts, with room off their supports."""
+
+    embeddings: Tensor  # [n, m]
+    codes: Tensor  # [n, K]
+    lmbda: float
+    margin: float  # what correlations off a support are moved to, in units of lambda
+
+    def at(self, atoms: Tensor) -> Point:
+        """What they say of atoms [K, m]."""
+        residuals = self.embeddings - self.codes @ atoms
+        G = residuals @ atoms.T
+        support, right = self.codes != 0, self.lmbda * self.codes.sign()
+        inside = self.margin * self.lmbda
+        target = torch.where(support, right, G.clamp(-inside, inside))
+        allowed = torch.where(support, right, G.clamp(-self.lmbda, self.lmbda))
+        violation = (allowed - G).abs().amax(dim=1) / self.lmbda
+        return Point(atoms, residuals, target - G, support | (target != G), violation)
 
 
 def least_step(

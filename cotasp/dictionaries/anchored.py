@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from cotasp.dictionaries._least_change import Point, least_step, per_atom_inverse
+from cotasp.dictionaries._least_change import Conditions, least_step, per_atom_inverse
+from cotasp.dictionaries._nearby import nearby_codes
 from cotasp.dictionaries.diagnostics import kkt_residual
 from cotasp.errors import ConvergenceWarning
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from cotasp.dictionaries.dictionary import Dictionary
 
 _PATIENCE = 5  # steps within which ||V||² must at least halve
+_NEAR = 0.1  # violation in units of lambda below which codes may take up the rest
+_LEAST = 0.05  # share of a positive code that is left at least, so that its neuron stays on
+_GIVE = 0.02  # by which codes may change for it, in units of their text's largest
+_ROOM = 0.9  # share that they may use of what the margin leaves to correlations off supports
 
 
 class AnchorResult(NamedTuple):
@@ -36,12 +41,14 @@ class AnchorResult(NamedTuple):
         atoms: [K, m], the new atoms.  If not converged: of those visited, D_0 among them, the
             ones under which the fewest codes are lost, so that a code that cannot be had does
             not cost those that can.
+        codes: [n, K], those given, or with `give` > 0 the lasso solutions nearby.
         violation: [n], largest violation of each code's optimality, in units of lambda.
         n_iter: Gauss–Newton steps taken.
         converged: no violation above the tolerance.
     """
 
     atoms: Tensor
+    codes: Tensor
     violation: Tensor
     n_iter: int
     converged: bool
@@ -58,6 +65,7 @@ def anchor(
     margin: float = 0.95,
     max_iter: int = 50,
     max_change: float = math.inf,
+    give: float = 0.0,
 ) -> AnchorResult:
     r"""Least change of the atoms after which each code is its embedding's lasso solution.
 
@@ -75,22 +83,21 @@ def anchor(
         margin: in (0, 1], bound on correlations off the support in units of lambda.
         max_iter: Gauss–Newton steps, at most.
         max_change: stop, not converged, where ||D - D_0|| exceeds this share of ||D_0||.
+        give: stop, converged, as soon as codes that are a lasso solution with the same masks
+            differ from those given by at most this share of a text's largest code; they are what
+            is returned, and leave a tenth of the room that the margin gives.  0: codes stay.
     """
 
-    def look(atoms: Tensor) -> Point:
-        residuals = embeddings - codes @ atoms
-        G = residuals @ atoms.T
-        target = torch.where(support, lmbda * signs, G.clamp(-margin * lmbda, margin * lmbda))
-        allowed = torch.where(support, lmbda * signs, G.clamp(-lmbda, lmbda))
-        violation = (allowed - G).abs().amax(dim=1) / lmbda
-        return Point(atoms, residuals, target - G, support | (target != G), violation)
-
-    support, signs = codes != 0, codes.sign()
-    point = best = look(atoms)
+    conditions = Conditions(embeddings, codes, lmbda, margin)
+    point = best = conditions.at(atoms)
     held = point.tight
     merits: list[float] = []
     inward = torch.zeros(len(atoms), 1, dtype=torch.bool, device=atoms.device)
     while float(point.violation.max()) > tol and len(merits) < max_iter:
+        if give > 0 and float(point.violation.max()) < _NEAR:
+            nearby, violation = _taken_up(conditions, point.atoms, give)
+            if float(violation.max()) <= tol:
+                return AnchorResult(point.atoms, nearby, violation, len(merits), True)
         merits.append(point.merit)
         if len(merits) > _PATIENCE and merits[-1] > 0.5 * merits[-1 - _PATIENCE]:
             break
@@ -101,7 +108,7 @@ def anchor(
         for length in (1.0, 0.5, 0.25, 0.125):
             moved = point.atoms + length * step
             norms = moved.norm(dim=1, keepdim=True)
-            new = look(moved * (max_norm / norms).clamp(max=1.0))
+            new = conditions.at(moved * (max_norm / norms).clamp(max=1.0))
             if new.merit < merits[-1]:
                 break
         if (new.atoms - atoms).norm() > max_change * atoms.norm():
@@ -110,7 +117,18 @@ def anchor(
         best = min(best, point, key=lambda p: p.lost)
     converged = float(point.violation.max()) <= tol
     best = point if converged else best
-    return AnchorResult(best.atoms, best.violation, len(merits), converged)
+    return AnchorResult(best.atoms, codes, best.violation, len(merits), converged)
+
+
+def _taken_up(conditions: Conditions, atoms: Tensor, give: float) -> tuple[Tensor, Tensor]:
+    """Codes with the same masks that are lasso solutions at the atoms, and what they violate; all
+    is violated by those that are too far from the codes given, or may switch a neuron on."""
+    embeddings, codes, lmbda, margin = conditions
+    nearby = nearby_codes(atoms, embeddings, codes, lmbda=lmbda, least=_LEAST * codes)
+    point = Conditions(embeddings, nearby, lmbda, margin).at(atoms)
+    far = (nearby - codes).abs().amax(dim=1) > give * codes.abs().amax(dim=1)
+    beyond = point.wanted.amin(dim=1) < -lmbda * (1 - margin) * _ROOM
+    return nearby, point.violation.masked_fill(far | beyond, math.inf)
 
 
 def fit_codes(
@@ -219,10 +237,11 @@ def anchor_dictionary(
             margin=margin,
             max_iter=max_iter,
             max_change=reach if remember == "auto" and not fitted else math.inf,
+            give=0.0 if remember == "trained" else _GIVE,
         )
         if result.converged:
             break
-    dictionary.codes.copy_(codes)
+    dictionary.codes.copy_(result.codes)
     dictionary.atoms.copy_(result.atoms)
     if not result.converged:
         missed = int((result.violation > tol).sum())
