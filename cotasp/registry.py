@@ -343,6 +343,7 @@ KINDS: dict[str, Registry] = {
                 "random": f"{_MASKS}:RandomMask",
                 "dense": f"{_MASKS}:Dense",
                 "copies": f"{_MASKS}:Copies",
+                "tadell": f"{_METHODS}.tadell:TaDeLL",
                 "packnet": f"{_METHODS}.packnet:PackNet",
                 "hat": f"{_METHODS}.hat:HAT",
                 "wsn": f"{_METHODS}.wsn:WSN",

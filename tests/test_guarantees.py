@@ -38,6 +38,7 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {  # what goes with a name, and 
     ("mask", "topk"): ("mask={name: topk, k: 9}",),
     ("mask", "packnet"): ("protection={name: freeze, by: tasks}", "actor.heads=per_task"),
     ("mask", "copies"): ("protection=none",),
+    ("mask", "tadell"): ("protection=none",),
     ("mask", "wsn"): ("protection={name: freeze, by: tasks}", "actor.heads=per_task"),
     ("mask", "pnn"): ("actor.norm=none",),
     ("mask", "progress_compress"): (

@@ -106,7 +106,7 @@ class ContinualActor:
             with torch.no_grad():
                 prompt = self.prompter(embedding).to(self.device)
                 self.codes[task] = self.beginnings.first_code(task, prompt, embedding)
-        self.beginnings.draw_weights(task, before, others=bool(self.ownership.shares))
+        self.beginnings.draw_weights(task, self.ownership.shares, self.embeddings)
         self._begin_choices()
         check_sub_network(self.final_mask(), self.masks, self.problem, task)
         self.begin_weights()

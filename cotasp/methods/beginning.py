@@ -11,7 +11,15 @@ from cotasp.errors import calling, refuse_returned
 from cotasp.methods.problem import Problem
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.beginning import Beginning, FirstCode, Scales, Wires, Workspace
+from cotasp.modules.beginning import (
+    Beginning,
+    FirstCode,
+    Past,
+    Scales,
+    WarmStarts,
+    Wires,
+    Workspace,
+)
 from cotasp.modules.masks import MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.returned import wrong_tensor, wrong_tensors
@@ -95,25 +103,44 @@ class Beginnings:
         return code
 
     @torch.no_grad()
-    def draw_weights(self, task: int, share: Share | None, others: bool) -> None:
+    def draw_weights(self, task: int, shares: Mapping[int, Share], embeddings: Tensor) -> None:
         """Gives the meta-policy the weights that a task begins with: its own, if the mask is
         private, or a workspace drawn anew.
 
         Args:
             task: its number.
-            share: of the task, where it has ended before.
-            others: whether tasks have ended; the first one has what was drawn.
+            shares: of the tasks that have ended; where there is none, the first one has what was
+                drawn.
+            embeddings: of all tasks' texts, [T, m].
         """
         mask = self.mask
         if isinstance(mask, Private):
             generator = self._generator(task)
             for name, weight in self.policy.named_parameters():
-                if share is not None:
-                    weight.copy_(share.own[name])
-                elif mask.anew and others:
+                if task in shares:
+                    weight.copy_(shares[task].own[name])
+                elif mask.anew and shares:
                     weight.copy_(self.policy.drawn(name, weight.shape, generator))
-        if isinstance(mask, Workspace) and others:
+            if isinstance(mask, WarmStarts) and task not in shares:
+                self._warm_start(mask, task, shares, embeddings)
+        if isinstance(mask, Workspace) and shares:
             self._draw_workspace(mask, self._generator(task))
+
+    def _warm_start(
+        self, mask: WarmStarts, task: int, shares: Mapping[int, Share], embeddings: Tensor
+    ) -> None:
+        """Copies what a mask makes of finished networks."""
+        own = [
+            {name: weight for name, weight in share.own.items() if self.policy.is_shared(name)}
+            for _, share in sorted(shares.items())
+        ]
+        past = Past(embeddings[task], embeddings[sorted(shares)], own, self.seed)
+        weights = dict(self.policy.named_parameters())
+        with calling("mask", mask):
+            first = mask.first_weights(past)
+        self._refuse("first_weights", "numbers", wrong_tensors(first, weights, every=False))
+        for name, weight in first.items():
+            weights[name].copy_(weight)
 
     def _draw_workspace(self, mask: Workspace, generator: torch.Generator) -> None:
         factors = mask.wires(self.policy, len(self.tasks)) if isinstance(mask, Wires) else {}

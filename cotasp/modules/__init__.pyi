@@ -1,7 +1,9 @@
 # written by scripts/write_stubs.py from the table in __init__.py
 from cotasp.modules.beginning import Beginning as Beginning
 from cotasp.modules.beginning import FirstCode as FirstCode
+from cotasp.modules.beginning import Past as Past
 from cotasp.modules.beginning import Scales as Scales
+from cotasp.modules.beginning import WarmStarts as WarmStarts
 from cotasp.modules.beginning import Wires as Wires
 from cotasp.modules.beginning import Workspace as Workspace
 from cotasp.modules.codes import CodeTable as CodeTable

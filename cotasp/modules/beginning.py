@@ -42,6 +42,33 @@ class FirstCode(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Past:
+    """A task that begins for the first time, and the finished ones, in the order of the stream.
+
+    Args:
+        embedding: of its text, [m].
+        embeddings: of the finished tasks' texts, [n, m].
+        weights: of each finished task's network by parameter's name: those that are not a head of
+            the task's own.
+        seed: the same for all tasks of a run.
+    """
+
+    embedding: Tensor
+    embeddings: Tensor
+    weights: Sequence[Mapping[str, Tensor]]
+    seed: int
+
+
+@runtime_checkable
+class WarmStarts(Protocol):
+    """A private mask policy whose tasks begin with weights that it makes of finished networks."""
+
+    def first_weights(self, past: Past) -> dict[str, Tensor]:
+        """Weights by parameter's name, of its shape; missing: as the task draws them."""
+        ...
+
+
 @runtime_checkable
 class Scales(Protocol):
     """A mask policy whose tasks multiply some weights by a number, in training and ever after."""

@@ -16,6 +16,7 @@ from cotasp.methods.pnn import PNN
 from cotasp.methods.progress_compress import ProgressCompress
 from cotasp.methods.ssde import SSDE
 from cotasp.methods.supsup import SupSup
+from cotasp.methods.tadell import TaDeLL
 from cotasp.methods.wsn import WSN
 from cotasp.modules.masks import Copies, Dense, RandomMask, Sigmoid, Step, TopK
 from cotasp.modules.subnetwork import membership, unpadded
@@ -35,6 +36,7 @@ MASKS = {
     "dense": Dense(),
     "packnet": PackNet(retrain=0.2),
     "copies": Copies(),
+    "tadell": TaDeLL(atoms=4),
     "hat": HAT(s_max=50.0),
     "wsn": WSN(),
     "supsup": SupSup(),
