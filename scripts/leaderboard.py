@@ -5,7 +5,8 @@
 
 `add` takes the finished runs of a sweep, one row for each of its variants, or of a run directory
 (`--method NAME`), into `results/table/STREAM.json`, in the place of a row of that name, and writes
-the page.  Everything on the page is computed from these files.
+the page.  With `--more` a row keeps its other seeds, so that seeds may be added one by one.
+Everything on the page is computed from these files.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ $ python scripts/leaderboard.py add runs/toy --to mine --command "cotasp sweep .
 ```
 
 A row whose protocol differs from its table's is refused: it would compare what cannot be compared.
+Seeds may come one by one: with `--more` a row keeps those it has, and tells the commit of each.
 The numbers themselves are a file:
 
 ```python
@@ -114,8 +116,15 @@ def rows_of(found: RunSet, method: str | None) -> dict[str, list[Run]]:
     return rows
 
 
-def add(paths: Sequence[Path], stream: str, command: str, method: str | None, commit: str) -> None:
-    """Puts runs into a stream's table.
+def add(
+    paths: Sequence[Path],
+    stream: str,
+    command: str,
+    method: str | None,
+    commit: str,
+    more: bool = False,
+) -> None:
+    """Puts runs into a stream's table; with `more`, beside the other seeds of their rows.
 
     Raises:
         RunError: none has finished, or their protocol is not the table's.
@@ -138,15 +147,30 @@ def add(paths: Sequence[Path], stream: str, command: str, method: str | None, co
                     f"{run.path}: expected protocol {table['protocol']}, as all rows of "
                     f"{file.name}, got {run.stamp['hash']}; begin another table by --to"
                 )
+        told = [figures(run) for run in runs]
+        if more and name in table["rows"]:
+            told = [*_other_seeds(table["rows"][name], told, commit), *told]
         table["rows"][name] = {
             "command": command,
             "commit": commit,
             "date": str(datetime.date.today()),
             "machine": f"{platform.machine()}, torch {versions.get('torch', 'unknown')}",
-            "runs": [figures(run) for run in sorted(runs, key=lambda run: run.seed)],
+            "runs": sorted(told, key=lambda run: run["seed"]),
         }
     TABLE.mkdir(parents=True, exist_ok=True)
     file.write_text(dumped(table), encoding="utf-8")
+
+
+def _other_seeds(
+    row: dict[str, Any], runs: Sequence[dict[str, Any]], commit: str
+) -> list[dict[str, Any]]:
+    """A row's runs of other seeds, which name their commit where it is another one."""
+    new = {run["seed"] for run in runs}
+    others = [{"commit": row["commit"]} | run for run in row["runs"] if run["seed"] not in new]
+    return [
+        {key: value for key, value in run.items() if key != "commit" or value != commit}
+        for run in others
+    ]
 
 
 def dumped(table: dict[str, Any]) -> str:
@@ -224,7 +248,7 @@ def cells(name: str, row: dict[str, Any]) -> list[str]:
         seconds_to_good(runs),
         f"{used / 1e3:,.0f} / {known[0][1] / 1e3:,.0f}" if known else NONE,
         _bytes(float(np.mean(kept))) if kept else NONE,
-        f"`{row['commit']}`",
+        ", ".join(f"`{c}`" for c in dict.fromkeys(r.get("commit", row["commit"]) for r in runs)),
     ]
 
 
@@ -296,11 +320,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     adding.add_argument("--command", required=True, help="what makes the runs again")
     adding.add_argument("--method", help="name of the row, where the directory is no sweep")
     adding.add_argument("--commit", help="of the library that ran; default: the one checked out")
+    adding.add_argument("--more", action="store_true", help="keep a row's other seeds")
     options = parser.parse_args(argv)
     if options.verb:
         commit = options.commit or checked_out()
+        told = options.command, options.method, commit, options.more
         try:
-            add(options.paths, options.to, options.command, options.method, commit)
+            add(options.paths, options.to, *told)
         except CotaspError as error:
             sys.exit(f"leaderboard: error: {error}")
     PAGE.write_text(page(), encoding="utf-8")

@@ -39,7 +39,7 @@ def table(tmp_path, monkeypatch):
 
 
 def add(*words):
-    leaderboard.main(["add", *map(str, words), "--to", "toy", "--commit", "abc1234"])
+    leaderboard.main(["add", "--to", "toy", "--commit", "abc1234", *map(str, words)])
 
 
 def test_a_row_has_the_means_of_its_runs(table, tmp_path):
@@ -86,6 +86,23 @@ def test_a_row_is_replaced_and_others_stay(table, tmp_path):
     rows = json.loads(table.read_text())["rows"]
     assert {name: row["command"] for name, row in rows.items()} == {"a": "two", "b": "one"}
     assert [run["seed"] for run in rows["a"]["runs"]] == [4]
+
+
+def test_seeds_are_added_beside_a_rows_others(table, tmp_path):
+    runs = [make_run(tmp_path / f"seed{i}", recipe(), seed=i, kept=i / 4) for i in range(4)]
+    add(*runs[:2], "--command", "one", "--method", "a", "--commit", "0000001")
+    add(*runs[1:3], "--command", "two", "--method", "a", "--more")
+    add(runs[3], "--command", "two", "--method", "a", "--more")
+    row = json.loads(table.read_text())["rows"]["a"]
+    assert row["command"] == "two"
+    told = [(run["seed"], run.get("commit", row["commit"])) for run in row["runs"]]
+    assert told == [(0, "0000001"), (1, "abc1234"), (2, "abc1234"), (3, "abc1234")]
+    (line,) = (x for x in leaderboard.PAGE.read_text().splitlines() if x.startswith("| `a`"))
+    assert line.split(" | ")[1] == "4"
+    assert line.endswith("| `0000001`, `abc1234` |")
+    summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
+    kept = [run["forgetting"] for run in row["runs"]]
+    assert kept == [s["per_task"]["forgetting"] for s in summaries]
 
 
 def test_a_number_that_a_method_has_not_is_a_dash(table, tmp_path):
