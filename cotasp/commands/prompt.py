@@ -50,9 +50,10 @@ def described(facts: PromptFacts) -> str:
     """The facts as a table and a sentence."""
     rows = facts.nearest[:NEAREST]
     width = max(len("task"), *(len(row.name) for row in rows))
-    lines = [f"{'task':<{width}}  similarity  overlap  text"]
+    lines = [f"{'task':<{width}}  score  similarity  overlap  text"]
     lines += [
-        f"{row.name:<{width}}  {row.similarity:10.2f}  {row.overlap:7.2f}  {row.text}"
+        f"{row.name:<{width}}  {row.score:5.2f}  {row.similarity:10.2f}  {row.overlap:7.2f}  "
+        f"{row.text}"
         for row in rows
     ]
     layers = ", ".join(f"{x.active} of {x.width} ({x.owned} owned)" for x in facts.layers)

@@ -12,12 +12,14 @@ class TaskFacts:
     Args:
         name: of the task.
         text: its own.
-        similarity: what the recall policy compares, 1 for the same text.
+        score: what the recall policy decides by: a probability under the default.
+        similarity: cosine of the sentence's embedding with that of the task's nearest text.
         overlap: Jaccard index of the task's mask and that of the sentence's lasso.
     """
 
     name: str
     text: str
+    score: float
     similarity: float
     overlap: float
 

@@ -17,7 +17,7 @@ from cotasp.errors import RecipeError, RunError, calling
 from cotasp.methods.prompts import Prompts
 from cotasp.modules.subnetwork import active_units, extract
 from cotasp.prompting.encoders import Encoder
-from cotasp.prompting.recall import Recall, RecallPolicy
+from cotasp.prompting.recall import Recall, RecallPolicy, similarities
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
 from cotasp.storage.rundir import SUMMARY, RunDirectory
@@ -108,9 +108,10 @@ class OpenedRun:
         recall, lasso, mask = self._read(text)
         prompts, finished = self._prompts, self.finished
         overlaps = jaccard(self._masks(), lasso > 0).tolist()
+        cosines = similarities(text, [self.tasks[i].texts for i in finished], self.encoder)
         rows = [
-            TaskFacts(self.tasks[i].name, self.tasks[i].text, similarity, overlap)
-            for i, similarity, overlap in zip(finished, recall.scores, overlaps)
+            TaskFacts(self.tasks[i].name, self.tasks[i].text, score, float(cosine.max()), overlap)
+            for i, score, cosine, overlap in zip(finished, recall.scores, cosines, overlaps)
         ]
         hidden = prompts.hidden
         layers = zip(hidden, (mask > 0).split(hidden), prompts.ownership.owned.split(hidden))
@@ -118,7 +119,7 @@ class OpenedRun:
             text,
             recall.verdict,
             None if recall.task is None else self.tasks[finished[recall.task]].name,
-            tuple(sorted(rows, key=lambda row: -row.similarity)),
+            tuple(sorted(rows, key=lambda row: -row.score)),
             tuple(LayerFacts(k, int(on.sum()), int((on & own).sum())) for k, on, own in layers),
         )
 

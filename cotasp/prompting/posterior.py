@@ -69,7 +69,7 @@ class Posterior:
     a small prior: who knows only how to close the window is not to close it when told to open it.
     Where the run has a text of one of them, it is that task, and its phrasings speak for it.
     The numbers are a conditional logit's and a logistic regression's, by maximum likelihood on the
-    default encoder's embeddings (benchmarks/sentences_fit.py).  A similarity that it reports is
+    default encoder's embeddings (benchmarks/sentences_fit.py).  A score that it reports is
     P(familiar) P(t | sentence), and 1 for a text that was taught.
 
     Args:

@@ -33,7 +33,7 @@ class Recall(NamedTuple):
         verdict: `"known"`: it was taught; `"paraphrase"`: it means the task; `"ambiguous"`: it may
             mean one of several; `"new"`: none.
         task: the place of the task whose mask is taken; None: that of the lasso.
-        scores: similarity to each task.
+        scores: what it decides by, of each task; the higher, the likelier.
     """
 
     verdict: Verdict

@@ -100,11 +100,13 @@ def test_a_run_without_finished_tasks_says_so(directory):
 def test_the_command_prints_the_facts(directory, capsys):
     assert main(["prompt", str(directory), "Park the car on the right"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("task   similarity  overlap  text\nright")
+    assert printed.startswith("task   score  similarity  overlap  text\nright")
     assert printed.endswith("known: it was taught, and gets the policy of right\n")
     assert main(["prompt", str(directory), "Park the car on the right", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["task"] == "right"
+    assert (facts["nearest"][0]["score"], facts["nearest"][0]["overlap"]) == (1.0, 1.0)
+    assert facts["nearest"][0]["similarity"] == pytest.approx(1.0)
     assert set(facts) == {"text", "verdict", "task", "nearest", "layers"}
     assert main(["prompt", str(directory), ""]) == 2
     assert "expected a text that describes the task" in capsys.readouterr().err
