@@ -139,7 +139,7 @@ class Recipe:
     actor: ActorSpec = ActorSpec()
     agent: Agent = SAC()
     evaluation: Evaluation = Evaluation()
-    logger: Literal["csv", "tensorboard", "wandb"] = "csv"
+    logger: Literal["csv", "tensorboard", "wandb", "mlflow"] = "csv"
     device: str = "cpu"
     checkpoint_every: int = 20_000
     faults: Literal["stop", "skip"] = "stop"

@@ -280,7 +280,7 @@ def test_a_device_that_is_not_there_is_found_before_anything_is_written(device, 
     assert files(tiny) == before
 
 
-@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb", "mlflow"])
 def test_a_logger_that_is_not_there_is_found_before_anything_is_written(
     tiny, logger, monkeypatch, capsys
 ):

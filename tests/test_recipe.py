@@ -120,7 +120,7 @@ OVERRIDES = {
     "agent.gamma": st.floats(0, 1),
     "evaluation.every": st.integers(1, 10**4).map(lambda n: n * 40),
     "evaluation.threshold": st.floats(0, 1, exclude_min=True),
-    "logger": st.sampled_from(["csv", "tensorboard", "wandb"]),
+    "logger": st.sampled_from(["csv", "tensorboard", "wandb", "mlflow"]),
     "device": st.sampled_from(["cpu", "cuda", "cuda:3", "mps"]),
 }
 

@@ -21,6 +21,7 @@ _EXTRAS = {  # package that is imported, to the extra that brings it
     "celer": "celer",
     "imageio_ffmpeg": "mp4",
     "matplotlib": "report",
+    "mlflow": "mlflow",
     "onnxscript": "onnx",
     "ray": "ray",
     "submitit": "slurm",

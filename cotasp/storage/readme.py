@@ -28,8 +28,8 @@ write another path where it has moved.
 - `timing.json`: wall time, processor time and peak memory.
 - `checkpoints/`: where the run goes on from; `task_NN` is the end of the NNth task.
 
-There may be `tensorboard/` or `wandb/` too (the recipe's `logger`), and what `cotasp report` wrote,
-`report/`.
+There may be `tensorboard/`, `wandb/` or `mlflow.db` too (the recipe's `logger`), and what
+`cotasp report` wrote, `report/`.
 
 ## While there is no summary.json
 

@@ -238,6 +238,23 @@ def test_tensorboard_gets_the_same_curves(tmp_path):
     assert curve == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, in MLflow
+def test_mlflow_gets_the_same_curves(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    summaries = [
+        run(tiny("logger=mlflow", f"seed={i}"), tmp_path / f"run{i}", progress=False)
+        for i in range(2)  # in one process
+    ]
+    for i, summary in enumerate(summaries):
+        client = mlflow.MlflowClient(f"sqlite:///{tmp_path / f'run{i}' / 'mlflow.db'}")
+        (told,) = client.search_runs([client.get_experiment_by_name("cotasp").experiment_id])
+        assert (told.info.run_name, told.info.status) == (f"run{i}", "FINISHED")
+        curve = client.get_metric_history(told.info.run_id, "evaluation/right/success")
+        expected = [value for value in summary["success"][0] if value is not None]
+        assert [point.value for point in curve] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_logger_that_is_not_installed_is_refused_first(tmp_path, monkeypatch):
     monkeypatch.setattr("cotasp.continual.machine.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"recipe.logger: wandb is not installed"):
