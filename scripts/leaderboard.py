@@ -1,6 +1,6 @@
 """The table of results: rows from finished runs, and the page that shows them.
 
-    python scripts/leaderboard.py                     # writes docs/results.md
+    python scripts/leaderboard.py          # writes docs/results.md and the README's table
     python scripts/leaderboard.py add runs/short10 --to short10 --command "cotasp sweep ..."
 
 `add` takes the finished runs of a sweep, one row for each of its variants, or of a run directory
@@ -32,8 +32,25 @@ from cotasp.storage.rundir import TIMING
 
 ROOT = Path(__file__).parents[1]
 TABLE, PAGE = ROOT / "results" / "table", ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
+FRONT, LINES, LEAST = "short10", 6, 3  # README's table: of which stream, rows, seeds of a row
+MARKS = "<!-- from docs/results.md, by scripts/leaderboard.py -->", "<!-- end -->"
 PER_TASK = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
 NONE = "-"
+COLUMNS = (
+    "method",
+    "seeds",
+    "P",
+    "P any",
+    "F",
+    "FT",
+    "G",
+    "CPU",
+    "CPU to 0.8",
+    "weights",
+    "kept",
+    "commit",
+)
 GOOD = 0.8  # mean success whose cost in processor time is told
 NUMBERS = re.compile(r"\[[^][{}\"]*\]")
 TOP = """# Results
@@ -195,25 +212,10 @@ def page() -> str:
 def table_of(path: Path) -> str:
     """A stream's table."""
     table = json.loads(path.read_text(encoding="utf-8"))
-    columns = (
-        "method",
-        "seeds",
-        "P",
-        "P any",
-        "F",
-        "FT",
-        "G",
-        "CPU",
-        "CPU to 0.8",
-        "weights",
-        "kept",
-        "commit",
-    )
-    ranked = sorted(table["rows"].items(), key=lambda item: (-_mean(item[1], "performance"), item))
     lines = [
-        "| " + " | ".join(columns) + " |",
-        "|---|" + "---:|" * (len(columns) - 2) + "---|",
-        *(f"| {' | '.join(cells(name, row))} |" for name, row in ranked),
+        "| " + " | ".join(COLUMNS) + " |",
+        "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|",
+        *(f"| {' | '.join(cells(name, row))} |" for name, row in ranked(table)),
     ]
     commands = dict.fromkeys(row["command"] for row in table["rows"].values())
     machines = sorted({f"{r['date']}, {r['machine']}" for r in table["rows"].values()})
@@ -224,6 +226,30 @@ def table_of(path: Path) -> str:
     ]
     head = [f"## {table['title']}", table["about"], "\n".join(lines), *said]
     return "\n\n".join(filter(None, head)) + "\n"
+
+
+def front() -> str:
+    """README's table: the rows of one stream that have enough seeds, best first."""
+    table = json.loads((TABLE / f"{FRONT}.json").read_text(encoding="utf-8"))
+    columns = "method", "seeds", "P", "F", "CPU", "weights"
+    lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    for name, row in ranked(table):
+        if len(row["runs"]) >= LEAST:
+            told = dict(zip(COLUMNS, cells(name, row)))
+            lines.append(f"| {' | '.join(told[column] for column in columns)} |")
+    return "\n".join(lines[: LINES + 2])
+
+
+def with_front(readme: str) -> str:
+    """README with that table between its marks."""
+    before, _, rest = readme.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return f"{before}{MARKS[0]}\n{front()}\n{MARKS[1]}{after}"
+
+
+def ranked(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A table's rows, best first."""
+    return sorted(table["rows"].items(), key=lambda item: (-_mean(item[1], "performance"), item))
 
 
 def cells(name: str, row: dict[str, Any]) -> list[str]:
@@ -330,7 +356,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         except CotaspError as error:
             sys.exit(f"leaderboard: error: {error}")
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"written: {PAGE.relative_to(ROOT)}; next: git diff docs results")
+    if (TABLE / f"{FRONT}.json").exists():
+        README.write_text(with_front(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written: {PAGE.relative_to(ROOT)} and the README's table; next: git diff")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ def test_the_page_is_what_the_files_say():
     assert leaderboard.PAGE.read_text(encoding="utf-8") == leaderboard.page(), (
         "docs/results.md: run python scripts/leaderboard.py"
     )
+    readme = leaderboard.README.read_text(encoding="utf-8")
+    assert leaderboard.with_front(readme) == readme, "README.md: run python scripts/leaderboard.py"
 
 
 def test_files_are_written_as_they_are_read():
