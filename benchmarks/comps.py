@@ -1,11 +1,13 @@
 """CoMPS against PPO from scratch, fine-tuned and from a clone: returns while tasks are learned.
 
     python benchmarks/comps.py --seeds 10 --orders random arc sweep --json results/comps.json
+    python benchmarks/comps.py --family cheetah --seeds 5 --orders random sweep --json FILE
 
-Eight goals of the toy on a circle, 150 episodes a task in batches of ten; the recipes are those of
-`recipes/comps_point*.yaml`.  A seed gives all methods the same goals and the same first network;
-intervals are paired bootstraps over seeds (95 %, 4,000 draws) of means over tasks 5 to 8.  Runs
-that are on file are not made again.
+`point`: eight goals of the toy on a circle, 150 episodes a task in batches of ten, by
+`recipes/comps_point*.yaml`.  `cheetah`: ten velocities of HalfCheetah, 300 episodes a task in
+batches of ten, by `recipes/comps_cheetah*.yaml`.  A seed gives all methods the same tasks and the
+same first network; intervals are paired bootstraps over seeds (95 %, 4,000 draws) of means over the
+tasks from the fifth on.  Runs that are on file are not made again.
 """
 
 from __future__ import annotations
@@ -27,31 +29,29 @@ from cotasp.continual.loop import run
 from cotasp.recipe import load
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-METHODS = {
-    "scratch": "comps_point_scratch",
-    "finetuned": "comps_point_finetuned",
-    "cloning": "comps_point_cloning",
-    "comps": "comps_point",
-}
+METHODS = {"scratch": "_scratch", "finetuned": "_finetuned", "cloning": "_cloning", "comps": ""}
+THRESHOLDS = {"point": 14.0, "cheetah": -100.0}  # return of a batch, by family
 ORDERS = {
     "random": [],
     "arc": ["stream.arc=90"],
     "sweep": ["stream.order=sweep"],
 }
 FROM_TASK = 4  # the fifth
-THRESHOLD = 14.0
+BATCH = 10  # episodes
 DRAWS = 4_000
+Differences = dict[str, dict[str, tuple[float, float, float]]]
 
 
-def train(method: str, order: str, seed: int, more: list[str]) -> dict:
+def train(family: str, method: str, order: str, seed: int, more: list[str]) -> dict:
     """Mean return of the episodes of every batch of every task, [T][batches], and seconds."""
     overrides = [f"seed={seed}", f"stream.seed={seed}", "evaluation.episodes=1", *ORDERS[order]]
-    recipe = load(RECIPES / f"{METHODS[method]}.yaml", [*overrides, *more])
+    recipe = load(RECIPES / f"comps_{family}{METHODS[method]}.yaml", [*overrides, *more])
     began, used = time.time(), time.process_time()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         summary = run(recipe, Path(folder) / "run", progress=False)
     return {
+        "family": family,
         "method": method,
         "order": order,
         "seed": seed,
@@ -62,19 +62,18 @@ def train(method: str, order: str, seed: int, more: list[str]) -> dict:
     }
 
 
-def figures(returns: np.ndarray) -> dict[str, np.ndarray]:
+def figures(returns: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
     """Of [T, batches]: the figures of the table, one value per seed's row of a stack."""
     late = returns[:, FROM_TASK:]
-    reached = late >= THRESHOLD
+    reached = late >= threshold
     batches = late.shape[-1]
     first = np.where(reached.any(-1), reached.argmax(-1), batches)
-    episodes = 150 // batches
     return {
         "first batch": late[..., 0].mean(-1),
         "second batch": late[..., 1].mean(-1),
         "mean of the phase": late.mean((-1, -2)),
         "last batch": late[..., -1].mean(-1),
-        f"episodes to {THRESHOLD:g}": (first * episodes).mean(-1),
+        f"episodes to {threshold:g}": (first * BATCH).mean(-1),
     }
 
 
@@ -91,7 +90,9 @@ def written(values: tuple[float, float, float], digits: int = 1) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def compare(rows: list[dict], order: str) -> dict[str, dict[str, tuple[float, float, float]]]:
+def compare(
+    rows: list[dict], family: str, order: str
+) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Prints an order's tables; returns the comparisons with CoMPS."""
     found: dict[str, dict[str, np.ndarray]] = {}
     of_order = [row for row in rows if row["order"] == order]
@@ -101,15 +102,18 @@ def compare(rows: list[dict], order: str) -> dict[str, dict[str, tuple[float, fl
     for method, mine in by_method.items():
         if seeds:
             stack = np.array([mine[seed]["episode_return"] for seed in seeds], dtype=float)
-            found[method] = figures(stack)
+            found[method] = figures(stack, THRESHOLDS[family])
+            tasks = stack.shape[1]
             per_task = stack.mean((0, 2))
             print(f"{order:7} {method:10} by task: " + " ".join(f"{x:5.1f}" for x in per_task))
     n = len(seeds)
-    print(f"\n{order}, {n} seeds, tasks {FROM_TASK + 1} to 8, mean [95 % over seeds]")
+    if not n:
+        return {}
+    print(f"\n{order}, {n} seeds, tasks {FROM_TASK + 1} to {tasks}, mean [95 % over seeds]")
     for method, of in found.items():
         cells = [f"{k} {written(interval(lambda d, v=v: v[d].mean(), n))}" for k, v in of.items()]
         print(f"  {method:10} " + "; ".join(cells))
-    differences: dict[str, dict[str, tuple[float, float, float]]] = {}
+    differences: Differences = {}
     if "comps" in found:
         ours = found["comps"]
         print("  CoMPS minus each; episodes: each divided by CoMPS")
@@ -136,6 +140,7 @@ def compare(rows: list[dict], order: str) -> dict[str, dict[str, tuple[float, fl
 def main() -> int:
     """Trains what is missing, prints the tables."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--family", choices=THRESHOLDS, default="point")
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--orders", nargs="+", choices=ORDERS, default=["random"])
     arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
@@ -146,20 +151,21 @@ def main() -> int:
     facts = machine()
     path = Path(options.json) if options.json else None
     rows = json.loads(path.read_text())["runs"] if path is not None and path.exists() else []
-    rows = [row for row in rows if row["overrides"] == options.overrides]
+    asked = options.family, options.overrides
+    rows = [row for row in rows if (row.get("family", "point"), row["overrides"]) == asked]
     done = {(row["method"], row["order"], row["seed"]) for row in rows}
     for order in options.orders:
         for seed in range(options.seeds):
             for method in options.methods:
                 if (method, order, seed) in done:
                     continue
-                rows.append(train(method, order, seed, options.overrides))
+                rows.append(train(options.family, method, order, seed, options.overrides))
                 print(f"{order} {seed} {method} {rows[-1]['seconds']} s", flush=True)
                 if path is not None:
                     kept = {"machine": facts, "runs": rows}
                     path.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
     for order in options.orders:
-        compare(rows, order)
+        compare(rows, options.family, order)
     return 0
 
 
