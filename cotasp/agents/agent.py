@@ -49,7 +49,7 @@ class Learner(Protocol):
     def policy(self, task: int) -> TensorDictModuleBase:
         """The policy for a task, `observation` to `action`, deterministic or sampled according to
         TorchRL's exploration type.  A finished task gets its own, the one in training what it
-        would keep if it ended now, a later one what its text alone gives.  It acts on the CPU.
+        would keep if it ended now, a later one what it would begin with now.  It acts on the CPU.
         """
         ...
 

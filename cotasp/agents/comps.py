@@ -66,4 +66,9 @@ class CoMPS:
             self.check_budget(Budget(*numbers, len(problem.texts)))
         except RecipeError as error:
             raise RecipeError(f"recipe.{error}") from error
+        if any(problem.owner(task) != task for task in range(len(problem.texts))):
+            raise RecipeError(
+                "recipe.stream.returning: expected 'new' with the agent comps, whose next start "
+                "every task prepares, got one that goes on with an earlier task; use the agent ppo"
+            )
         return MetaLearner(self.ppo, self.meta, problem, method)

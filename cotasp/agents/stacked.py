@@ -54,7 +54,8 @@ class UpdatesTogether:
         for i, (learner, own) in enumerate(zip(learners, draws)):
             adams = learner.actor.sub.optimiser, *learner.values.optimisers
             steps = [adam.steps for adam in adams]
-            places.setdefault((learner.phase, *steps, len(own.noise)), []).append(i)
+            head = learner.actor.sub.head  # the same for all of a stack
+            places.setdefault((learner.phase, head, *steps, len(own.noise)), []).append(i)
         results: list[Losses] = [{} for _ in learners]
         for alike in places.values():
             first = learners[alike[0]]
@@ -95,7 +96,7 @@ def stack_key(learners: Sequence[Updated]) -> tuple:
     widths = [x.actor.sub.network.hidden for x in learners]
     # a protection's penalty is computed on each learner's own weights and state
     shapes = (*widths, *remembered) if remembered else map(max, zip(*widths))
-    return learners[0].phase, *map(id, learners), *shapes
+    return learners[0].phase, learners[0].actor.sub.head, *map(id, learners), *shapes
 
 
 class Stack:

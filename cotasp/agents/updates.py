@@ -111,7 +111,8 @@ def update_alone(learner: Updated, draws: Draws) -> Losses:
     with losses_of(settings, phase) as compute, calling("agent", settings):
         values.compute = compute
         for batch, noise in draws.each():
+            before = actor.sub.optimiser.steps
             history.append(update(settings, values, actor, phase, batch, noise))
-            if phase == "theta":
+            if phase == "theta" and actor.sub.optimiser.steps > before:  # TD3 steps now and then
                 actor.renew(batch)
     return {name: torch.stack([losses[name] for losses in history]) for name in history[0]}

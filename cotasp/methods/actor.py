@@ -326,7 +326,7 @@ class ContinualActor:
 
     def sub_network(self, task: int) -> MetaPolicy:
         """A task's network, cut out: of a finished task its own, of the one in training what it
-        would keep if it ended now, of a later one what its text alone gives.
+        would keep if it ended now, of a later one what it would begin with now.
         """
         if self.in_training:
             self.sub.write_back()  # without protection, other tasks' policies train along
@@ -336,8 +336,23 @@ class ContinualActor:
             return extract(whole, self._share_now())
         if task in self.ownership.shares:
             return self.ownership.cut(whole, task)
-        units = self.prompt_mask(self.embeddings[task]) > 0
-        return extract(whole, Share(units, self._head(task)))
+        return self._first_sub_network(whole, task)
+
+    @torch.no_grad()
+    def _first_sub_network(self, whole: MetaPolicy, task: int) -> MetaPolicy:
+        """The network that a task which has not begun would begin with now."""
+        embedding, scores = self.embeddings[task], self.beginnings.scores(task, None)
+        prompt = self.prompter(embedding).to(self.device)
+        units = self.masks(self.beginnings.first_code(task, prompt, embedding)) > 0
+        guard = self.components.guard(whole, self.ownership, self.beginnings.limits())
+        scale, rest = self.beginnings.scale(None, guard)
+        if scores is not None:
+            scale, rest = scores.final(), 0.0
+        first = self.beginnings.first_weights(task, self.ownership.shares, self.embeddings)
+        if first:
+            weights, whole = dict(whole.named_parameters()), whole.with_hidden(whole.hidden)
+            whole.load_state_dict(weights | first)
+        return extract(whole, Share(units, self._head(task), scale, rest=rest))
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""

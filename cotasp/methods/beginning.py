@@ -104,8 +104,17 @@ class Beginnings:
 
     @torch.no_grad()
     def draw_weights(self, task: int, shares: Mapping[int, Share], embeddings: Tensor) -> None:
-        """Gives the meta-policy the weights that a task begins with: its own, if the mask is
-        private, or a workspace drawn anew.
+        """Gives the meta-policy the weights that a task begins with; see `first_weights`."""
+        weights = dict(self.policy.named_parameters())
+        for name, weight in self.first_weights(task, shares, embeddings).items():
+            weights[name].copy_(weight)
+
+    @torch.no_grad()
+    def first_weights(
+        self, task: int, shares: Mapping[int, Share], embeddings: Tensor
+    ) -> dict[str, Tensor]:
+        """The weights that a task begins with, by name, where they are not those there are: its
+        own, if the mask is private, or a workspace drawn anew.
 
         Args:
             task: its number.
@@ -113,23 +122,23 @@ class Beginnings:
                 drawn.
             embeddings: of all tasks' texts, [T, m].
         """
-        mask = self.mask
+        mask, first, generator = self.mask, dict[str, Tensor](), self._generator(task)
         if isinstance(mask, Private):
-            generator = self._generator(task)
+            if task in shares:
+                return dict(shares[task].own)
             for name, weight in self.policy.named_parameters():
-                if task in shares:
-                    weight.copy_(shares[task].own[name])
-                elif mask.anew and shares:
-                    weight.copy_(self.policy.drawn(name, weight.shape, generator))
-            if isinstance(mask, WarmStarts) and task not in shares:
-                self._warm_start(mask, task, shares, embeddings)
+                if mask.anew and shares:
+                    first[name] = self.policy.drawn(name, weight.shape, generator).to(weight)
+            if isinstance(mask, WarmStarts):
+                first |= self._warm_start(mask, task, shares, embeddings)
         if isinstance(mask, Workspace) and shares:
-            self._draw_workspace(mask, self._generator(task))
+            first |= self._drawn_workspace(mask, generator)
+        return first
 
     def _warm_start(
         self, mask: WarmStarts, task: int, shares: Mapping[int, Share], embeddings: Tensor
-    ) -> None:
-        """Copies what a mask makes of finished networks."""
+    ) -> dict[str, Tensor]:
+        """What a mask makes of finished networks."""
         own = [
             {name: weight for name, weight in share.own.items() if self.policy.is_shared(name)}
             for _, share in sorted(shares.items())
@@ -139,15 +148,16 @@ class Beginnings:
         with calling("mask", mask):
             first = mask.first_weights(past)
         self._refuse("first_weights", "numbers", wrong_tensors(first, weights, every=False))
-        for name, weight in first.items():
-            weights[name].copy_(weight)
+        return first
 
-    def _draw_workspace(self, mask: Workspace, generator: torch.Generator) -> None:
+    def _drawn_workspace(self, mask: Workspace, generator: torch.Generator) -> dict[str, Tensor]:
         factors = mask.wires(self.policy, len(self.tasks)) if isinstance(mask, Wires) else {}
+        first = {}
         for name, part in self._workspace(mask).items():
-            weight = self.policy.get_parameter(name)
+            weight = self.policy.get_parameter(name).detach()
             drawn = self.policy.drawn(name, weight.shape, generator).to(weight)
-            weight.copy_(torch.where(part, drawn * factors.get(name, 1.0), weight))
+            first[name] = torch.where(part, drawn * factors.get(name, 1.0), weight)
+        return first
 
     def _workspace(self, mask: Workspace) -> dict[str, Tensor]:
         """What a mask says that tasks work in, bool by parameter's name."""

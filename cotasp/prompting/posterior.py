@@ -100,7 +100,7 @@ class Posterior:
         known, (named, others) = taught_as(text, tasks), self.candidates(tasks, encoder)
         evidence = self.evidence(text, [*named, *others], encoder)
         logits = 24 * evidence.normalised + 6 * evidence.plain + 1.5 * evidence.words
-        logits[len(tasks) :] += math.log(max(self.others, 1e-9))
+        logits[len(tasks) :] += math.log(self.others) if others else 0.0
         likely = logits.softmax(0)[: len(tasks)]
         best = int(likely.argmax())
         familiar = float(
@@ -136,7 +136,7 @@ class Posterior:
                 each.update(forms)
             if not same:
                 others.append(tuple(forms))
-        return [tuple(each) for each in named], others
+        return [tuple(each) for each in named], others if self.others else []
 
     def evidence(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Evidence:
         """What speaks for each of the tasks.

@@ -160,8 +160,8 @@ def task_table(study: Study) -> Table:
         ),
         tuple(rows),
         (
-            "from text: p_i just before its own training, by the policy that its text alone "
-            "gives, where the run was evaluated so (evaluation.schedule=full); "
+            "from text: p_i just before its own training, by the policy that it begins with, "
+            "where the run was evaluated so (evaluation.schedule=full); "
             "trained: p_i at the end of its own training; at end: p_i when the stream has ended; "
             "forgotten: the difference of the last two.",
             seeds_note(study),
@@ -221,8 +221,12 @@ def dictionary_table(study: Study) -> Table:
 
 
 def updates(run: Run) -> float:
-    """Updates of the whole run, or NaN."""
-    return float(sum(task_fact(run, task, "updates") for task in run.tasks))
+    """Updates of the whole run, or NaN.  Tasks that are learned together tell them once, and those
+    that are recalled have none.
+    """
+    told = [task_fact(run, task, "updates") for task in run.tasks]
+    known = [value for value in told if not math.isnan(value)]
+    return float(sum(known)) if known else math.nan
 
 
 def cost_table(study: Study) -> Table:

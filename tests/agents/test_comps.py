@@ -535,3 +535,16 @@ def test_experience_lies_in_files(tmp_path, monkeypatch):
         assert maps.read_text().count(str(tmp_path)) >= len(made.columns)
     assert not any(tmp_path.iterdir())  # gone with the process, however it ends
     assert all(not column.any() for column in made.columns)
+
+
+@pytest.mark.parametrize("returning", ["same", "recall"])
+def test_tasks_that_come_back_are_refused_and_nothing_is_written(returning, tmp_path):
+    recipe = loads(
+        "{stream: {name: point, goals: [right, right]}, encoder: onehot, mask: dense, "
+        "protection: none, agent: comps, steps_per_task: 300, frames_per_batch: 300, "
+        "evaluation: {every: 300, average: 1}}",
+        [f"stream.returning={returning}"],
+    )
+    with pytest.raises(RecipeError, match=r"stream\.returning: expected 'new' with the agent"):
+        run(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

@@ -113,6 +113,22 @@ def check_nothing_is_forgotten(made, by: str) -> None:
         kept[task] = behaviour(made, task)
 
 
+@pytest.mark.parametrize("heads", ["shared", "per_task"])
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_task_that_has_not_begun_is_judged_by_what_it_begins_with(mask, heads):
+    made = learner(
+        mask=MASKS[mask], protection=Freeze("tasks"), heads=heads, distillation_updates=0
+    )
+    train(made, 0)
+    before = [made.sub_network(task)(STATES) for task in (1, 2)]
+    made.start_task(1)
+    for told, now in zip(before[0], made.sub_network(1)(STATES)):
+        torch.testing.assert_close(told, now, atol=1e-6, rtol=0)
+    made.learn(transitions(20, seed=1))
+    for told, now in zip(before[1], made.sub_network(2)(STATES)):
+        assert told.shape == now.shape
+
+
 def test_the_reference_leaks_through_its_log_std_head():
     made = learner(protection=Freeze(guard_log_std=False))
     train(made, 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
+from cotasp.agents.sac import SAC
+from cotasp.agents.td3 import TD3
 from cotasp.errors import RecipeError
 from cotasp.methods.continual_backprop import ContinualBackprop
 from cotasp.methods.freeze import Freeze
@@ -124,3 +126,24 @@ def test_shrink_and_perturb_is_its_formula():
 def test_values_out_of_range_are_refused(name, field):
     with pytest.raises(RecipeError, match="expected"):
         replace(EAGER[name], **field)
+
+
+def test_renewals_follow_the_steps_of_the_actor_and_not_the_updates():
+    """TD3 steps the actor with every second update only."""
+    told: list[int] = []
+
+    @dataclass(frozen=True)
+    class Told:
+        every: int = 5
+
+        def renew(self, network):
+            told.append(made.actor.sub.optimiser.steps)
+            return {}
+
+    for agent, updates in ((SAC, 20), (TD3, 40)):
+        told.clear()
+        made = learner(agent_class=agent, mask=Dense(), code_updates=0, renewals=(Told(),))
+        made.start_task(0)
+        made.learn(transitions(20, 0))
+        made.update(updates)
+        assert told == [5, 10, 15, 20], agent

@@ -16,7 +16,7 @@ from cotasp.methods.freeze import Unprotected
 from cotasp.modules.masks import Dense, Sigmoid, Step, TopK
 from cotasp.modules.specs import CategoricalCritic, MLPCritic, PopArtCritic, ResidualCritic
 from cotasp.modules.subnetwork import unpadded
-from tests.agents.problems import learner, train, transitions
+from tests.agents.problems import OBS, learner, train, transitions
 
 SEEDS = (0, 1, 2)
 
@@ -163,6 +163,44 @@ def test_learners_at_different_places_are_updated_apart():
         theirs = state(other)
         for name, mine in state(one).items():
             torch.testing.assert_close(mine, theirs[name], rtol=1e-3, atol=1e-6)
+
+
+def test_learners_whose_tasks_have_other_heads_are_updated_apart():
+    def begun(seed, done):
+        made = learner(
+            seed=seed,
+            mask=Dense(),
+            heads="per_task",
+            execution="dense",
+            protection=Unprotected(),
+            code_updates=0,
+            distillation_updates=0,
+        )
+        for task in range(done):
+            train(made, task)
+        made.start_task(done)
+        made.learn(transitions(20, 3))
+        made.replay.extend(transitions(10, 4))
+        made._begin_stretch()
+        return made
+
+    found = []
+    for together in (False, True):
+        both = begun(0, 0), begun(1, 1)
+        torch.manual_seed(7)
+        draws = [made._draws(5) for made in both]
+        if together:
+            UpdatesTogether()(both, draws)
+        else:
+            for made, drawn in zip(both, draws):
+                made.updater(made, drawn)
+        for made in both:
+            made.actor.sub.write_back()
+        states = torch.randn(5, OBS, generator=torch.Generator().manual_seed(1))
+        found.append([made.sub_network(task)(states) for task, made in enumerate(both)])
+    for alone, other in zip(*found):
+        for mine, theirs in zip(alone, other):
+            torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
 def test_a_loss_that_is_not_finite_ends_one_learner_only():

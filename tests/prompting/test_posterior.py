@@ -103,6 +103,15 @@ def test_contrasts_are_about_other_things_than_the_tasks():
     assert "close the gate." in texts
 
 
+def test_without_others_only_tasks_of_the_run_are_meant():
+    tasks = taught("window-close-v3", "door-close-v3")
+    text = TEXTS["drawer-close-v3"]
+    assert Posterior(familiar=0.0)(text, tasks, SBERT()).verdict == "new"
+    alone = Posterior(others=0.0, familiar=0.0)
+    assert alone.candidates(tasks, SBERT())[1] == []
+    assert alone(text, tasks, SBERT()).verdict in ("paraphrase", "ambiguous")
+
+
 @pytest.mark.parametrize("dim", [6, 384])
 def test_an_encoder_without_room_for_the_shipped_texts_does_with_its_own(dim):
     tasks = taught("window-close-v3")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
+from cotasp.report.results import updates
 from cotasp.report.statistics import Estimate
 from cotasp.report.tables import Cell, Table, count_until, interval, number
 
@@ -36,3 +40,14 @@ def test_a_csv_has_mean_low_and_high_as_numbers():
     assert head == "variant,P mean,P low,P high,G IQM,G IQM low,G IQM high,G IQM not reached"
     assert a == "a,1234.5678,1000,2000,9,,,0.5"
     assert b == "b,,,,,,,1"
+
+
+def test_updates_are_those_that_are_told():
+    """Tasks that are learned together tell them under the first, recalled ones have none."""
+
+    def of(facts):
+        return updates(SimpleNamespace(tasks=["a", "b"], summary={"task_facts": facts}))
+
+    assert of({"a": {"updates": 620.0}}) == 620
+    assert of({"a": {"updates": 620.0}, "b": {"updates": 20.0}}) == 640
+    assert math.isnan(of({"a": {"free": 1.0}}))
