@@ -105,11 +105,12 @@ class OnPolicyLearner:
 
     def drawn_weights(self, generator: Generator) -> dict[str, Tensor]:
         """Initial values of the weights in training, by name."""
-        sub = self.actor.sub
-        return {
-            name: sub.policy.drawn(name, weight.shape, generator).to(weight)
-            for name, weight in sub.weights().items()
+        policy = self.actor.meta_policy
+        drawn = {
+            name: policy.drawn(name, weight.shape, generator).to(weight.detach())
+            for name, weight in policy.named_parameters()
         }
+        return self.actor.sub.gathered(drawn)
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:
         """Gives weights in training new values, where the protection lets them move."""

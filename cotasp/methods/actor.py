@@ -236,7 +236,8 @@ class ContinualActor:
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""
-        self.components.renew(self.sub, batch.observation, self.progress)
+        wires = self.beginnings.wires
+        self.components.renew(self.sub, batch.observation, self.progress, wires)
 
     @property
     def optimisers(self) -> list[Adam]:

@@ -127,23 +127,31 @@ class Components:
         """Whether a renewal asks for the weights that the task began with."""
         return any(getattr(each.component, "asks_start", False) for each in self.renewals)
 
-    def renew(self, sub: SubPolicy, observations: Tensor, progress: float) -> None:
+    def renew(
+        self,
+        sub: SubPolicy,
+        observations: Tensor,
+        progress: float,
+        wires: Mapping[str, Tensor],
+    ) -> None:
         """Renewals that are due after the last step of the weights.
 
         Args:
             sub: the sub-network, cut.
             observations: [B, m].
             progress: of the task, in [0, 1].
+            wires: of the meta-policy; see `network_view`.
         """
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
-                    view = network_view(sub, observations, each.generator, each.state, progress)
+                    told = observations, each.generator, each.state, progress, wires
+                    view = network_view(sub, *told)
                     values = each.component.renew(view)
                 wrong = wrong_tensors(values, view.weights, every=False)
                 expected = "values of weights, by name, of their shapes"
                 refuse_returned("renewal", each.component, "renew", expected, wrong)
-                sub.renew(values)
+                sub.renew_members(values)
 
     def remember(self, task: int, policy: MetaPolicy, share: Share, rows: DrawRows) -> None:
         """Lets protections remember a task that has ended with a share."""

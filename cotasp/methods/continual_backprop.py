@@ -54,7 +54,7 @@ class ContinualBackprop:
         new = {name: weight.clone() for name, weight in network.weights.items()}
         outputs = network.activations(network.observations)
         for layer, (output, active) in enumerate(zip(outputs, network.active)):
-            n, key = len(active), f"layer{layer + 1}"
+            key = f"layer{layer + 1}"
             if key not in network.state:
                 empty = output.new_zeros(network.widths[layer])
                 network.state[key] = {
@@ -66,10 +66,10 @@ class ContinualBackprop:
             utility, age, due = (network.state[key][k] for k in ("utility", "age", "due"))
             _, columns = network.units[layer]
             outgoing = sum(network.weights[name].abs().sum(0) for name in columns)
-            contribution = (output.abs().mean(0) * outgoing)[:n]
+            contribution = output.abs().mean(0) * outgoing
             utility[active] = self.decay * utility[active] + (1 - self.decay) * contribution
             age[active] += self.every
-            mature = (age[active] > self.maturity) & free_units(network, layer)[:n]
+            mature = (age[active] > self.maturity) & free_units(network, layer)
             due += self.rate * self.every * mature.sum()
             count = min(int(due), int(mature.sum()))
             if not count:

@@ -42,8 +42,8 @@ class ReDo:
     def renew(self, network: Network) -> Mapping[str, Tensor]:
         new = {name: weight.clone() for name, weight in network.weights.items()}
         outputs = network.activations(network.observations)
-        for layer, (output, active) in enumerate(zip(outputs, network.active)):
+        for layer, output in enumerate(outputs):
             size = output.abs().mean(0)
-            dormant = size <= self.threshold * size[: len(active)].mean()
+            dormant = size <= self.threshold * size.mean()
             renew_units(network, new, layer, dormant & free_units(network, layer))
         return new

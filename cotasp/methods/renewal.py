@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """The network in training, as a renewal sees it.
+    """The network in training, as a renewal sees it: the units of the task and the weights between
+    them, those of its own head included.
 
     Args:
         weights: by parameter's name.
@@ -25,7 +26,7 @@ class Network:
             those whose columns they own.
         activations: observations [n, m] to the hidden layers' outputs, [n, K_l] each.
         active: of each hidden layer, the numbers that its units have in the whole network, in
-            order; further units pad it and are not there.
+            order.
         widths: of the whole network's hidden layers.
         observations: [B, m], of the update's batch.
         fresh: a parameter's name to newly drawn weights of its shape, by `generator`.
@@ -88,7 +89,6 @@ def free_units(network: Network, layer: int) -> Tensor:
     rows, columns = network.units[layer]
     width = len(network.weights[rows[0]])
     free = network.weights[rows[0]].new_ones(width).bool()
-    free[len(network.active[layer]) :] = False
     for name in rows:
         if name in network.fixed:
             fixed = network.fixed[name]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from torch import Generator, Tensor
 
 from cotasp.methods.renewal import Network
 from cotasp.methods.subpolicy import SubPolicy
+from cotasp.modules.subnetwork import gather
 
 
 def network_view(
@@ -16,8 +17,10 @@ def network_view(
     generator: Generator,
     state: MutableMapping[str, dict[str, Tensor]],
     progress: float,
+    wires: Mapping[str, Tensor] | None = None,
 ) -> Network:
-    """The network in training, for a renewal.
+    """The task's units and the weights between them, for a renewal: the same whether they alone
+    are computed or the whole network under its mask.
 
     Args:
         sub: the sub-network, cut.
@@ -25,24 +28,34 @@ def network_view(
         generator: of fresh weights, on the CPU.
         state: of the renewal.
         progress: of the task, in [0, 1].
+        wires: true where the meta-policy has a weight, by name, missing: everywhere; one that is
+            not there does not move, but keeps no unit from being renewed.
     """
-    weights = {name: weight.detach() for name, weight in sub.weights().items()}
-    layers = range(len(sub.network.hidden))
-    rows = [[n for n, (row, _) in sub.axes.items() if row == i] for i in layers]
-    columns = [[n for n, (_, column) in sub.axes.items() if column == i] for i in layers]
+    axes, layers = sub.axes, range(len(sub.network.hidden))
+    rows = [[n for n, (row, _) in axes.items() if row == i] for i in layers]
+    columns = [[n for n, (_, column) in axes.items() if column == i] for i in layers]
+    members = sub.members
+    there = gather(wires or {}, axes, members)
+    fixed = gather(sub.fixed, axes, sub.places)
+    fixed = {name: where & there[name] if name in there else where for name, where in fixed.items()}
 
     def activations(x: Tensor) -> list[Tensor]:
-        return sub.acting().body.outputs(x, sub.mask)
+        outputs = sub.acting().body.outputs(x, sub.mask)
+        return [output[..., place] for output, place in zip(outputs, sub.places)]
 
     def fresh(name: str) -> Tensor:
-        drawn = sub.policy.drawn(name, weights[name].shape, generator)
-        return drawn.to(weights[name])
+        weight = sub.policy.get_parameter(name)
+        drawn = sub.policy.drawn(name, weight.shape, generator).to(weight.detach())
+        return gather({name: drawn}, axes, members)[name]
+
+    def start(name: str) -> Tensor:
+        return gather({name: sub.start(name)}, axes, members)[name]
 
     return Network(
-        weights,
-        sub.fixed,
+        gather({name: w.detach() for name, w in sub.weights().items()}, axes, sub.places),
+        {name: where for name, where in fixed.items() if where.any()},
         list(zip(rows, columns)),
-        sub.active,
+        members[:-1],
         sub.policy.hidden,
         activations,
         observations,
@@ -50,5 +63,5 @@ def network_view(
         generator,
         state,
         progress,
-        sub.start,
+        start,
     )

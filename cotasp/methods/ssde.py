@@ -107,10 +107,9 @@ class Sensitivity:
         shifted = observations + self.shift * observations.mean(0)
         outputs = zip(network.activations(observations), network.activations(shifted))
         new = {}
-        for (rows, _), active, (here, there) in zip(network.units, network.active, outputs):
+        for (rows, _), (here, there) in zip(network.units, outputs):
             change = (there - here).abs().mean(0)
-            dormant = change < self.threshold * change[: len(active)].mean()
-            dormant[len(active) :] = False  # units that only pad
+            dormant = change < self.threshold * change.mean()
             for name in rows:
                 new[name] = network.weights[name].clone()
                 new[name][dormant] = network.start(name)[dormant]

@@ -149,10 +149,15 @@ class SubPolicy:
             self.head = 0
             if self.multiple > 1:
                 self.network.body.units = self.units()[: self.network.hidden[0]]
-            self.network.load_state_dict(self._gather(self._full_weights()))
+            self.network.load_state_dict(self.gathered(self._full_weights()))
             self.mask = None if binary else self.select(mask)
+        here = [*units.split(self.policy.hidden), rows] if whole else self._active
+        self._places = [
+            part.nonzero().squeeze(-1) if whole else torch.arange(len(part), device=mask.device)
+            for part in here
+        ]
         self._weights = dict(self.network.named_parameters())
-        scale = self._gather(self._full_scale)
+        scale = self.gathered(self._full_scale)
         self._constant = multipliers(scale, self._rest, self._weights)
         members = membership(self.policy, units, rows)
         self.fixed = self._gather_fixed(members)
@@ -161,20 +166,27 @@ class SubPolicy:
         self._full_average = {
             k: torch.where(members[k], mean, weights[k]) for k, mean in self._full_average.items()
         }
-        self.average = list(self._gather(self._full_average).values())
+        self.average = list(self.gathered(self._full_average).values())
         self.states = [{k: self._cut(v) for k, v in state.items()} for state in self._full_states]
         self.optimiser = Adam(self._weights.values(), self.learning_rate)
         self.optimiser.count_from(self._steps)
         self._restore_moments(members)
 
     @property
-    def active(self) -> list[Tensor]:
-        """Of each hidden layer, the meta-policy's numbers of the units in training."""
-        return self._active
+    def places(self) -> list[Tensor]:
+        """Where the task's units are in each hidden layer of the network in training; last, the
+        rows of its head.
+        """
+        return self._places
+
+    @property
+    def members(self) -> list[Tensor]:
+        """The same by the meta-policy's numbers."""
+        return [numbers[places] for numbers, places in zip(self._active, self._places)]
 
     def start(self, name: str) -> Tensor:
-        """A parameter's values as the task began, in the shape of the network in training."""
-        return self._gather({name: self._full_start[name]})[name]
+        """A parameter's values as the task began, in the meta-policy's shape."""
+        return self._full_start[name]
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters of the network in training, by name."""
@@ -240,6 +252,13 @@ class SubPolicy:
         self.optimiser.step(clipped(list(guarded), self.clip))
         weight = averaging_weight(self.decay, self.optimiser.steps)
         average_(self.average, self.optimiser.parameters, weight)
+
+    @torch.no_grad()
+    def renew_members(self, values: Mapping[str, Tensor]) -> None:
+        """The same as `renew`, of the weights between `members`, by parameter's name."""
+        weights = {name: self._weights[name].detach().clone() for name in values}
+        scatter_(weights, values, self.axes, self._places)
+        self.renew(weights)
 
     @torch.no_grad()
     def renew(self, values: Mapping[str, Tensor]) -> None:
@@ -325,7 +344,7 @@ class SubPolicy:
     def _full_weights(self) -> dict[str, Tensor]:
         return {name: p.detach() for name, p in self.policy.named_parameters()}
 
-    def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of tensors in the meta-policy's shapes, in those of the network in training."""
         return self._padded(gather(tensors, self.axes, self._active))
 
@@ -335,7 +354,7 @@ class SubPolicy:
         alike = {k: t for k, t in tensors.items() if shapes.get(k) == t.shape}
         if self.network is self.policy:
             return dict(tensors)
-        return {**tensors, **self._gather(alike)}
+        return {**tensors, **self.gathered(alike)}
 
     def _own_shape(self, name: str, shape: Sequence[int]) -> list[int]:
         """Of a parameter of the network in training, without its padding."""
@@ -364,6 +383,6 @@ class SubPolicy:
     def _restore_moments(self, members: Mapping[str, Tensor]) -> None:
         for key, full in self._moments.items():
             inside = {name: moment * members[name] for name, moment in full.items()}
-            mine = self._gather(inside)
+            mine = self.gathered(inside)
             for name, moment in zip(self._weights, self.optimiser.moments[key]):
                 moment.copy_(mine[name])

@@ -11,13 +11,16 @@ from cotasp.agents.sac import SAC
 from cotasp.agents.td3 import TD3
 from cotasp.errors import RecipeError
 from cotasp.methods.continual_backprop import ContinualBackprop
-from cotasp.methods.freeze import Freeze
+from cotasp.methods.freeze import Freeze, Unprotected
+from cotasp.methods.hat import HAT
+from cotasp.methods.pnn import PNN
 from cotasp.methods.redo import ReDo
-from cotasp.methods.renewal import Network, Renewal
+from cotasp.methods.renewal import Network, Renewal, free_units
 from cotasp.methods.renewing import network_view
 from cotasp.methods.shrink_perturb import ShrinkPerturb
 from cotasp.methods.ssde import Sensitivity
 from cotasp.modules.masks import Dense, RandomMask
+from cotasp.modules.specs import ActorSpec
 from cotasp.registry import KINDS
 from tests.agents.problems import OBS, learner, train, transitions
 
@@ -147,3 +150,56 @@ def test_renewals_follow_the_steps_of_the_actor_and_not_the_updates():
         made.learn(transitions(20, 0))
         made.update(updates)
         assert told == [5, 10, 15, 20], agent
+
+
+@pytest.mark.parametrize("heads", ["shared", "per_task"])
+@pytest.mark.parametrize("name", EAGER)
+def test_renewals_do_the_same_in_compact_and_dense_execution(name, heads):
+    renewal = EAGER[name]
+    both = []
+    for execution in ("compact", "dense"):
+        made = learner(
+            mask=RandomMask(0.5),
+            heads=heads,
+            protection=Freeze("tasks"),
+            execution=execution,
+            renewals=(replace(renewal, every=20),),
+            code_updates=0,
+            distillation_updates=0,
+        )
+        train(made, 0, steps=40)
+        train(made, 1, steps=40)
+        view = network_view(made.actor.sub, STATES, torch.Generator().manual_seed(0), {}, 0.5)
+        both.append((view, made.sub_network(1)(STATES)))
+    (compact, mine), (dense, theirs) = both
+    for layer in range(2):
+        assert torch.equal(free_units(compact, layer), free_units(dense, layer))
+        assert torch.equal(compact.active[layer], dense.active[layer])
+    assert free_units(compact, 1).any()
+    for name_, weight in compact.weights.items():
+        assert torch.equal(compact.fresh(name_), dense.fresh(name_))
+        torch.testing.assert_close(weight, dense.weights[name_], atol=1e-4, rtol=1e-3)
+    for a, b in zip(mine, theirs):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mask", "more"),
+    [
+        (PNN(), {"actor": ActorSpec((48, 40), norm="none"), "protection": Freeze("tasks")}),
+        (HAT(s_max=50.0), {"protection": Unprotected()}),
+        (Dense(), {"heads": "per_task", "protection": Unprotected()}),
+    ],
+    ids=["pnn", "hat", "heads"],
+)
+def test_units_of_the_task_may_be_renewed_whatever_else_there_is(mask, more):
+    """Other tasks' heads, weights that are not there and units that are off stand in no way."""
+    made = learner(mask=mask, code_updates=0, distillation_updates=0, **more)
+    train(made, 0, steps=40)
+    made.start_task(1)
+    made.learn(transitions(30, seed=2))
+    wires = made.actor.beginnings.wires
+    generator = torch.Generator().manual_seed(0)
+    view = network_view(made.actor.sub, STATES, generator, {}, 0.5, wires)
+    for layer in range(2):
+        assert free_units(view, layer).any(), layer

@@ -20,8 +20,8 @@ class Example:
     def renew(self, network):
         new = {name: weight.clone() for name, weight in network.weights.items()}
         outputs = network.activations(network.observations)
-        for layer, (output, active) in enumerate(zip(outputs, network.active)):
+        for layer, output in enumerate(outputs):
             size = output.abs().mean(0)
-            small = size <= self.threshold * size[: len(active)].mean()
+            small = size <= self.threshold * size.mean()
             renew_units(network, new, layer, small & free_units(network, layer))
         return new
