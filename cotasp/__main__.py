@@ -70,9 +70,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, rest = top.parse_known_args(argv)
     # argparse ends a list of positionals at the first option: take up what stands behind it
     if rest and (not hasattr(arguments, "overrides") or any(r.startswith("-") for r in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+        edits = hasattr(arguments, "overrides")
+        unknown = [r for r in rest if r.startswith("-")] if edits else rest
+        top.prog = f"cotasp {arguments.verb}"
+        top.error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
         arguments.overrides += rest
+    for name, value in vars(arguments).items():
+        if name != "text" and (value == "" or (isinstance(value, list) and "" in value)):
+            raise RecipeError(f"{name}: expected something, got ''; leave it out, or name it")
     return arguments
 
 

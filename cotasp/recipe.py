@@ -23,6 +23,7 @@ from cotasp.agents.budget import (
     warmup_steps,
 )
 from cotasp.agents.sac import SAC
+from cotasp.checks import check_fields
 from cotasp.errors import RecipeError, calling
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
@@ -80,6 +81,7 @@ class Evaluation:
     return_threshold: float | None = None
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 < self.threshold <= 1:
             raise RecipeError(f"threshold: expected in (0, 1], got {self.threshold}")
         for name in ("every", "episodes", "average"):
@@ -145,6 +147,7 @@ class Recipe:
     faults: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("steps_per_task", "frames_per_batch", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")

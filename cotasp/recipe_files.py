@@ -127,6 +127,8 @@ def override_node(text: str) -> dict[str, Any]:
     Raises:
         RecipeError: it is not of that form.
     """
+    if not isinstance(text, str):
+        raise RecipeError(f"override: expected key=value, e.g. 'seed=1', got {text!r}")
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not (equals and all(parts)):

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 import cotasp
 from cotasp.__main__ import main, verb
 from cotasp.commands import VERBS
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import CotaspError, RecipeError, RunError
 from cotasp.recipe import dump, load, loads
 from cotasp.registry import KINDS
 
@@ -379,3 +380,54 @@ def test_a_warning_is_one_line_and_only_in_the_command(monkeypatch, capsys):
         "cotasp: warning: not converged\ncotasp: warning: WARN: Box\n"
     )
     assert warnings.formatwarning is usual
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["sweep", "tiny.yaml", "--only", ""], "only: expected something, got ''"),
+        (["evaluate", "runs", "--task", ""], "task: expected something, got ''"),
+        (["run", "tiny.yaml", "--out", ""], "out: expected something, got ''"),
+        (["report", ""], "runs: expected something, got ''"),
+        (
+            ["sweep", "tiny.yaml", "--quiet", "seed=1", "--jobs", "1"],
+            "unrecognized arguments: --jobs; see cotasp sweep --help",
+        ),
+        (["resume", "tiny.yaml"], "tiny.yaml: expected the directory of a run, found a file"),
+        (["report", "tiny.yaml", "--out", "tiny.yaml"], "tiny.yaml: expected a directory or"),
+    ],
+)
+def test_what_is_empty_or_of_another_kind_is_named(tiny, capsys, argv, message):
+    before = files(tiny)
+    assert main(argv) in (1, 2)
+    assert complaint(capsys).startswith(message)
+    assert files(tiny) == before
+
+
+def test_a_report_is_not_written_over_a_run(tiny, capsys):
+    (tiny / "run").mkdir()
+    (tiny / "run" / "recipe.yaml").write_text("seed: 1\n")
+    before = files(tiny)
+    for argv in (["report", "run"], ["compare", "run", "run"]):
+        assert main([*argv, "--out", "run"]) == 1
+        assert complaint(capsys).startswith("run: holds a run, whose files would be lost")
+    assert files(tiny) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda recipe: cotasp.run(recipe, None), "run directory: expected a path, got None"),
+        (lambda recipe: cotasp.open_run(3), "run directory: expected a path, got 3"),
+        (lambda recipe: cotasp.resume(None), "run directory: expected a path, got None"),
+        (lambda recipe: replace(recipe, seed="x"), r"Recipe\.seed: expected an integer, got 'x'"),
+        (
+            lambda recipe: replace(recipe.evaluation, mode="x"),
+            r"Evaluation\.mode: expected deterministic or stochastic, got 'x'",
+        ),
+        (lambda recipe: cotasp.load("smoke", [3]), "override: expected key=value"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_from_python(call, message):
+    with pytest.raises(CotaspError, match=message):
+        call(cotasp.load("smoke"))

@@ -104,7 +104,7 @@ def test_a_folder_is_no_recipe(tmp_path):
         ("question: no", "recipe.question: expected text, got False; write it in quotes"),
         (
             "logger: csvv",
-            "recipe.logger: expected csv or tensorboard or wandb, got 'csvv'. Did you",
+            "recipe.logger: expected csv or tensorboard or wandb or mlflow, got 'csvv'. Did you",
         ),
         ("stream: metaworld", "recipe.stream: missing key 'tasks' (a list, each text or a mapping"),
         (

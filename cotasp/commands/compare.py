@@ -32,7 +32,10 @@ def main(arguments: argparse.Namespace) -> None:
     from cotasp.report.compare import TOO_FEW, comparison, comparison_table
     from cotasp.report.results import difference_table
     from cotasp.report.writing import write_report, write_tables
+    from cotasp.storage.rundir import RunDirectory
 
+    if arguments.out:
+        RunDirectory.check_no_run(arguments.out)
     study = comparison(arguments.first, arguments.second, mix_protocols=arguments.mix_protocols)
     table = comparison_table(study)
     print(difference_table(study).markdown())

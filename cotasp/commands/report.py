@@ -40,9 +40,11 @@ def main(arguments: argparse.Namespace) -> None:
     from cotasp.report.runs import read_runs
     from cotasp.report.study import make_study
     from cotasp.report.writing import PAGE, write_report
+    from cotasp.storage.rundir import RunDirectory
     from cotasp.words import counted
 
     out = arguments.out or (f"{arguments.runs[0]}/report" if len(arguments.runs) == 1 else "report")
+    RunDirectory.check_no_run(out)  # whose files have the names of the report's
     run_set = read_runs(arguments.runs)
     study = make_study(run_set, baseline=arguments.baseline, mix_protocols=arguments.mix_protocols)
     tables = write_report(study, out, figures=arguments.figures)

@@ -32,10 +32,13 @@ def read_curves(run: Path, metric: str) -> Curves:
     path = run / METRICS
     try:
         with open(path, encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
             rows = [
-                (row["name"], row["task"], int(row["step"]), float(row["value"]))
-                for row in csv.DictReader(file)
+                (row["name"], row["task"], int(row["step"]), float(row["value"])) for row in table
             ]
+            columns = table.fieldnames  # None: the file is empty
+            if columns is not None and not {"name", "task", "step", "value"} <= set(columns):
+                raise ValueError("other columns")
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -53,7 +53,7 @@ class OpenedRun:
     tasks: tuple[Task, ...]
 
     def __init__(self, path: str | Path, recall: RecallPolicy | None = None) -> None:
-        self.path = Path(path)
+        self.path = RunDirectory(path).path
         self._saved = SavedRun.read(path)
         self.recipe, self.tasks = self._saved.recipe, self._saved.tasks
         self.recall = self.recipe.recall if recall is None else recall

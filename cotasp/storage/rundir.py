@@ -27,6 +27,7 @@ EPISODES = "episodes.csv"  # of training, one a row
 SPEED = "timing.csv"
 TIMING = "timing.json"  # what it cost; this and `SPEED` alone differ between equal runs
 GROWING = (METRICS, EPISODES, SPEED, "tensorboard")  # appended to, and cut when resumed
+_ENDED = {"performance", "per_task", "success_last"}  # what every summary tells
 SWEEP = "sweep.json"  # of a directory above those of runs: which trial is where
 LOCK = ".lock"
 _MOST_THREADS = 1024  # that a stamp can ask for
@@ -55,6 +56,12 @@ def writing(path: Path, run: Path) -> Iterator[None]:
         ) from error
 
 
+def _as_path(path: str | Path) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise RunError(f"run directory: expected a path, got {path!r:.80}; name a directory")
+    return Path(path)
+
+
 class RunDirectory:
     """Where a run keeps what it produces.
 
@@ -63,7 +70,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = _as_path(path)
 
     @classmethod
     def create(
@@ -151,9 +158,21 @@ class RunDirectory:
             yield
 
     @staticmethod
+    def check_no_run(path: str | Path) -> None:
+        """Raises RunError where files of a run would be written over, or a file is in the way."""
+        path = Path(path)
+        if (path / RECIPE).is_file():
+            raise RunError(
+                f"{path}: holds a run, whose files would be lost; choose another directory with "
+                f"--out, as {path / 'report'}"
+            )
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path}: expected a directory or nothing there, found a file")
+
+    @staticmethod
     def check_free(path: str | Path) -> None:
         """Raises RunError when something is there already."""
-        path = Path(path)
+        path = _as_path(path)
         if (path / RECIPE).is_file():
             raise RunError(
                 f"{path}: there is a run already; go on with it by `cotasp resume {path}`, choose "
@@ -176,6 +195,8 @@ class RunDirectory:
             RunError: there is none, it holds no recipe, or links lead out of it.
         """
         run = cls(path)
+        if run.path.is_file():
+            raise RunError(f"{run.path}: expected the directory of a run, found a file")
         if not run.path.is_dir():
             raise RunError(f"{run.path}: no such directory; check the path")
         if not (run.path / RECIPE).is_file():
@@ -222,7 +243,7 @@ class RunDirectory:
             return None
         except OSError as error:
             raise RunError(f"{path}: cannot be read: {error.strerror}") from error
-        return summary if isinstance(summary, dict) else None
+        return summary if isinstance(summary, dict) and summary.keys() >= _ENDED else None
 
     def threads(self) -> int:
         """Of torch when the run began; 1 where the stamp does not say."""

@@ -55,7 +55,8 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
     jobs = [make_job(out, name, recipe) for name, recipe in trials.items()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / SWEEP).write_text(json.dumps(plan.facts(trials), indent=2) + "\n", encoding="utf-8")
+        facts = with_earlier(out, plan.facts(trials))
+        (out / SWEEP).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         for job, recipe in zip(jobs, trials.values()):
             if not job.finished:
                 Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,33 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
     except OSError as error:
         raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
     return jobs
+
+
+def with_earlier(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """What `sweep.json` is to say, with the trials of an earlier call that are there: some variants
+    or seeds may be run alone without the others being forgotten.
+
+    Args:
+        out: directory of the sweep.
+        facts: of this call.
+    """
+    try:
+        before = json.loads((out / SWEEP).read_text(encoding="utf-8"))
+        earlier = {
+            name: {seed: place for seed, place in seeds.items() if (out / place).is_dir()}
+            for name, seeds in before["trials"].items()
+        }
+        axes, baseline = dict(before["axes"]), before["baseline"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return facts  # there is none, or it is damaged
+    trials = {
+        name: seeds | facts["trials"].get(name, {}) for name, seeds in earlier.items() if seeds
+    }
+    trials |= {name: seeds for name, seeds in facts["trials"].items() if name not in trials}
+    axes = {name: levels for name, levels in axes.items() if name in trials} | facts["axes"]
+    if facts["baseline"] is None and baseline in trials:
+        facts = facts | {"baseline": baseline}
+    return facts | {"trials": trials, "axes": axes}
 
 
 def make_job(out: Path, name: str, recipe: Recipe) -> Job:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -367,3 +368,27 @@ def test_stacked_trials_are_stopped_and_go_on(simulators, recipe, tmp_path):
 def test_launchers_check_their_fields(make, message):
     with pytest.raises(RecipeError, match=message):
         make()
+
+
+def test_some_variants_and_seeds_are_added_and_the_others_stay(plan, tmp_path):
+    online, frozen = "dictionary.update=online", "dictionary.update=frozen"
+    prepare(replace(plan, baseline=frozen), tmp_path)
+    before = json.loads((tmp_path / "sweep.json").read_text())
+    for places in before["trials"].values():
+        for place in places.values():
+            (tmp_path / place).mkdir(parents=True)
+    prepare(replace(plan, only=(online,), seeds=(7,)), tmp_path)
+    after = json.loads((tmp_path / "sweep.json").read_text())
+    assert after["baseline"] == frozen
+    assert after["axes"] == before["axes"]
+    assert after["trials"][frozen] == before["trials"][frozen]
+    assert set(after["trials"][online]) == {"0", "1", "7"}
+
+
+def test_trials_of_an_earlier_call_that_are_not_there_are_forgotten(plan, tmp_path):
+    out = tmp_path / "sweep"
+    prepare(plan, out)
+    shutil.rmtree(out / "dictionary.update=frozen")
+    prepare(replace(plan, only=("dictionary.update=online",), seeds=(0,)), out)
+    told = json.loads((out / "sweep.json").read_text())["trials"]
+    assert "dictionary.update=frozen" not in told
