@@ -171,7 +171,7 @@ class Recipe:
             at_once := repeat * self.agent.num_envs
         ):
             raise RecipeError(
-                f"frames_per_batch: expected a multiple of agent.num_envs times "
+                f"frames_per_batch: expected a multiple of the agent's num_envs times "
                 f"stream.action_repeat ({at_once}), got {self.frames_per_batch}; choose "
                 f"{_multiple(self.frames_per_batch, at_once)}"
             )

@@ -89,6 +89,11 @@ def read_node(path: Path) -> dict[str, Any]:
         remedy = f"did you mean {close}?" if close else "check the path"
         raise RecipeError(f"{path}: no such file; {remedy}") from error
     except (OSError, ValueError) as error:
+        if (path / "recipe.yaml").is_file():
+            raise RecipeError(
+                f"{path}: expected a recipe, got the directory of a run; its recipe is "
+                f"{path / 'recipe.yaml'}, and `cotasp resume {path}` goes on with it"
+            ) from error
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise RecipeError(f"{path}: cannot read the recipe: {reason}") from error
     return mapping(parse(text, str(path)), str(path))

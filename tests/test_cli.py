@@ -393,11 +393,14 @@ def test_a_warning_is_one_line_and_only_in_the_command(monkeypatch, capsys):
             ["sweep", "tiny.yaml", "--quiet", "seed=1", "--jobs", "1"],
             "unrecognized arguments: --jobs; see cotasp sweep --help",
         ),
+        (["run", "run"], "run: expected a recipe, got the directory of a run; its recipe is"),
         (["resume", "tiny.yaml"], "tiny.yaml: expected the directory of a run, found a file"),
         (["report", "tiny.yaml", "--out", "tiny.yaml"], "tiny.yaml: expected a directory or"),
     ],
 )
 def test_what_is_empty_or_of_another_kind_is_named(tiny, capsys, argv, message):
+    (tiny / "run").mkdir()
+    (tiny / "run" / "recipe.yaml").write_text("seed: 1\n")
     before = files(tiny)
     assert main(argv) in (1, 2)
     assert complaint(capsys).startswith(message)

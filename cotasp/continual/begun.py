@@ -28,7 +28,12 @@ def recipe_of(directory: RunDirectory) -> Recipe:
     """
     recipe = load(directory.recipe)
     stamp = directory.read(STAMP)
-    begun = stamp.get(BEGUN) if isinstance(stamp, Mapping) else None
+    if not isinstance(stamp, Mapping):
+        raise RunError(
+            f"{directory.path / STAMP}: damaged, expected a mapping: what the run began with is "
+            f"not known; put the file back, or {directory.again()}"
+        )
+    begun = stamp.get(BEGUN)
     if not isinstance(begun, str) or begun == directory.recipe.read_text(encoding="utf-8"):
         return recipe
     try:

@@ -65,13 +65,13 @@ class Ownership:
 
         Args:
             task: its number.
-            share: its share, or just a mask [n_units], positive for its units.
+            share: its share, or just a mask [n_units], 1 for its units and 0 for the others.
             replace: whether the task came back, and this share takes the place of the one that it
                 had; what that one alone used may change from now on.
 
         Raises:
-            RecipeError: no such task, a mask of another length, or another share of a task that
-                has one.
+            RecipeError: no such task, a mask of another length or that is not binary, or another
+                share of a task that has one.
         """
         check(int, task, "Ownership.claim: task")
         if not 0 <= task < self.n_tasks:
@@ -81,6 +81,11 @@ class Ownership:
             )
         if isinstance(share, Tensor):
             units = share > 0
+            if not bool((share[units] == 1).all()):
+                raise RecipeError(
+                    "Ownership.claim: expected a mask of zeros and ones, for a finished task's is "
+                    "binary, got values between; pass `mask > 0`, and act by that"
+                )
         elif isinstance(share, Share):
             units = share.units
         else:
@@ -191,6 +196,7 @@ class Ownership:
             elif not log_std and name.startswith(f"{prefix}log_std"):
                 guard[name] = torch.ones_like(guard[name])
         unowned = ~self.owned.split(policy.hidden)[-1]
+        check(tuple[str, ...], heads, "Ownership.guard: heads")
         for head in heads:
             layer = dict(module.named_modules()).get(head)
             if not isinstance(layer, nn.Linear) or layer.in_features != policy.hidden[-1]:

@@ -64,7 +64,8 @@ class Gymnasium:
                 if got != expected:
                     raise RecipeError(
                         f"Gymnasium.tasks[{i}].{field}: expected {expected} as in the first visit "
-                        f"of {entry.name}, got {got}"
+                        f"of {entry.name}, got {got}; what counts as success is the "
+                        f"environment's, so register it under another id for another"
                     )
         check_horizon(self)
         check_together(self, [entry.name for entry in self.tasks], self.returning)

@@ -191,6 +191,14 @@ def test_the_peak_of_memory_is_that_of_all_processes(tmp_path, monkeypatch):
     assert json.loads((out / "timing.json").read_text())["peak_memory_bytes"] == 2**50
 
 
+def test_what_a_run_began_with_is_not_guessed(tmp_path, capsys):
+    out = stopped(tmp_path / "run", 115)
+    (out / "protocol.json").write_text("[1]")
+    for verb in ("resume", "evaluate"):
+        assert main([verb, str(out)]) == 1
+        assert "protocol.json: damaged, expected a mapping" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("then", "now", "told"),
     [

@@ -174,6 +174,8 @@ POLICY, MASK = MetaPolicy(3, 2, HIDDEN), drawn_masks(1)[0]
         (lambda own: own.guard(MetaPolicy(3, 2, (4, 4))), r"n_units=11 in all, got 8, \[4, 4\]"),
         (lambda own: own.guard(Actor(), heads=["encoder"]), "read 5 units, got 'encoder', Linear"),
         (lambda own: own.guard(Actor(), heads=["hed"]), "got 'hed', NoneType"),
+        (lambda own: own.guard(Actor(), heads="head"), "heads: expected a list, each text, got"),
+        (lambda own: own.claim(1, 0.5 * MASK), "a mask of zeros and ones, .* got values between"),
         (lambda own: own.claim(5, MASK), "task: expected 0 to 1, a number among n_tasks=2, got 5"),
         (lambda own: own.claim(1.0, MASK), "task: expected an integer, got 1.0"),
         (lambda own: own.claim(1, MASK[:3]), r"all n_units=11 hidden units, got shape \[3\]"),
