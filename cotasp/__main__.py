@@ -71,7 +71,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     # argparse ends a list of positionals at the first option: take up what stands behind it
     if rest and (not hasattr(arguments, "overrides") or any(r.startswith("-") for r in rest)):
         edits = hasattr(arguments, "overrides")
-        unknown = [r for r in rest if r.startswith("-")] if edits else rest
+        unknown = [r for r in rest if r.startswith("-") or not (edits and "=" in r)]
         top.prog = f"cotasp {arguments.verb}"
         top.error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:

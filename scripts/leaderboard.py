@@ -356,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         except CotaspError as error:
             sys.exit(f"leaderboard: error: {error}")
     PAGE.write_text(page(), encoding="utf-8")
-    if (TABLE / f"{FRONT}.json").exists():
+    if README.exists() and (TABLE / f"{FRONT}.json").exists():
         README.write_text(with_front(README.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"written: {PAGE.relative_to(ROOT)} and the README's table; next: git diff")
 

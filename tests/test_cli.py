@@ -216,7 +216,7 @@ def test_a_reader_that_stops_early_gets_no_complaint():
         (["lst"], "argument COMMAND: invalid choice: 'lst'"),
         (["list", "solvers"], "unknown kind 'solvers'. Did you mean 'solver'?"),
         (["list", "zzz"], "unknown kind 'zzz'. Known: agent, critic, encoder, launcher"),
-        (["list", "mask", "step"], "unrecognized arguments: step; see cotasp --help"),
+        (["list", "mask", "step"], "unrecognized arguments: step; see cotasp list --help"),
         (["show"], "the following arguments are required: RECIPE"),
         (["show", "tiny.yaml", "--sede", "3"], "unrecognized arguments: --sede 3"),
         (["show", "tiny.yaml", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
@@ -391,7 +391,7 @@ def test_a_warning_is_one_line_and_only_in_the_command(monkeypatch, capsys):
         (["report", ""], "runs: expected something, got ''"),
         (
             ["sweep", "tiny.yaml", "--quiet", "seed=1", "--jobs", "1"],
-            "unrecognized arguments: --jobs; see cotasp sweep --help",
+            "unrecognized arguments: --jobs 1; see cotasp sweep --help",
         ),
         (["run", "run"], "run: expected a recipe, got the directory of a run; its recipe is"),
         (["resume", "tiny.yaml"], "tiny.yaml: expected the directory of a run, found a file"),

@@ -488,7 +488,10 @@ def test_killed_in_the_middle_of_a_tasks_end(undisturbed, tmp_path, monkeypatch)
         (["memory=shelf"], r"memory: expected task, for CoMPS keeps all transitions by itself"),
         (["agent.meta.skilled=0"], r"recipe\.agent\.meta\.skilled: expected at least 1, got 0"),
         (["agent.meta.weight_clip=2"], r"meta\.weight_clip: expected in \[0, 1\], got 2"),
-        (["agent.ppo.num_envs=5"], r"frames_per_batch: expected a multiple of agent\.num_envs"),
+        (
+            ["agent.ppo.num_envs=5"],
+            r"frames_per_batch: expected a multiple of the agent's num_envs",
+        ),
         (["stream.count=1"], r"recipe\.stream: expected two tasks or more, .* use the agent ppo"),
         (["stream={name: point, goals: [left]}"], r"recipe\.stream: expected two tasks or more"),
         (

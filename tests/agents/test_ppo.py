@@ -314,7 +314,7 @@ def test_the_toy_is_learned_and_nothing_is_forgotten(tmp_path):
         (["agent.value_hidden=[]"], r"recipe\.agent\.value_hidden: expected 1 to 64 widths"),
         (
             ["agent.num_envs=5"],
-            r"frames_per_batch: expected a multiple of agent\.num_envs times "
+            r"frames_per_batch: expected a multiple of the agent's num_envs times "
             r"stream\.action_repeat \(5\), got 24; choose 25",
         ),
     ],
