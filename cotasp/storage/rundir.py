@@ -62,6 +62,11 @@ def _as_path(path: str | Path) -> Path:
     return Path(path)
 
 
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: expected a directory or nothing there, found a file")
+
+
 class RunDirectory:
     """Where a run keeps what it produces.
 
@@ -166,8 +171,7 @@ class RunDirectory:
                 f"{path}: holds a run, whose files would be lost; choose another directory with "
                 f"--out, as {path / 'report'}"
             )
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path}: expected a directory or nothing there, found a file")
+        _refuse_file(path)
 
     @staticmethod
     def check_free(path: str | Path) -> None:
@@ -183,8 +187,7 @@ class RunDirectory:
                 f"{path}: the run directory exists and is not empty; "
                 f"choose another with --out, or remove it"
             )
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path}: expected a directory or nothing there, found a file")
+        _refuse_file(path)
         check_writable(path)
 
     @classmethod
