@@ -90,9 +90,7 @@ def written(values: tuple[float, float, float], digits: int = 1) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def compare(
-    rows: list[dict], family: str, order: str
-) -> dict[str, dict[str, tuple[float, float, float]]]:
+def compare(rows: list[dict], family: str, order: str) -> Differences:
     """Prints an order's tables; returns the comparisons with CoMPS."""
     found: dict[str, dict[str, np.ndarray]] = {}
     of_order = [row for row in rows if row["order"] == order]

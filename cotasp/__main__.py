@@ -69,8 +69,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     top = parser()
     arguments, rest = top.parse_known_args(argv)
     # argparse ends a list of positionals at the first option: take up what stands behind it
-    if rest and (not hasattr(arguments, "overrides") or any(r.startswith("-") for r in rest)):
-        edits = hasattr(arguments, "overrides")
+    edits = hasattr(arguments, "overrides")
+    if rest and (not edits or any(r.startswith("-") for r in rest)):
         unknown = [r for r in rest if r.startswith("-") or not (edits and "=" in r)]
         top.prog = f"cotasp {arguments.verb}"
         top.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -132,10 +132,7 @@ class MetaLearner:
         seed = self.problem.seed * 10_007 + 31 * (task + 1)
         if self.meta.begin == "fresh":
             drawn = Generator().manual_seed(seed)
-            start = start | {
-                name: self.network.drawn(name, start[name].shape, drawn).to(start[name])
-                for name in self.step_sizes
-            }
+            start = start | {name: self.network.drawn(name, drawn) for name in self.step_sizes}
         step_sizes = self.step_sizes
         if self.meta.begin == "fresh":
             step_sizes = {k: torch.full_like(a, self.meta.step_size) for k, a in step_sizes.items()}

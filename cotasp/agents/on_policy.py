@@ -106,10 +106,7 @@ class OnPolicyLearner:
     def drawn_weights(self, generator: Generator) -> dict[str, Tensor]:
         """Initial values of the weights in training, by name."""
         policy = self.actor.meta_policy
-        drawn = {
-            name: policy.drawn(name, weight.shape, generator).to(weight.detach())
-            for name, weight in policy.named_parameters()
-        }
+        drawn = {name: policy.drawn(name, generator) for name, _ in policy.named_parameters()}
         return self.actor.sub.gathered(drawn)
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -23,9 +22,6 @@ from cotasp.storage.tables import CsvFile
 if TYPE_CHECKING:
     from torchrl.record.loggers import Logger
 
-MLFLOW = "mlflow.db"
-_MLFLOW_SERVER = "MLFLOW_TRACKING_URI"
-_NOT_IN_MLFLOW = re.compile(r"[^\w\-. :/]")  # characters that names of metrics cannot have there
 EVERY = 1000  # environment steps between two values of a training curve
 COLUMNS = ("step", "task", "name", "value")
 EPISODE_COLUMNS = ("task", "step", "return", "length", "success")
@@ -40,24 +36,12 @@ def _loggers(name: str, path: Path) -> list[Logger]:
 
         return [TensorboardLogger(exp_name="tensorboard", log_dir=str(path))]
     if name == "mlflow":
-        return [_mlflow(path)]
+        from cotasp.continual.mlflow_logger import MLflow
+
+        return [MLflow(path)]
     from torchrl.record import WandbLogger
 
     return [WandbLogger(exp_name=path.name, project="cotasp", save_dir=str(path))]
-
-
-def _mlflow(path: Path) -> Logger:
-    """A run of MLflow's, on the server that the environment names, or in a file of the run."""
-    import mlflow
-    from torchrl.record.loggers.mlflow import MLFlowLogger
-
-    server = os.environ.get(_MLFLOW_SERVER)
-    uri = server or f"sqlite:///{path.resolve() / MLFLOW}"
-    logger = MLFlowLogger(exp_name="cotasp", tracking_uri=uri)
-    if not server:  # MLflow has set it, and the process's next run would take it for the user's
-        os.environ.pop(_MLFLOW_SERVER, None)
-    mlflow.set_tag("mlflow.runName", path.name)
-    return logger
 
 
 def metrics_files(path: Path) -> list[Path]:
@@ -191,8 +175,6 @@ class Logs:
             self._tell("/".join((group, *[task] * (group != "train"), name)), value, step)
 
     def _tell(self, name: str, value: float, step: int) -> None:
-        if self.recipe.logger == "mlflow":
-            name = _NOT_IN_MLFLOW.sub("_", name)
         with writing(self.path, self.path):
             for logger in self.loggers:
                 logger.log_scalar(name, value, step=step)
@@ -222,8 +204,4 @@ class Logs:
         self.bar.close()
         for logger in self.loggers:
             logger.close()
-            if self.recipe.logger == "mlflow":
-                import mlflow
-
-                mlflow.end_run()  # TorchRL leaves it active, and the next one could not begin
         self.loggers.clear()

@@ -31,6 +31,7 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import Policy, SubPolicy
 from cotasp.methods.trained import ActorRates, Objective, Rows
+from cotasp.modules.beginning import Scales
 from cotasp.modules.masks import Keeps
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
@@ -345,7 +346,9 @@ class ContinualActor:
         embedding, scores = self.embeddings[task], self.beginnings.scores(task, None)
         prompt = self.prompter(embedding).to(self.device)
         units = self.masks(self.beginnings.first_code(task, prompt, embedding)) > 0
-        guard = self.components.guard(whole, self.ownership, self.beginnings.limits())
+        guard = None
+        if isinstance(self.masks.policy, Scales):  # nobody else reads it
+            guard = self.components.guard(whole, self.ownership, self.beginnings.limits())
         scale, rest = self.beginnings.scale(None, guard)
         if scores is not None:
             scale, rest = scores.final(), 0.0

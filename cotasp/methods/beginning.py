@@ -126,9 +126,9 @@ class Beginnings:
         if isinstance(mask, Private):
             if task in shares:
                 return dict(shares[task].own)
-            for name, weight in self.policy.named_parameters():
-                if mask.anew and shares:
-                    first[name] = self.policy.drawn(name, weight.shape, generator).to(weight)
+            if mask.anew and shares:
+                names = dict(self.policy.named_parameters())
+                first = {name: self.policy.drawn(name, generator) for name in names}
             if isinstance(mask, WarmStarts):
                 first |= self._warm_start(mask, task, shares, embeddings)
         if isinstance(mask, Workspace) and shares:
@@ -155,7 +155,7 @@ class Beginnings:
         first = {}
         for name, part in self._workspace(mask).items():
             weight = self.policy.get_parameter(name).detach()
-            drawn = self.policy.drawn(name, weight.shape, generator).to(weight)
+            drawn = self.policy.drawn(name, generator)
             first[name] = torch.where(part, drawn * factors.get(name, 1.0), weight)
         return first
 

@@ -145,8 +145,9 @@ class Components:
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
-                    told = observations, each.generator, each.state, progress, wires
-                    view = network_view(sub, *told)
+                    view = network_view(
+                        sub, observations, each.generator, each.state, progress, wires
+                    )
                     values = each.component.renew(view)
                 wrong = wrong_tensors(values, view.weights, every=False)
                 expected = "values of weights, by name, of their shapes"

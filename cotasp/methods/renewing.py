@@ -44,9 +44,7 @@ def network_view(
         return [output[..., place] for output, place in zip(outputs, sub.places)]
 
     def fresh(name: str) -> Tensor:
-        weight = sub.policy.get_parameter(name)
-        drawn = sub.policy.drawn(name, weight.shape, generator).to(weight.detach())
-        return gather({name: drawn}, axes, members)[name]
+        return gather({name: sub.policy.drawn(name, generator)}, axes, members)[name]
 
     def start(name: str) -> Tensor:
         return gather({name: sub.start(name)}, axes, members)[name]

@@ -262,19 +262,19 @@ class MetaPolicy(nn.Module):
         log_std = low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
         return loc, log_std.exp() if self.std == "exp" else F.softplus(log_std)
 
-    def drawn(self, name: str, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        """A parameter's initial values, drawn anew on the CPU.
+    def drawn(self, name: str, generator: torch.Generator) -> Tensor:
+        """A parameter's initial values, drawn anew on the CPU, of its shape and where it is.
 
         Args:
             name: of the parameter.
-            shape: its own, or that of a sub-network's.
             generator: random numbers.
         """
-        values = torch.zeros(tuple(shape))
-        if name.endswith("bias"):
-            return values
-        scale = 2.0 if name.startswith("body") else self.head_scale
-        return variance_scaling_(values, scale, generator)
+        weight = self.get_parameter(name).detach()
+        values = torch.zeros(weight.shape)
+        if not name.endswith("bias"):
+            scale = 2.0 if name.startswith("body") else self.head_scale
+            values = variance_scaling_(values, scale, generator)
+        return values.to(weight)
 
     def _heads(self, features: Tensor, head: int) -> tuple[Tensor, Tensor]:
         """Both heads by one product: a product this small costs the same for 4 columns as for 8."""
