@@ -70,6 +70,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, rest = top.parse_known_args(argv)
     # argparse ends a list of positionals at the first option: take up what stands behind it
     edits = hasattr(arguments, "overrides")
+    if rest and arguments.verb == "play" and arguments.text is None and rest[0][:1] != "-":
+        arguments.text, *rest = rest
     if rest and (not edits or any(r.startswith("-") for r in rest)):
         unknown = [r for r in rest if r.startswith("-") or not (edits and "=" in r)]
         top.prog = f"cotasp {arguments.verb}"

@@ -236,7 +236,9 @@ class Registry:
 
     def _check(self, name: str) -> None:
         if name not in self._targets and name not in self._plugins:
-            raise UnknownNameError(f"unknown {self.kind} {name!r}. {suggest(name, self.names())}")
+            known = suggest(name, self.names())
+            own = "" if nearest(name, self.names()) else " One of your own: install its package."
+            raise UnknownNameError(f"unknown {self.kind} {name!r}. {known}{own}")
 
 
 def _check_frozen(where: str, component: type) -> None:
@@ -286,8 +288,16 @@ _METHODS = "cotasp.methods"
 _STREAMS = "cotasp.tasks.streams"
 _LAUNCHERS = "cotasp.sweep.launchers"
 
-KINDS: dict[str, Registry] = {
-    registry.kind: registry
+
+class _Kinds(dict[str, Registry]):
+    """Registries by kind."""
+
+    def __missing__(self, kind: str) -> Registry:
+        raise UnknownNameError(f"unknown kind {kind!r}. {suggest(kind, self)}")
+
+
+KINDS: dict[str, Registry] = _Kinds(
+    (registry.kind, registry)
     for registry in (
         Registry(
             "encoder",
@@ -435,7 +445,7 @@ KINDS: dict[str, Registry] = {
             },
         ),
     )
-}
+)
 
 
 def registry_for(annotation: type) -> Registry | None:

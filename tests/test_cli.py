@@ -17,6 +17,7 @@ import torch
 import cotasp
 from cotasp.__main__ import main, verb
 from cotasp.commands import VERBS
+from cotasp.commands._common import set_threads
 from cotasp.errors import CotaspError, RecipeError, RunError
 from cotasp.recipe import dump, load, loads
 from cotasp.registry import KINDS
@@ -434,3 +435,14 @@ def test_a_report_is_not_written_over_a_run(tiny, capsys):
 def test_arguments_of_another_type_are_refused_from_python(call, message):
     with pytest.raises(CotaspError, match=message):
         call(cotasp.load("smoke"))
+
+
+def test_more_threads_than_processors_are_told(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    set_threads(2)
+    assert capsys.readouterr().err == ""
+    set_threads(3)
+    assert capsys.readouterr().err == "note: 3 threads wait for one another on 2 processors\n"
+    assert asked == [2, 3]

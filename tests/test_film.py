@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cotasp.errors import RecipeError
 from cotasp.film import pictures
 from cotasp.film.episode import Episode
+from cotasp.film.files import save
 
 
 def caption(text: str) -> np.ndarray:
@@ -27,6 +29,12 @@ def test_letters_that_no_font_has_are_left_out_and_told(monkeypatch):
 def test_a_font_that_has_the_letters_is_taken_where_there_is_one():
     pytest.importorskip("matplotlib")
     assert not np.array_equal(caption("Gr\u00f6\u00dfe"), caption("Gre"))  # warnings are errors
+
+
+@pytest.mark.parametrize("films", [[], [[]]])
+def test_nothing_is_no_film(films, tmp_path):
+    with pytest.raises(RecipeError, match=r"film.gif: expected films of at least one frame, got"):
+        save(films, tmp_path / "film.gif")
 
 
 def test_plain_text_is_drawn_in_pillow_s_own_font():

@@ -178,6 +178,10 @@ def test_a_folder_is_no_recipe(tmp_path):
             "recipe.protection: Freeze is there twice; merge the two",
         ),
         (
+            "renewals: [redo, {name: redo, every: 7}]",
+            "recipe.renewals: ReDo is there twice; remove",
+        ),
+        (
             "mask: packnet",
             "recipe.protection: expected one that freezes single weights, for PackNet leaves the "
             "others to later tasks, got Freeze, which freezes all between used neurons; use",

@@ -94,7 +94,8 @@ def test_a_misspelt_name_finds_its_way_home(kind, name):
     wrong = name[:-1] + "_"
     with pytest.raises(UnknownNameError) as caught:
         KINDS[kind].get(wrong)
-    assert str(caught.value) == f"unknown {kind} {wrong!r}. " + suggest(wrong, KINDS[kind].names())
+    told = f"unknown {kind} {wrong!r}. " + suggest(wrong, KINDS[kind].names())
+    assert str(caught.value).startswith(told)
     if len(name) > 3:
         assert str(caught.value).endswith(f"Did you mean {name!r}?")
 
@@ -104,6 +105,15 @@ def test_a_name_near_to_nothing_lists_all():
     assert suggest("zzz", ["lars", "cd"]) == "Known: cd, lars."
     assert suggest("zzz", []) == "Known: none."
     assert suggest("zzz", ["mask=step,seed=1", "all"]) == "Known: all, 'mask=step,seed=1'."
+    with pytest.raises(
+        UnknownNameError, match=r"Known: .*\. One of your own: install its package\."
+    ):
+        KINDS["mask"].get("zzz")
+
+
+def test_a_kind_that_is_none_is_refused():
+    with pytest.raises(UnknownNameError, match=r"unknown kind 'masks'\. Did you mean 'mask'\?"):
+        KINDS["masks"]
 
 
 # -- registering --------------------------------------------------------------------------

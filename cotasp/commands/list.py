@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from cotasp.commands._common import add_verb
-from cotasp.errors import PluginError, RecipeError
+from cotasp.errors import PluginError
 
 if TYPE_CHECKING:
     from cotasp.registry import Registry
@@ -24,10 +24,8 @@ def add_arguments(subparsers: Any) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Prints the components of all kinds, or of one with their fields."""
-    from cotasp.registry import KINDS, suggest
+    from cotasp.registry import KINDS
 
-    if arguments.kind is not None and arguments.kind not in KINDS:
-        raise RecipeError(f"unknown kind {arguments.kind!r}. {suggest(arguments.kind, KINDS)}")
     for kind in [arguments.kind] if arguments.kind else KINDS:
         registry = KINDS[kind]
         print(f"{kind}:")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.setup import make_tasks
-from cotasp.errors import RecipeError, RunError, at
+from cotasp.errors import RecipeError, RunError
 from cotasp.prompting.recall import Exact, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import KINDS
@@ -138,8 +139,37 @@ def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -
         )
     evaluation = replace(recipe.evaluation, every=None)
     longer_stream = stream.followed_by(count, env, text)
-    with at(f"adapt: {steps} steps do not fit this run"):
+
+    def of(steps: int) -> Recipe:
         return replace(recipe, stream=longer_stream, steps_per_task=steps, evaluation=evaluation)
+
+    try:
+        return of(steps)
+    except RecipeError as error:
+        least = _least(of, steps, recipe.frames_per_batch)
+        raise RecipeError(
+            f"adapt: {steps} steps do not fit this run: {error}"
+            + (f"; --steps {least} do" if least else "")
+        ) from error
+
+
+def _least(of: Callable[[int], Recipe], steps: int, multiple: int) -> int | None:
+    """The fewest steps from `steps` on that a recipe takes; None: no number was found."""
+
+    def fits(batches: int) -> bool:
+        try:
+            of(batches * multiple)
+        except RecipeError:
+            return False
+        return True
+
+    first = max(1, -(-steps // multiple))
+    tried = [first << power for power in range(20)]
+    fitting = next((batches for batches in tried if fits(batches)), None)
+    if fitting is None:
+        return None
+    between = range(max(first, fitting // 2), fitting)
+    return multiple * (between.start + bisect_left(between, True, key=fits))
 
 
 def learning(summary: Mapping[str, Any]) -> dict[str, Any]:

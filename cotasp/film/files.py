@@ -35,10 +35,15 @@ def save(films: Sequence[Sequence[np.ndarray]], path: str | Path, together: bool
         together: all at the same time, side by side, instead of one after the other.
 
     Raises:
-        RecipeError: another ending, or ffmpeg is not to be had for an `.mp4`.
+        RecipeError: another ending, or ffmpeg is not to be had for an `.mp4`; no films, or one
+            without frames.
         RunError: the directory is not there, or the file cannot be written.
     """
     path = check_target(path)
+    if not films or not all(map(len, films)):
+        raise RecipeError(
+            f"{path}: expected films of at least one frame, got {list(map(len, films))}"
+        )
     try:
         if path.suffix.lower() == ".png":
             _still(contact_sheet(films), path)

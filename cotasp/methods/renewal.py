@@ -69,8 +69,10 @@ def check_renewals(renewals: Sequence[Renewal], mask: MaskPolicy) -> None:
     """Raises RecipeError for one that is never due, or whose units a mask chooses the weights of,
     PluginError for one that cannot say when.
     """
-    for renewal in renewals:
+    for i, renewal in enumerate(renewals):
         name = type(renewal).__name__
+        if type(renewal) in map(type, renewals[:i]):
+            raise RecipeError(f"renewals: {name} is there twice; remove one")
         if isinstance(mask, Scored):
             raise RecipeError(
                 f"renewals: expected none under {type(mask).__name__}, whose tasks choose single "

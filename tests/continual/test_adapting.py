@@ -53,6 +53,7 @@ def test_a_new_task_is_learned_from_the_run_and_the_run_stays(undisturbed, tmp_p
         (["--env", "top", "--text", " ", "--steps", "60"], "adapt: expected a text that describes"),
         (["--env", "top", "--steps", "20"], "agent.warmup_steps: expected fewer than the 20"),
         (["--env", "top", "--steps", "0"], "steps_per_task: expected at least 1, got 0"),
+        (["--env", "top", "--steps", "7"], "got 7; choose 10; --steps 30 do"),
     ],
 )
 def test_refusals_leave_nothing(undisturbed, tmp_path, more, message, capsys):

@@ -185,6 +185,9 @@ def test_a_sentence_is_played_where_it_belongs_or_where_it_is_sent(undisturbed, 
     (sent,) = run.play(text, task="right")
     assert [there.task, sent.task] == ["left", "right"]
     assert there.text == sent.text == text
+    to = undisturbed / "sent.gif"
+    assert main(["play", str(undisturbed), "--task", "right", text, "--out", str(to)]) == 0
+    assert "right" in capsys.readouterr().out.splitlines()[2]
     assert main(["play", str(undisturbed), text.upper(), "--out", "x.zip"]) == 2
     assert "expected a file ending with .gif or .mp4 or .png" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Discrete
 from torchrl.envs.utils import check_env_specs
 
 from cotasp.errors import RecipeError
-from cotasp.tasks import GymnasiumEnv
+from cotasp.tasks import GymEntry, Gymnasium, GymnasiumEnv
 
 
 class Custom(gymnasium.Env):
@@ -156,3 +156,13 @@ def test_a_horizon_serves_where_there_is_no_limit(register):
 def test_an_unknown_environment_is_refused(env):
     with pytest.raises(RecipeError, match=f"'{env}': "):
         GymnasiumEnv(env)
+
+
+def test_the_protocol_says_what_success_is():
+    def rule(**more):
+        entry = GymEntry("Pendulum-v1", "Swing up.", **more)
+        return Gymnasium(tasks=(entry,)).protocol().get("success_rule")
+
+    assert rule() is None  # the recipe's evaluation says it
+    assert rule(success_return=-200.0) == "return of the episode reaches success_return"
+    assert rule(return_range=(-200.0, 0.0)) == "normalised return of the episode"
