@@ -213,6 +213,7 @@ def check_stacked(device: str) -> str:
 PROTECTED = "protection={name: freeze, by: tasks}"
 REMEMBERS = "memory={name: shelf, size: 50}"  # what every protection may ask for, but for
 NEEDS = {
+    "vcl": ["actor.deviation=0.05", "mask=dense"],
     "pcgrad": ["stream.together=2", "mask=dense"],
     "pnn": [PROTECTED, "actor.norm=none"],
     "progress_compress": [PROTECTED, "actor={norm: none, heads: per_task}"],

@@ -208,8 +208,11 @@ class Recipe:
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
         check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
-        if isinstance(self.mask, ChecksActor):
-            self.mask.check_actor(self.actor)
+        for part in (self.mask, *self.protections):
+            if isinstance(part, ChecksActor):
+                part.check_actor(self.actor)
+        if self.actor.deviation is not None:
+            _check_gaussian(self)
         counted = self.stream.n_tasks if isinstance(self.stream, Counted) else None
         budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None), counted)
         if isinstance(self.agent, ChecksBudget):
@@ -283,6 +286,22 @@ def _check_no_distilling(recipe: Recipe) -> None:
         raise RecipeError(
             f"mask: expected one that distils nothing at a task's end, for {agent} keeps no "
             f"transitions to do it on, got {mask}; use agent: sac or td3"
+        )
+
+
+def _check_gaussian(recipe: Recipe) -> None:
+    """Raises RecipeError for Gaussian weights where single ones are chosen, or where what acted and
+    what learns must be the same draw.
+    """
+    if not getattr(recipe.mask, "all_units", False):
+        raise RecipeError(
+            f"actor.deviation: expected null with {type(recipe.mask).__name__}, for Gaussian "
+            f"weights are those of the whole network; use mask: dense"
+        )
+    if not getattr(recipe.agent, "keeps_rows", True):
+        raise RecipeError(
+            f"actor.deviation: expected null with {type(recipe.agent).__name__}, whose ratios of "
+            f"densities would be of two draws of the weights; use agent: sac or td3"
         )
 
 

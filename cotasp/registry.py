@@ -373,6 +373,7 @@ KINDS: dict[str, Registry] = _Kinds(
                 "mas": f"{_METHODS}.mas:MAS",
                 "l2": f"{_METHODS}.l2:L2",
                 "l2_init": f"{_METHODS}.l2_init:L2Init",
+                "vcl": f"{_METHODS}.vcl:VCL",
                 "agem": f"{_METHODS}.agem:AGEM",
                 "cloning": f"{_METHODS}.cloning:Cloning",
                 "pcgrad": f"{_METHODS}.pcgrad:PCGrad",

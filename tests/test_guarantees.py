@@ -48,6 +48,7 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {  # what goes with a name, and 
     ("mask", "hat"): ("agent.distillation_updates=0",),
     ("protection", "ewc"): ("protection={name: ewc, weight: 10, samples: 8}", "mask=dense"),
     ("protection", "mas"): ("protection={name: mas, weight: 10, samples: 8}", "mask=dense"),
+    ("protection", "vcl"): ("actor.deviation=0.05", "protection=vcl", "mask=dense"),
     ("protection", "agem"): ("protection={name: agem, rehearsal: 8}", *REHEARSED),
     ("protection", "cloning"): ("protection={name: cloning, rehearsal: 8}", *REHEARSED),
     ("protection", "pcgrad"): ("protection=pcgrad", "stream.together=2", "mask=dense"),

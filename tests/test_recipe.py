@@ -107,8 +107,8 @@ OVERRIDES = {
     "dictionary.init": st.sampled_from(["random", "svd", "texts"]),
     # which ask for a protection by tasks, or for an actor that is not normalised
     "mask": component("mask", "packnet", "wsn", "pnn", "progress_compress"),
-    # which ask for a memory, or for tasks that are learned together
-    "protection": component("protection", "agem", "cloning", "pcgrad"),
+    # which ask for a memory, for tasks that are learned together, or for Gaussian weights
+    "protection": component("protection", "agem", "cloning", "pcgrad", "vcl"),
     "memory": st.sampled_from(["task", "shelf"]),
     "actor.hidden": st.lists(st.integers(128, 4096), min_size=1, max_size=6),
     "actor.log_std_range": st.tuples(st.floats(-30, 0), st.floats(0.01, 30)),

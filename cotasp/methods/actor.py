@@ -79,6 +79,7 @@ class ContinualActor:
             rates.average,
             rates.clip,
             self.components.asks_start,
+            problem.seed,
         )
         self.task = -1
         self.trains = ""  # "weights", "code" or "both"; of no task yet
@@ -209,7 +210,8 @@ class ContinualActor:
         return self.sub(observation, self._mask_in_training)
 
     def policy_in_training(self) -> Policy:
-        """The same, attached to what now trains."""
+        """The same, attached to what now trains; Gaussian weights are drawn anew."""
+        self.sub.draw()
         if self.trains == "weights":
             return self.sub
         mask = self.sub.select(self.mask())

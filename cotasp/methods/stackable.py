@@ -16,6 +16,8 @@ def not_stackable(method: Method) -> str | None:
     distils = getattr(method.mask, "distils", False)
     if joint or distils or isinstance(method.mask, (Scored, Scales)):
         return type(method.mask).__name__
+    if method.actor.deviation is not None:
+        return "actor.deviation"
     for renewal in method.renewals:
         return type(renewal).__name__
     for protection in method.protections:

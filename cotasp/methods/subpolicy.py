@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight, clipped
-from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.policy import DEVIATION, MetaPolicy
 from cotasp.modules.share import Share, multipliers
 from cotasp.modules.subnetwork import (
     active_rows,
@@ -49,6 +49,7 @@ class SubPolicy:
         average: decay per step of the weights' running average, in [0, 1); 0: there is none.
         clip: largest norm of a step's gradient, all parameters together; None: any.
         keeps_start: whether `start` is asked for.
+        seed: of the draws of Gaussian weights.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class SubPolicy:
         average: float = 0.0,
         clip: float | None = None,
         keeps_start: bool = False,
+        seed: int = 0,
     ) -> None:
         self.policy = policy
         self.learning_rate = learning_rate
@@ -68,6 +70,7 @@ class SubPolicy:
         self.decay = average
         self.clip = clip
         self.keeps_start = keeps_start
+        self.generator = torch.Generator().manual_seed(seed)
         self.axes = unit_axes(policy)
         self.network = policy
         self.head = 0  # of the network, that the task acts by
@@ -109,6 +112,7 @@ class SubPolicy:
             for name, weight in self._full_weights().items()
             if self.keeps_start
         }
+        self._full_noise = self._draw_noise()
 
     def free_fraction(self, units: Tensor) -> float:
         """The fraction of the weights between some units that may move in this task.
@@ -159,6 +163,7 @@ class SubPolicy:
         self._weights = dict(self.network.named_parameters())
         scale = self.gathered(self._full_scale)
         self._constant = multipliers(scale, self._rest, self._weights)
+        self._noise = self.gathered(self._full_noise)
         members = membership(self.policy, units, rows)
         self.fixed = self._gather_fixed(members)
         # what has left the sub-network no longer moves: its average is what it is
@@ -208,26 +213,41 @@ class SubPolicy:
     def __call__(self, observation: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """loc, scale [*, action_dim] of the sub-network; `mask` (selected) replaces its own."""
         inputs = observation, self.mask if mask is None else mask, self.head
-        multiplied = self._multiplied()
-        return (
-            functional_call(self.network, multiplied, inputs)
-            if multiplied
-            else self.network(*inputs)
-        )
+        read = self._read()
+        return functional_call(self.network, read, inputs) if read else self.network(*inputs)
 
-    def _multiplied(self) -> dict[str, Tensor]:
-        """Weights that something multiplies, multiplied."""
+    def _read(self) -> dict[str, Tensor]:
+        """What the policy reads in place of weights that are multiplied or drawn, by name."""
         factors = self._constant if self.multipliers is None else self.multipliers()
-        return {name: self._weights[name] * factor for name, factor in factors.items()}
+        read = {name: self._weights[name] * factor for name, factor in factors.items()}
+        for name, noise in self._noise.items():
+            mean, deviation = read.get(name, self._weights[name]), self._weights[name + DEVIATION]
+            read[name] = mean + deviation.exp() * noise
+        return read
+
+    def draw(self) -> None:
+        """Draws Gaussian weights anew; where weights are numbers it does nothing."""
+        self._full_noise = self._draw_noise()
+        self._noise = self.gathered(self._full_noise)
+
+    def _draw_noise(self) -> dict[str, Tensor]:
+        """Standard normal, in the meta-policy's shapes, by the name of a Gaussian weight."""
+        if self.policy.deviation is None:
+            return {}
+        return {
+            name: torch.randn(weight.shape, generator=self.generator).to(weight)
+            for name, weight in self._full_weights().items()
+            if not name.endswith(DEVIATION)
+        }
 
     def acting(self) -> MetaPolicy:
-        """The network in training, its weights multiplied: itself where nothing multiplies them."""
-        if not (self._constant or self.multipliers):
+        """The network in training with the weights that it reads: itself where they are its own."""
+        if not (self._constant or self.multipliers or self._noise):
             return self.network
         network = self.network.with_hidden(self.network.hidden)
         network.body.units = self.network.body.units
         with torch.no_grad():
-            network.load_state_dict(self._weights | self._multiplied())
+            network.load_state_dict(self._weights | self._read())
         return network
 
     def of_share(self, share: Share) -> Policy:
@@ -314,6 +334,7 @@ class SubPolicy:
             "steps": self._steps,
             "moments": self._moments,
             "average": self._full_average,
+            "drawn": {"noise": self._full_noise, "generator": self.generator.get_state()},
         } | ({"start": self._full_start} if self.keeps_start else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -334,6 +355,11 @@ class SubPolicy:
             check_shapes("start", state.get("start", self._full_start), shapes)
             for name, tensor in state.get("start", {}).items():
                 self._full_start[name].copy_(tensor)
+        noisy = {name: noise.shape for name, noise in self._full_noise.items()}
+        check_shapes("noise", state["drawn"]["noise"], noisy)
+        for name, tensor in state["drawn"]["noise"].items():
+            self._full_noise[name].copy_(tensor)
+        self.generator.set_state(state["drawn"]["generator"].cpu())
         self._steps = int(state["steps"])
         self._moments = {
             key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}

@@ -47,7 +47,8 @@ def _copy(layer: nn.Linear) -> nn.Linear:
     copy = nn.utils.skip_init(
         nn.Linear, layer.in_features, layer.out_features, bias=layer.bias is not None
     ).to(layer.weight)
-    copy.load_state_dict(layer.state_dict())
+    own = copy.state_dict()
+    copy.load_state_dict({name: layer.get_parameter(name) for name in own})
     return copy.requires_grad_(False)
 
 

@@ -93,10 +93,10 @@ class Keeps(Protocol):
 
 @runtime_checkable
 class ChecksActor(Protocol):
-    """A mask policy that does not fit every network."""
+    """A mask policy, or a protection, that does not fit every network."""
 
     def check_actor(self, actor: ActorSpec) -> None:
-        """Raises RecipeError where a network of this shape cannot be masked by it."""
+        """Raises RecipeError where a network of this shape is none for it."""
         ...
 
 

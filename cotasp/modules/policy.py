@@ -24,6 +24,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+DEVIATION = "_log_deviation"  # ends the name of a Gaussian weight's log standard deviation
+
+
 def variance_scaling_(
     weight: Tensor, scale: float = 2.0, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -166,6 +169,9 @@ class MetaPolicy(nn.Module):
         squash_mean: whether loc = tanh(W_mu h), the reference code's.
         head_scale: variance scale of the heads' initialisation.
         heads: pairs of heads; one for all tasks, or one for each.
+        deviation: that every weight begins with, where weights are Gaussian: beside each of them
+            is a parameter with its log standard deviation, of its name and `DEVIATION`.  The
+            network itself reads the means.  None: weights are numbers.
 
     Raises:
         RecipeError: an argument of the wrong type or range.
@@ -184,12 +190,13 @@ class MetaPolicy(nn.Module):
         squash_mean: bool = False,
         head_scale: float = 1e-2,
         heads: int = 1,
+        deviation: float | None = None,
     ) -> None:
         super().__init__()
         check_least(in_features, 1, "MetaPolicy.in_features")
         check_least(action_dim, 1, "MetaPolicy.action_dim")
         check_least(heads, 1, "MetaPolicy.heads")
-        kind = (activation, norm, std, log_std_range, squash_mean, head_scale)
+        kind = (activation, norm, std, log_std_range, squash_mean, head_scale, deviation)
         check_actor("MetaPolicy", hidden, *kind)
         self.action_dim = action_dim
         self.heads = heads
@@ -198,12 +205,18 @@ class MetaPolicy(nn.Module):
         self.log_std_range = (low, high)
         self.squash_mean = squash_mean
         self.head_scale = head_scale
+        self.deviation = deviation
         self.body = MaskedMLP(in_features, hidden, activation, norm)
         self.mean = nn.Linear(hidden[-1], heads * action_dim, bias=False)
         self.log_std = nn.Linear(hidden[-1], heads * action_dim)
         for head in (self.mean, self.log_std):
             variance_scaling_(head.weight, head_scale)
         nn.init.zeros_(self.log_std.bias)
+        if deviation is not None:
+            for layer in (*self.body.layers, self.mean, self.log_std):
+                for name, mean in list(layer.named_parameters()):
+                    spread = nn.Parameter(torch.full_like(mean, math.log(deviation)))
+                    layer.register_parameter(name + DEVIATION, spread)
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -239,6 +252,7 @@ class MetaPolicy(nn.Module):
                 squash_mean=self.squash_mean,
                 head_scale=self.head_scale,
                 heads=self.heads if heads is None else heads,
+                deviation=self.deviation,
             )
         return policy.to_empty(device=device).to(dtype)
 
@@ -270,6 +284,8 @@ class MetaPolicy(nn.Module):
             generator: random numbers.
         """
         weight = self.get_parameter(name).detach()
+        if self.deviation is not None and name.endswith(DEVIATION):
+            return torch.full_like(weight, math.log(self.deviation))
         values = torch.zeros(weight.shape)
         if not name.endswith("bias"):
             scale = 2.0 if name.startswith("body") else self.head_scale

@@ -42,6 +42,7 @@ def check_actor(
     log_std_range: Any,
     squash_mean: Any,
     head_scale: Any,
+    deviation: Any = None,
 ) -> None:
     """Raises RecipeError unless a meta-policy of this shape can be built.
 
@@ -55,6 +56,9 @@ def check_actor(
     check(float, head_scale, f"{owner}.head_scale")
     if head_scale <= 0:
         raise RecipeError(f"{owner}.head_scale: expected above 0, got {head_scale}")
+    check(float | None, deviation, f"{owner}.deviation")
+    if deviation is not None and deviation <= 0:
+        raise RecipeError(f"{owner}.deviation: expected above 0, got {deviation}; null: none")
     if not log_std_range[0] < log_std_range[1]:
         raise RecipeError(f"{owner}.log_std_range: expected [low, high], got {list(log_std_range)}")
 

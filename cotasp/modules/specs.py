@@ -36,6 +36,10 @@ class ActorSpec:
         norm: whether the `"first"` hidden layer is normalised over a task's units, or `"none"`.
         heads: `"shared"` by all tasks, so that a text alone can give a policy (CoTASP, HAT), or one
             pair `"per_task"`, as the methods of Continual World have (arXiv 2105.10919).
+        deviation: standard deviation that every weight begins with, where weights are Gaussian and
+            drawn anew for every update and all that is collected until the next, as in VCL (arXiv
+            1710.10628): 0.05 there.  Policies are judged, and finished tasks keep them, by the
+            means.  None: weights are numbers.
     """
 
     hidden: tuple[int, ...] = (1024, 1024, 1024, 1024)
@@ -46,6 +50,7 @@ class ActorSpec:
     squash_mean: bool = False
     head_scale: float = 1e-2
     heads: Literal["shared", "per_task"] = "shared"
+    deviation: float | None = None
 
     def __post_init__(self):
         check_fields(self)

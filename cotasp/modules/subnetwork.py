@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cotasp.errors import RecipeError, RunError
-from cotasp.modules.policy import MaskedMLP, MetaPolicy
+from cotasp.modules.policy import DEVIATION, MaskedMLP, MetaPolicy
 from cotasp.modules.shapes import split_layers
 from cotasp.modules.share import Share
 
@@ -43,9 +43,11 @@ def unit_axes(policy: MetaPolicy | MaskedMLP) -> dict[str, tuple[int | None, int
     if isinstance(policy, MaskedMLP):
         return axes
     heads = len(policy.hidden)
-    return {**axes, "mean.weight": (heads, heads - 1), "log_std.weight": (heads, heads - 1)} | {
-        "log_std.bias": (heads, None)
-    }
+    axes |= {"mean.weight": (heads, heads - 1), "log_std.weight": (heads, heads - 1)}
+    axes["log_std.bias"] = (heads, None)
+    if policy.deviation is None:
+        return axes
+    return axes | {name + DEVIATION: ends for name, ends in axes.items()}
 
 
 def active_rows(policy: MetaPolicy, share: Share) -> list[Tensor]:

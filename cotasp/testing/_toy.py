@@ -32,6 +32,7 @@ TEXTS = tuple(f"task {i}" for i in range(4))
 STEPS = 40  # per task
 CHUNK = 10  # between two rounds of updates
 HIDDEN = (48, 40)
+ACTOR = ActorSpec(hidden=HIDDEN, std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1)
 AGENT = SAC(
     critic=MLPCritic(hidden=(16, 16)),
     learning_rate=3e-3,
@@ -57,13 +58,12 @@ def toy(agent: Agent = AGENT, **changes: Any) -> Learner:
         changes: of the method.
     """
     torch.manual_seed(0)
-    actor = ActorSpec(hidden=HIDDEN, std="exp", log_std_range=(-5.0, 1.0), head_scale=0.1)
     method = Method(
         RandomEncoder(dim=16).prepare(TEXTS),
         SparseCoding(lmbda=0.05, update=Frozen()),
         Step(),
         (Freeze(),),
-        actor,
+        ACTOR,
     )
     method = replace(method, **changes)
     rehearsed = any(isinstance(each, Rehearses) for each in method.protections)

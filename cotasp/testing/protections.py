@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Unprotected
 from cotasp.methods.protection import Begins, Guards, Protection, Remembers, check_protections
+from cotasp.modules.masks import ChecksActor
+from cotasp.modules.specs import ActorSpec
 from cotasp.testing._ensure import ensure
 from cotasp.testing._toy import (
+    ACTOR,
     ensure_compact_is_dense,
     ensure_resumes,
     first_difference,
@@ -34,7 +39,9 @@ def check_protection(protection: Protection, idle: Protection | None = None) -> 
         AssertionError: a promise of `cotasp.methods.Protection` is broken.
     """
     check_protections([protection])
-    plain, protected = toy(protections=(Unprotected(),)), toy(protections=(protection,))
+    actor = _actor_for(protection)
+    plain = toy(protections=(Unprotected(),), actor=actor)
+    protected = toy(protections=(protection,), actor=actor)
     ends = []
     for learner in (plain, protected):
         torch.manual_seed(1)
@@ -51,7 +58,7 @@ def check_protection(protection: Protection, idle: Protection | None = None) -> 
     if idle is None and hasattr(protection, "weight"):
         idle = with_fields(protection, weight=0.0)
     if idle is not None:
-        nothing = toy(protections=(idle,))
+        nothing = toy(protections=(idle,), actor=actor)
         torch.manual_seed(1)
         train(nothing, 0)
         for learner in (plain, nothing):
@@ -59,12 +66,22 @@ def check_protection(protection: Protection, idle: Protection | None = None) -> 
             train(learner, 1)
         place = first_difference(tensors(plain), tensors(nothing))
         ensure(place is None, f"at weight 0 all runs as without; {place} differs")
-    ensure_resumes("this protection", protections=(protection,))
-    ensure_compact_is_dense("this protection", protections=(protection,))
+    ensure_resumes("this protection", protections=(protection,), actor=actor)
+    ensure_compact_is_dense("this protection", protections=(protection,), actor=actor)
+
+
+def _actor_for(protection: Protection) -> ActorSpec:
+    """The toy's, with Gaussian weights for a protection that refuses numbers."""
+    if isinstance(protection, ChecksActor):
+        try:
+            protection.check_actor(ACTOR)
+        except RecipeError:
+            return replace(ACTOR, deviation=0.05)
+    return ACTOR
 
 
 def _check_state(protection: Protection) -> None:
-    learner: Any = toy(protections=(protection,))
+    learner: Any = toy(protections=(protection,), actor=_actor_for(protection))
     train(learner, 0)
     state = learner.actor.components.protections[0].state
     leaves = [leaf for of in state.values() for leaf in of.values()]
@@ -82,7 +99,7 @@ def _check_state(protection: Protection) -> None:
 def _check_guard(protection: Protection) -> None:
     if not isinstance(protection, Guards):
         return
-    learner: Any = toy(protections=(protection,))
+    learner: Any = toy(protections=(protection,), actor=_actor_for(protection))
     policy, ownership = learner.actor.meta_policy, learner.actor.ownership
     guard = protection.guard(policy, ownership)
     ensure(guard is None or all(g.all() for g in guard.values()), "at first, all may change")

@@ -61,8 +61,8 @@ def learner(
         if name in ("renewals", "memory"):
             method[name] = value
             continue
-        if name == "heads":
-            method["actor"] = replace(method["actor"], heads=value)
+        if name in ("heads", "deviation"):
+            method["actor"] = replace(method["actor"], **{name: value})
             continue
         if name == "protection":
             name, value = "protections", (value,)
