@@ -49,9 +49,8 @@ from _machine import commit, machine
 
 HERE = Path(__file__).parent
 LIMITS = {"checks": 120, "updates": 130, "loop": 170, "learning": 80}  # s
-STRETCH = 50  # updates from one collected batch to the next, as recipes have it
 ROUNDS = 9
-Work = Callable[[], object]
+Work = Callable[[int], object]  # does so many updates
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,11 @@ class Sizes:
     steps: int
     learning_steps: int
     episodes: int
+    stretch: int  # updates from one collected batch to the next
 
 
-GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 24_000, 50_000, 10)
-TINY = Sizes((1, 2), 1, 64, 2, 4000, 2000, 1)
+GPU = Sizes((1, 4, 16, 64), ROUNDS, 1024, 16, 24_000, 50_000, 10, 50)  # 50 as in recipes
+TINY = Sizes((1, 2), 1, 64, 2, 4000, 2000, 1, 10)
 
 
 def card(device: str) -> dict[str, str]:
@@ -89,17 +89,17 @@ def card(device: str) -> dict[str, str]:
 # -- updates per second ---------------------------------------------------------------------------
 
 
-def rate(work: Work, rounds: int, each: int, device: str) -> float:
-    """What is done per second of wall time, `each` per call: the median of rounds."""
+def rate(work: Work, rounds: int, updates: int, device: str) -> float:
+    """Updates per second of wall time, so many per call: the median of rounds."""
     wait = torch.cuda.synchronize if device != "cpu" else lambda: None
-    work()
+    work(updates)
     wait()
     rates = []
     for _ in range(rounds):
         started = time.perf_counter()
-        work()
+        work(updates)
         wait()
-        rates.append(each / (time.perf_counter() - started))
+        rates.append(updates / (time.perf_counter() - started))
     return median(rates)
 
 
@@ -142,7 +142,7 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
 
 
 def together(made: list, context: Callable[[], Any] = nullcontext) -> Work:
-    """A stretch of updates of all learners, sampling and checks included."""
+    """Updates of all learners, sampling and checks included."""
     from cotasp.agents.stacked import UpdatesTogether
     from cotasp.continual.lockstep import in_lockstep
 
@@ -152,12 +152,12 @@ def together(made: list, context: Callable[[], Any] = nullcontext) -> Work:
         with context():
             return updates(*requests)
 
-    def work(one: Any, meet: Callable) -> None:
+    def work(one: Any, count: int, meet: Callable) -> None:
         one.updater = meet
-        one.update(STRETCH)
+        one.update(count)
 
-    def all_of_them() -> None:
-        ended = in_lockstep([partial(work, one) for one in made], compute)
+    def all_of_them(count: int) -> None:
+        ended = in_lockstep([partial(work, one, count) for one in made], compute)
         for outcome in ended:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -238,8 +238,8 @@ def torchrl_update(kind: str, way: str, device: str) -> Work:
     if graph:
         step = CudaGraphModule(step, in_keys=[], out_keys=[], warmup=5)
 
-    def work() -> None:
-        for _ in range(STRETCH):
+    def work(count: int) -> None:
+        for _ in range(count):
             step(buffer.sample())
 
     return work
@@ -291,7 +291,7 @@ def updates_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
             try:
                 started = time.perf_counter()
                 work = make()
-                facts["updates_per_s"] = rate(work, sizes.rounds, STRETCH * seeds, device)
+                facts["updates_per_s"] = seeds * rate(work, sizes.rounds, sizes.stretch, device)
                 facts["seconds"] = round(time.perf_counter() - started, 1)
             except Exception as error:  # one way that fails leaves the others alone
                 facts["failed"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"

@@ -262,16 +262,15 @@ class Captured(stacked.Stack):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "alone"),
     [
-        {},
-        {"actor_average": 0.9, "final_learning_rate": 0.1, "warmup_steps": 20},
-        {"mask": Sigmoid(), "protection": Unprotected()},
-        {"mask": TopK(8), "protection": EWC(weight=10.0, samples=8)},
+        ({}, False),
+        ({"actor_average": 0.9, "final_learning_rate": 0.1, "warmup_steps": 20}, True),
+        ({"mask": Sigmoid(), "protection": Unprotected()}, False),
+        ({"mask": TopK(8), "protection": EWC(weight=10.0, samples=8)}, True),
     ],
-    ids=["compact", "averaged", "sigmoid", "ewc"],
+    ids=["compact together", "averaged alone", "sigmoid together", "ewc alone"],
 )
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "together"])
 def test_what_is_captured_moves_only_what_stays_in_place(changes, alone, monkeypatch):
     """With updates that are recorded once and played again, learners end as without."""
     torch.set_default_dtype(torch.float64)

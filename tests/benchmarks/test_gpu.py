@@ -51,7 +51,7 @@ def test_one_way_that_fails_leaves_the_others_alone(monkeypatch):
         raise RuntimeError("no such kernel\nmore")
 
     told = []
-    ways = [("broken", 1, refuse), ("fine", 2, lambda: lambda: None)]
+    ways = [("broken", 1, refuse), ("fine", 2, lambda: lambda updates: None)]
     monkeypatch.setattr(gpu, "ways_of", lambda *_: ways)
     gpu.updates_part(gpu.TINY, "cpu", lambda **facts: told.append(facts))
     broken, fine = told
