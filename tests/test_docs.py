@@ -194,13 +194,26 @@ def check_shell(command: str, folder: Path, warm: Warm) -> None:
         assert (folder / match[1] / "pyproject.toml").is_file()
 
 
-@pytest.mark.slow
-def test_every_number_of_a_run_is_explained(checkout, warm, done):
-    """Each key of its files, and each name in its tables, stands on their page."""
-    run = checkout / "runs" / "smoke"
+@pytest.fixture(scope="module")
+def smoke(checkout, warm, done) -> Path:
+    """The run directory of the smoke recipe, in full."""
     if SMOKE not in done:
         done.add(SMOKE)
         run_cotasp(SMOKE, "", checkout, warm)
+    return checkout / "runs" / "smoke"
+
+
+@pytest.mark.slow
+def test_the_smoke_recipe_learns_and_forgets_nothing(smoke):
+    summary = json.loads((smoke / "summary.json").read_text())
+    assert summary["forgetting"] == 0.0
+    assert summary["performance"] >= 0.9  # two of the three goals are opposites
+
+
+@pytest.mark.slow
+def test_every_number_of_a_run_is_explained(smoke):
+    """Each key of its files, and each name in its tables, stands on their page."""
+    run = smoke
     names: set[str] = set()
     for path in (run / "summary.json", run / "evaluations.json", run / "timing.json"):
         names |= set(json.loads(path.read_text()))

@@ -347,13 +347,6 @@ class TestFailures:
             load_run(tmp_path / "run")
 
 
-@pytest.mark.slow
-def test_smoke_recipe_learns_and_forgets_nothing(tmp_path):
-    summary = run(load(RECIPES / "smoke.yaml"), tmp_path / "run", progress=False)
-    assert summary["forgetting"] == 0.0
-    assert summary["performance"] >= 0.9  # two of the three goals are opposites
-
-
 def test_a_held_action_takes_its_steps_of_the_budget(tmp_path):
     stream = "stream={name: point, goals: [right, left], horizon: 14, action_repeat: 2}"
     summary = run(tiny(stream, "logger=csv"), tmp_path / "run", progress=False)
