@@ -123,8 +123,9 @@ def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -
     stream = recipe.stream
     if not isinstance(stream, Extensible):
         raise RecipeError(
-            f"adapt: a {type(stream).__name__} takes no other task: it has no followed_by, see "
-            "cotasp.tasks.streams.Extensible"
+            f"adapt: a {type(stream).__name__} takes no other task than its own; adapt a run whose "
+            f"stream lists its tasks, such as metaworld, gymnasium or point (a stream of your own: "
+            f"give it followed_by, see cotasp.tasks.streams.Extensible)"
         )
     if recipe.task_input == "number":
         raise RecipeError(

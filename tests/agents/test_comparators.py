@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -17,7 +18,11 @@ from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
 from cotasp.methods.protection import Now
+from cotasp.methods.subpolicy import SubPolicy
 from cotasp.modules.masks import Dense, RandomMask
+from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.share import Share
+from cotasp.modules.subnetwork import active_rows, gather, membership, unpadded
 from cotasp.storage.snapshot import pack
 from tests.agents.problems import ACT, OBS, learner, train
 
@@ -153,6 +158,51 @@ def test_rehearsal_is_of_each_tasks_own_sub_network_compact_as_dense():
             train(one, task, steps=40)
         ends.append(torch.stack([one.sub_network(task)(STATES)[0].detach() for task in range(3)]))
     torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("special", ["plain", "scaled", "own"])
+@pytest.mark.parametrize("all_units", [False, True])
+def test_finished_policies_follow_the_weights_in_training_compact_as_dense(special, all_units):
+    torch.manual_seed(0)
+    policy = MetaPolicy(OBS, 2, (12, 10), heads=2).double()
+    units = [torch.ones(22).bool() if all_units else torch.rand(22) < 0.7 for _ in range(2)]
+    own, scale = {}, {}
+    if special == "own":
+        own = {"body.layers.1.weight": torch.randn(10, 12, dtype=torch.float64)}
+    if special == "scaled":
+        scale = {"body.layers.0.weight": torch.rand(12, OBS) < 0.5}
+    share = Share(units[0], 0, scale, own, rest=0.3)
+    states = torch.randn(7, OBS, dtype=torch.float64)
+    results = []
+    for compact in (True, False):
+        sub = SubPolicy(deepcopy(policy), 1e-3, compact, multiple=4)
+        sub.begin_task(None, (), head=1)
+        sub.cut(units[1].double())
+        assert (sub.network is sub.policy) != compact
+        with torch.no_grad():  # it has moved since it was cut
+            for name, weight in sub.weights().items():
+                if name.startswith("body."):
+                    weight.mul_(1.5)
+        if not compact:  # what is outside the sub-network does not move
+            inside = membership(policy, units[1])
+            for name, weight in sub.weights().items():
+                kept = torch.where(inside[name], weight, policy.get_parameter(name))
+                weight.data.copy_(kept)
+        loc, _ = sub.of_share(share)(states)
+        slopes = torch.autograd.grad(
+            loc.square().sum(), list(sub.weights().values()), materialize_grads=True
+        )
+        full = dict(zip(sub.weights(), slopes))
+        if not compact:
+            full = gather(full, sub.axes, active_rows(policy, Share(units[1], 1)))
+        results.append((loc.detach(), full))
+    (loc, compact), (reference, dense) = results
+    assert torch.allclose(loc, reference, atol=1e-12)
+    for name, slope in dense.items():
+        if name.startswith("body."):
+            assert torch.allclose(unpadded(compact[name], slope.shape), slope, atol=1e-12), name
+        else:  # the head of another task
+            assert not compact[name].any()
 
 
 @pytest.mark.parametrize("largest", [0.5, 1e9])
