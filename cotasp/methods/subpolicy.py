@@ -11,14 +11,12 @@ from torch.func import functional_call
 
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight, clipped
+from cotasp.methods.finished_network import FinishedNetwork
 from cotasp.modules.policy import DEVIATION, MetaPolicy
 from cotasp.modules.share import Share, multipliers
 from cotasp.modules.subnetwork import (
-    Active,
     active_rows,
-    extract,
     gather,
-    index_of,
     membership,
     pad,
     pad_layers,
@@ -175,7 +173,7 @@ class SubPolicy:
         }
         self.average = list(self.gathered(self._full_average).values())
         self.states = [{k: self._cut(v) for k, v in state.items()} for state in self._full_states]
-        self._finished: dict[int, _Finished] = {}  # by identity of the share
+        self._finished: dict[int, FinishedNetwork] = {}  # by identity of the share
         self.optimiser = Adam(self._weights.values(), self.learning_rate)
         self.optimiser.count_from(self._steps)
         self._restore_moments(members)
@@ -259,7 +257,7 @@ class SubPolicy:
             full, mask = share.weights(self._weights), share.units.to(self.policy.mean.weight)
             return lambda x: functional_call(self.policy, full, (x, mask, share.head))
         if id(share) not in self._finished:
-            self._finished[id(share)] = _Finished(self.policy, share, self._active)
+            self._finished[id(share)] = FinishedNetwork(self.policy, share, self._active)
         own = {k: unpadded(w, self._own_shape(k, w.shape)) for k, w in self._weights.items()}
         return self._finished[id(share)].policy(own)
 
@@ -414,57 +412,3 @@ class SubPolicy:
             mine = self.gathered(inside)
             for name, moment in zip(self._weights, self.optimiser.moments[key]):
                 moment.copy_(mine[name])
-
-
-class _Finished:
-    """A finished task's network, cut out, which shares weights with a compact one in training.
-
-    Args:
-        policy: the meta-policy, whose weights outside the network in training do not move.
-        share: of the finished task.
-        active: units and rows of the network in training, as in `gather`.
-    """
-
-    def __init__(self, policy: MetaPolicy, share: Share, active: Sequence[Tensor]) -> None:
-        self.share = share  # held, so that no other one has its identity
-        mine, axes = active_rows(policy, share), unit_axes(policy)
-        self.network = extract(policy, share)
-        here = [torch.isin(theirs, own).nonzero().squeeze(-1) for own, theirs in zip(mine, active)]
-        there = [torch.isin(own, theirs).nonzero().squeeze(-1) for own, theirs in zip(mine, active)]
-        self.weights = {name: p.detach() for name, p in self.network.named_parameters()}
-        # where weights of both networks are in this one, and in the other; None: everywhere
-        self.common = {
-            name: (_part(axes[name], there, mine, w.ndim), _part(axes[name], here, active, w.ndim))
-            for name, w in self.weights.items()
-            if name not in share.own
-        }
-        factors = multipliers(gather(share.scale, axes, mine), share.rest, self.weights)
-        self.factors = {
-            name: factor if (part := self.common[name][0]) is None else factor[part]
-            for name, factor in factors.items()
-            if name in self.common
-        }
-
-    def policy(self, training: Mapping[str, Tensor]) -> Policy:
-        """The task's policy, with weights of the network in training, without padding, by name."""
-        weights = dict(self.weights)
-        for name, (there, here) in self.common.items():
-            values = training[name] if here is None else training[name][here]
-            if name in self.factors:
-                values = values * self.factors[name]
-            if there is None:
-                weights[name] = values
-            else:
-                weights[name] = weights[name].clone()
-                weights[name][there] = values
-        return lambda x: functional_call(self.network, weights, (x,))
-
-
-def _part(
-    axes: tuple[int | None, int | None], places: Active, of: Active, ndim: int
-) -> tuple[slice | Tensor, ...] | None:
-    """The place of some units' weights among those of others; None: these are all."""
-    layers = [layer for layer in axes if layer is not None]
-    if all(len(places[layer]) == len(of[layer]) for layer in layers):
-        return None
-    return index_of(axes, places, ndim)
