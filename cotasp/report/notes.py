@@ -68,7 +68,7 @@ def seeds_note(study: Study) -> str:
         count = counts.pop()
         note = f"{count} seed{'s' if count > 1 else ''} of each variant"
     else:
-        note = "seeds: " + ", ".join(f"{v.name} {len(v.runs)}" for v in study.variants)
+        note = "seeds: " + "; ".join(f"{v.name} {len(v.runs)}" for v in study.variants)
     few = min(len(v.runs) for v in study.variants)
     return note + ("; intervals of fewer than five seeds are too narrow." if 1 < few < 5 else ".")
 

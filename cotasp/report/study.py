@@ -318,7 +318,7 @@ def _missing(run_set: RunSet, variants: Sequence[Variant]) -> list[str]:
     few = [v.name for v in variants if len(v.runs) == 1]
     if few:
         sentences.append(
-            f"One seed only, so no interval is given: {', '.join(few)}. An interval needs two "
+            f"One seed only, so no interval is given: {'; '.join(few)}. An interval needs two "
             f"seeds, and means little with fewer than five."
         )
     return sentences
