@@ -298,7 +298,12 @@ def _check_gaussian(recipe: Recipe) -> None:
             f"actor.deviation: expected null with {type(recipe.mask).__name__}, for Gaussian "
             f"weights are those of the whole network; use mask: dense"
         )
-    if not getattr(recipe.agent, "keeps_rows", True):
+    if recipe.renewals:
+        raise RecipeError(
+            "actor.deviation: expected null with renewals, which set weights as if they were "
+            "numbers; remove the renewals"
+        )
+    if isinstance(recipe.agent, WholeNetwork) or not getattr(recipe.agent, "keeps_rows", True):
         raise RecipeError(
             f"actor.deviation: expected null with {type(recipe.agent).__name__}, whose ratios of "
             f"densities would be of two draws of the weights; use agent: sac or td3"

@@ -108,10 +108,10 @@ def adapt(
 
 def finished_tasks(path: Path) -> int:
     """How many tasks a run has finished, by its checkpoints; RunError if none."""
-    ends = [each.name for each in Checkpoints(path).paths() if "_step_" not in each.name]
-    if not ends:
+    finished = Checkpoints(path).finished()
+    if not finished:
         raise RunError(f"{path}: no task is finished yet; wait until one is")
-    return int(ends[-1].removeprefix("task_"))
+    return finished
 
 
 def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -> Recipe:
@@ -148,10 +148,10 @@ def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -
         return of(steps)
     except RecipeError as error:
         least = _least(of, steps, recipe.frames_per_batch)
-        raise RecipeError(
-            f"adapt: {steps} steps do not fit this run: {error}"
-            + (f"; --steps {least} do" if least else "")
-        ) from error
+        why, remedy = str(error), ""
+        if least is not None:  # all that is asked for at once
+            why, remedy = why.partition(";")[0], f"; --steps {least} do"
+        raise RecipeError(f"adapt: {steps} steps do not fit this run: {why}{remedy}") from error
 
 
 def _least(of: Callable[[int], Recipe], steps: int, multiple: int) -> int | None:

@@ -34,8 +34,10 @@ def summary_table(summary: dict[str, Any]) -> str:
     if "capacity_used" in summary:  # of learners that share a network out
         used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])
         lines.append(f"neurons in use per layer: {used}")
+    by_return = stamp.get("success_return", "None") != "None"
+    rule = stamp["success_rule"] + (" or, where none is reported, its return" if by_return else "")
     lines.append(
-        f"success: {stamp['success_rule']}, {stamp['evaluation_mode']}, {stamp['episodes']} "
+        f"success: {rule}, {stamp['evaluation_mode']}, {stamp['episodes']} "
         f"episodes, mean of the last {stamp['averaged_evaluations']} evaluation(s); "
         f"protocol {stamp['hash']}"
     )

@@ -210,8 +210,7 @@ class ContinualActor:
         return self.sub(observation, self._mask_in_training)
 
     def policy_in_training(self) -> Policy:
-        """The same, attached to what now trains; Gaussian weights are drawn anew."""
-        self.sub.draw()
+        """The same, attached to what now trains."""
         if self.trains == "weights":
             return self.sub
         mask = self.sub.select(self.mask())
@@ -232,6 +231,7 @@ class ContinualActor:
         codes = [self.code] if self.trains == "both" else []
         gradients, slopes = self.gradients(loss, [*scores, *codes], objective, rows)
         self.sub.step(gradients)
+        self.sub.draw()  # Gaussian weights, for the next update and what acts until then
         if self.scores is not None:
             self.scores.step(slopes[: len(scores)])
         if codes:
@@ -382,6 +382,7 @@ class ContinualActor:
             "codes": self.codes,
             "embeddings": self.embeddings,
             "components": self.components.state_dict(),
+            "draws": self.sub.generator.get_state(),
             "training": self._training() if self.in_training else None,
         }
 
@@ -409,8 +410,11 @@ class ContinualActor:
         self.components.load_state_dict(state["components"])
         training = state["training"]
         self.in_training = training is not None
-        if training is None:
-            return
+        if training is not None:
+            self._load_training(training)
+        self.sub.generator.set_state(state["draws"].cpu())
+
+    def _load_training(self, training: Mapping[str, Any]) -> None:
         self._begin_choices()
         self.task_code.load_state_dict(training)
         if self.scores is not None:

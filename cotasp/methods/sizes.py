@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.kept import KeptRows
+from cotasp.modules.policy import DEVIATION
 from cotasp.modules.subnetwork import used_weights
 
 
@@ -28,7 +29,11 @@ def size_facts(actor: ContinualActor, kept: KeptRows) -> dict[str, float]:
     policy, shares = actor.meta_policy, actor.ownership.shares
     wires = actor.beginnings.wires
     active = [
-        sum(int((used & wires.get(name, used)).sum()) for name, used in reads.items())
+        sum(
+            int((used & wires.get(name, used)).sum())
+            for name, used in reads.items()
+            if not name.endswith(DEVIATION)  # the means alone are read
+        )
         + sum(own.numel() for own in share.own.values())
         for share, reads in ((share, used_weights(policy, share)) for share in shares.values())
     ]

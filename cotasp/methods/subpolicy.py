@@ -334,7 +334,7 @@ class SubPolicy:
             "steps": self._steps,
             "moments": self._moments,
             "average": self._full_average,
-            "drawn": {"noise": self._full_noise, "generator": self.generator.get_state()},
+            "noise": self._full_noise,
         } | ({"start": self._full_start} if self.keeps_start else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -356,10 +356,9 @@ class SubPolicy:
             for name, tensor in state.get("start", {}).items():
                 self._full_start[name].copy_(tensor)
         noisy = {name: noise.shape for name, noise in self._full_noise.items()}
-        check_shapes("noise", state["drawn"]["noise"], noisy)
-        for name, tensor in state["drawn"]["noise"].items():
+        check_shapes("noise", state["noise"], noisy)
+        for name, tensor in state["noise"].items():
             self._full_noise[name].copy_(tensor)
-        self.generator.set_state(state["drawn"]["generator"].cpu())
         self._steps = int(state["steps"])
         self._moments = {
             key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}

@@ -64,7 +64,15 @@ def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
         values = evaluations.get(key)
         if not isinstance(values, list) or len(values) != count or not all(map(_is_count, values)):
             return f"the evaluations' {key} are not numbers, one for each"
+    lessons = evaluations.get("lessons")
+    if lessons is not None and not _are_lessons(lessons, tasks):
+        return "the evaluations' lessons are not the first task of each task's"
     return None
+
+
+def _are_lessons(values: Any, tasks: int) -> bool:
+    fit = isinstance(values, list) and len(values) == tasks and all(map(_is_count, values))
+    return fit and all(first <= task for task, first in enumerate(values))
 
 
 _SIZES = ("weights", "active_weights", "kept_bytes")

@@ -31,6 +31,12 @@ def comparison(first: str | Path, second: str | Path, *, mix_protocols: bool = F
             differ.
     """
     run_sets = [read_runs([side]) for side in (first, second)]
+    alone = [all(len(run.tasks) == 1 for run in held.runs) for held in run_sets]
+    if alone[0] != alone[1] and all(held.runs for held in run_sets):
+        raise RecipeError(
+            f"compare {first} {second}: one has runs of single tasks, the other of several; "
+            f"compare runs of the same tasks"
+        )
     for side, held in zip((first, second), run_sets):
         runs = [run for run in held.runs if len(run.tasks) > 1] or held.runs
         recipes = {run.variant for run in runs}

@@ -143,9 +143,15 @@ def task_table(study: Study) -> Table:
                 scores, missed = columns[metric]
                 missed = None if missed is None else missed[:, i : i + 1]
                 row.append(scores_cell(metric, scores[:, i : i + 1], missed))
-            reached = int(np.nansum(variant.scores("reached")[:, i]))
-            count = len(variant.runs)
-            row.append(Cell(f"{reached} of {count}", reached, (reached / count,)))
+            known = variant.scores("reached")[:, i]
+            known = known[~np.isnan(known)]  # none of tasks that are learned together
+            reached, count = int(known.sum()), len(known)
+            told = (
+                Cell(f"{reached} of {count}", reached, (reached / count,))
+                if count
+                else number(None)
+            )
+            row.append(told)
             rows.append(tuple(row))
     threshold = next(iter(study.protocols.values())).get("threshold", 0.9)
     return Table(

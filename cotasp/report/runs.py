@@ -126,7 +126,7 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
     """
     run_set = RunSet()
     recipes: dict[str, dict[str, Any]] = {}  # runs of a sweep differ in little: parse once
-    directories: set[Path] = set()
+    seen: set[tuple[Path, str]] = set()
     for path in map(Path, paths):
         if not path.is_dir():
             run_set.problems.append(f"{path}: no such directory; check the path")
@@ -135,13 +135,13 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
         if not any(kind == RECIPE for _, kind in places):
             run_set.problems.append(f"{path}: holds no run directory (one with {RECIPE})")
         for place, kind in places:
-            if place.resolve() in directories and kind == RECIPE:
+            if (place.resolve(), kind) in seen:
                 continue
+            seen.add((place.resolve(), kind))
             try:
                 if kind == SWEEP:
                     run_set.sweeps.append(_read_sweep(place))
                 else:
-                    directories.add(place.resolve())
                     run_set.runs.append(_read_run(place, recipes))
             except CotaspError as error:
                 run_set.problems.append(str(error))

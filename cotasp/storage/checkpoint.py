@@ -24,7 +24,7 @@ from cotasp.storage.snapshot import (
     unpack,
 )
 
-SCHEMA_VERSION = 3  # counts up when an older cotasp could not read what is written
+SCHEMA_VERSION = 4  # counts up when an older cotasp could not read what is written
 MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 _ROWS_FILE = re.compile(r"\w+/\d+-\d+\.safetensors")
 _PIECE = 65_536  # rows hashed at once

@@ -59,6 +59,11 @@ class Checkpoints:
         self.path = directory / "checkpoints"
         self._rows: dict[str, list[dict[str, Any]]] = {}  # files that hold a table, in order
 
+    def finished(self) -> int:
+        """Tasks after whose end there is a checkpoint: the number of the last one, from 1; or 0."""
+        whole = [task for task, part, _ in map(_order, self.paths()) if part == _WHOLE]
+        return max(whole, default=0)
+
     def paths(self) -> list[Path]:
         """All checkpoints, in the order in which they were written.
 

@@ -81,10 +81,11 @@ class GymnasiumSimulator:
         observation, reward, terminated, truncated, info = self._env.step(
             scaled.astype(self._dtype)
         )
-        self._return += float(reward)
+        reward = float(np.asarray(reward).item())  # some are arrays of one number
+        self._return += reward
         done = bool(terminated or truncated)
         success = self._success(info, done)
-        return np.asarray(observation).ravel(), float(reward), terminated, truncated, success
+        return np.asarray(observation).ravel(), reward, terminated, truncated, success
 
     def _success(self, info: dict[str, Any], done: bool) -> bool:
         reported = [info[key] for key in _SUCCESS if key in info]

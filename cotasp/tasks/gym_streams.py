@@ -103,13 +103,15 @@ class Gymnasium:
             raise RecipeError(
                 f"Gymnasium: expected a text for {env}, got none; say what it asks for"
             )
-        solved = {entry.env: entry.success_return for entry in self.tasks}
-        return replace(self, tasks=(*self.tasks[:count], GymEntry(env, text, solved.get(env))))
+        known = {entry.env: entry for entry in self.tasks}
+        new = replace(known[env], text=text) if env in known else GymEntry(env, text)
+        return replace(self, tasks=(*self.tasks[:count], new))
 
     def protocol(self) -> dict[str, str | int | float]:
         """Gymnasium's version, horizons, what counts as success, and tasks."""
+        by_return = all(entry.return_range is not None for entry in self.tasks)
         return {
-            **self._success_rule(),
+            **({"success_rule": "normalised return of the episode"} if by_return else {}),
             "stream": "gymnasium",
             "environment": f"gymnasium {version('gymnasium')}",
             "horizon": one_or_all(self._facts(i)[2] for i in range(len(self.tasks))),
@@ -119,14 +121,6 @@ class Gymnasium:
             **returning_fact(self.returning),
             **task_facts([(entry.name, phrased(entry.text)) for entry in self.tasks]),
         }
-
-    def _success_rule(self) -> dict[str, str]:
-        """What success is where returns say it for every task."""
-        if all(entry.return_range is not None for entry in self.tasks):
-            return {"success_rule": "normalised return of the episode"}
-        if all(entry.success_return is not None for entry in self.tasks):
-            return {"success_rule": "return of the episode reaches success_return"}
-        return {}
 
     def alone(self, index: int) -> Gymnasium:
         """One of the tasks."""

@@ -66,7 +66,7 @@ class CheetahVelocity:
 
     def alone(self, index: int) -> CheetahVelocity:
         """One of the tasks."""
-        return replace(self, only=index)
+        return replace(self, only=index if self.only is None else self.only)
 
     def _velocities(self) -> list[float]:
         drawn = parameters(self.count, self.low, self.high, self.order, self.seed, 3)
@@ -114,7 +114,7 @@ class CheetahDirection:
 
     def alone(self, index: int) -> CheetahDirection:
         """One of the tasks."""
-        return replace(self, only=index)
+        return replace(self, only=index if self.only is None else self.only)
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         both = ("forward", ("Run forward.",)), ("backward", ("Run backward.",))
@@ -179,7 +179,7 @@ class AntGoal:
 
     def alone(self, index: int) -> AntGoal:
         """One of the tasks."""
-        return replace(self, only=index)
+        return replace(self, only=index if self.only is None else self.only)
 
     def _angles(self) -> list[float]:
         return taken(angles(self.count, self.arc, self.order, self.seed), self.only)
@@ -235,7 +235,7 @@ class AntDirection:
 
     def alone(self, index: int) -> AntDirection:
         """One of the tasks."""
-        return replace(self, only=index)
+        return replace(self, only=index if self.only is None else self.only)
 
     def _angles(self) -> list[float]:
         return taken(angles(self.count, self.arc, self.order, self.seed), self.only)

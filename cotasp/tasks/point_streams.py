@@ -181,7 +181,7 @@ class PointGoals:
 
     def alone(self, index: int) -> PointGoals:
         """One of the tasks."""
-        return replace(self, only=index)
+        return replace(self, only=index if self.only is None else self.only)
 
     def _angles(self) -> list[float]:
         return taken(angles(self.count, self.arc, self.order, self.seed), self.only)

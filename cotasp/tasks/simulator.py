@@ -177,6 +177,7 @@ class SimulatorEnv(EnvBase):
                     if self.skip_faults and not (np.isfinite(gained) and np.isfinite(now).all()):
                         raise RunError("it returned a number that is not finite")
                 except Exception:
+                    self._begun[i], self._actions[i] = None, []  # over: nothing is to be repeated
                     if not self.skip_faults:
                         raise
                     self.faults += 1

@@ -142,27 +142,28 @@ def copied(state: Mapping[str, Any]) -> Any:
 
 
 def ensure_resumes(what: str, agent: Agent = AGENT, **changes: Any) -> None:
-    """Stops a learner in the middle of its second task; another goes on with its state, and must
-    end with the same bits as the first.
+    """Stops a learner before its second task, and in the middle of it; others go on with its state
+    and must end with the same bits.
 
     Args:
         what: is checked, for the message.
         agent, changes: as for `toy`.
     """
-    stop = 30
     through = toy(agent, **changes)
     train(through, 0)
-    train(through, 1, 0, stop)
-    state, random = copied(through.state_dict()), torch.get_rng_state()
-    resumed = toy(agent, **changes)
-    resumed.load_state_dict(state)
-    ends = []
-    for learner in (through, resumed):
-        torch.set_rng_state(random)
-        train(learner, 1, stop)
-        ends.append(tensors(learner, without="?"))
-    place = first_difference(*ends)
-    ensure(place is None, f"a stopped run with {what} goes on bit for bit; {place} differs")
+    between, first_random = copied(through.state_dict()), torch.get_rng_state()
+    middle = 30
+    train(through, 1, 0, middle)
+    within, random = copied(through.state_dict()), torch.get_rng_state()
+    train(through, 1, middle)
+    expected = tensors(through, without="?")
+    for state, numbers, start in ((between, first_random, 0), (within, random, middle)):
+        resumed = toy(agent, **changes)
+        resumed.load_state_dict(state)
+        torch.set_rng_state(numbers)
+        train(resumed, 1, start)
+        place = first_difference(expected, tensors(resumed, without="?"))
+        ensure(place is None, f"a stopped run with {what} goes on bit for bit; {place} differs")
 
 
 def ensure_compact_is_dense(what: str, agent: Agent = AGENT, **changes: Any) -> None:

@@ -9,6 +9,8 @@ from torch.distributions import Normal, kl_divergence
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Unprotected
 from cotasp.methods.protection import Now
+from cotasp.methods.sizes import size_facts
+from cotasp.methods.subpolicy import SubPolicy
 from cotasp.methods.vcl import VCL
 from cotasp.modules import plain_module
 from cotasp.modules.masks import Dense
@@ -83,6 +85,27 @@ def test_deviations_follow_the_gradient_of_what_is_read():
         assert torch.allclose(slopes[name + DEVIATION], slopes[name] * away, rtol=1e-3, atol=1e-7)
 
 
+def test_every_update_has_a_draw_of_its_own_distillation_too(monkeypatch):
+    made = gaussian(Unprotected(), distillation_updates=5, code_updates=0)
+    drawn = []
+    draw = SubPolicy.draw
+    monkeypatch.setattr(SubPolicy, "draw", lambda sub: (drawn.append(1), draw(sub)))
+    train(made, 0, steps=40)
+    assert len(drawn) == made.updates > 0
+    drawn.clear()
+    made.start_task(1)  # its policy forgets the last one's
+    assert len(drawn) == 5
+
+
+def test_what_a_finished_policy_reads_are_the_means_alone():
+    made, plain = gaussian(Unprotected()), learner(mask=Dense(), protection=Unprotected())
+    for one in (made, plain):
+        train(one, 0, steps=40)
+    ours, theirs = (size_facts(one.actor, one.kept) for one in (made, plain))
+    assert ours["active_weights"] == theirs["active_weights"]
+    assert ours["weights"] == 2 * theirs["weights"]
+
+
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
@@ -93,6 +116,14 @@ def test_deviations_follow_the_gradient_of_what_is_read():
         (
             ["actor.deviation=0.05", "mask=dense", "agent=ppo"],
             "actor.deviation: expected null with PPO, whose ratios of densities",
+        ),
+        (
+            ["actor.deviation=0.05", "mask=dense", "agent=comps", "protection=none"],
+            "actor.deviation: expected null with CoMPS",
+        ),
+        (
+            ["actor.deviation=0.05", "mask=dense", "renewals=[redo]"],
+            "actor.deviation: expected null with renewals",
         ),
     ],
 )

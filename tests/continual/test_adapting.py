@@ -9,7 +9,7 @@ import torch
 
 import cotasp
 from cotasp.__main__ import main
-from cotasp.continual.adapting import longer
+from cotasp.continual.adapting import finished_tasks, longer
 from cotasp.errors import RecipeError
 from cotasp.recipe import loads
 from cotasp.tasks.streams import Extensible
@@ -53,7 +53,7 @@ def test_a_new_task_is_learned_from_the_run_and_the_run_stays(undisturbed, tmp_p
         (["--env", "top", "--text", " ", "--steps", "60"], "adapt: expected a text that describes"),
         (["--env", "top", "--steps", "20"], "agent.warmup_steps: expected fewer than the 20"),
         (["--env", "top", "--steps", "0"], "steps_per_task: expected at least 1, got 0"),
-        (["--env", "top", "--steps", "7"], "got 7; choose 10; --steps 30 do"),
+        (["--env", "top", "--steps", "7"], "got 7; --steps 30 do"),
     ],
 )
 def test_refusals_leave_nothing(undisturbed, tmp_path, more, message, capsys):
@@ -84,6 +84,12 @@ def test_streams_take_another_task_under_a_text_of_its_own(stream, env):
     assert two[0].texts == recipe.stream.make_tasks()[0].texts
     assert (two[1].env, two[1].text) == (env, "Do it.")
     assert cotasp.loads(cotasp.dump(longer(recipe, 1, env, "Do it.", 40_000))).stream.make_tasks()
+
+
+def test_checkpoints_within_a_tasks_end_count_no_task(tmp_path):
+    for name in ("task_02", "task_03_step_000000100", "task_03_end_000000150"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert finished_tasks(tmp_path) == 2
 
 
 def test_a_stream_that_takes_none_is_refused():

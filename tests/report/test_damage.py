@@ -76,6 +76,14 @@ def tagged(path: Path) -> str:
         changed("baseline", ["a", None, 1], "the baseline does not have"),
         changed("seed", "zero", "the seed is missing"),
         changed("evaluations", {}, "evaluations are missing"),
+        *(
+            changed(
+                "evaluations",
+                {"trained": [0] * 15, "task_steps": [0] * 15, "lessons": lessons},
+                "the evaluations' lessons are not",
+            )
+            for lessons in ("x", [0], [0, "a", 1], [0, 0, 7])
+        ),
     ],
 )
 def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):

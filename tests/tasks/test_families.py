@@ -148,5 +148,6 @@ def test_each_task_can_be_taken_alone(stream):
         (taken,) = alone.make_tasks()
         assert (taken.env, taken.text, taken.build.args) == (task.env, task.text, task.build.args)
         assert alone.protocol()["tasks"] == task.env
+        assert alone.alone(0) == alone
     with pytest.raises(RecipeError, match=rf"\.only: expected 0 to {len(tasks) - 1}, of "):
         stream.alone(len(tasks))

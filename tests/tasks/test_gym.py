@@ -158,11 +158,25 @@ def test_an_unknown_environment_is_refused(env):
         GymnasiumEnv(env)
 
 
-def test_the_protocol_says_what_success_is():
-    def rule(**more):
-        entry = GymEntry("Pendulum-v1", "Swing up.", **more)
-        return Gymnasium(tasks=(entry,)).protocol().get("success_rule")
+def test_a_known_environment_is_followed_as_it_is_scored():
+    known = Gymnasium((GymEntry("Pendulum-v1", "Swing up.", return_range=(-200.0, 0.0)),))
+    after = known.followed_by(1, "Pendulum-v1", "Swing the pole.")
+    assert after.tasks[1] == GymEntry("Pendulum-v1", "Swing the pole.", None, (-200.0, 0.0))
+    assert len(after.make_tasks()) == 2
 
-    assert rule() is None  # the recipe's evaluation says it
-    assert rule(success_return=-200.0) == "return of the episode reaches success_return"
-    assert rule(return_range=(-200.0, 0.0)) == "normalised return of the episode"
+
+class ArrayOfOne(Custom):
+    """Gives its reward as an array."""
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, np.array([reward]), *rest
+
+
+def test_a_reward_may_be_an_array_of_one_number():
+    gymnasium.register("cotasp/ArrayOfOne-v0", ArrayOfOne, max_episode_steps=3)
+    try:
+        data = GymnasiumEnv("cotasp/ArrayOfOne-v0").rollout(3)
+    finally:
+        del gymnasium.registry["cotasp/ArrayOfOne-v0"]
+    assert data["next", "reward"].shape == (3, 1)

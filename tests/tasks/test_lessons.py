@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from tensordict.nn import TensorDictModule
 
 import cotasp
 from cotasp.continual.adapting import longer
+from cotasp.continual.collection import Collection
 from cotasp.continual.kept import Kept
 from cotasp.continual.loop import run
 from cotasp.continual.metrics import METRICS
@@ -18,7 +21,8 @@ from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.setup import make_tasks
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import RandomEncoder
-from cotasp.tasks.entries import one_hot
+from cotasp.tasks.entries import GymEntry, one_hot
+from cotasp.tasks.gym_streams import Gymnasium
 from cotasp.tasks.lessons import check_lessons, make_lesson, taught_phrasings
 from cotasp.tasks.point_streams import Point
 from cotasp.tasks.streams import CW10, MetaWorld
@@ -254,3 +258,49 @@ def test_episodes_are_logged_under_the_task_whose_turn_it_was(told, tmp_path):
     rows = (tmp_path / "run" / "episodes.csv").read_text().splitlines()[1:]
     turns = [row.split(",")[0] for row in rows]
     assert turns == 10 * ["right", "left"] + 10 * ["top", "bottom"]
+
+
+class Moved(gymnasium.Env):
+    """A point that an action moves."""
+
+    observation_space = Box(-9.0, 9.0, (2,), np.float32)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.place = 0, self.np_random.normal(size=2)
+        return self.place.astype(np.float32), {}
+
+    def step(self, action):
+        self.place = np.clip(self.place + action[0], -9, 9)
+        return self.place.astype(np.float32), 0.0, False, False, {"success": False}
+
+
+class Unstable(Moved):
+    """Its solver diverges at the fourth step of every episode."""
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 4:
+            raise ArithmeticError("diverged")
+        return super().step(action)
+
+
+def test_a_lesson_goes_on_after_a_fault_of_the_part_that_waits():
+    gymnasium.register("cotasp/Unstable-v0", Unstable, max_episode_steps=6)
+    gymnasium.register("cotasp/Stable-v0", Moved, max_episode_steps=6)
+    try:
+        entries = [GymEntry("cotasp/Unstable-v0", "a"), GymEntry("cotasp/Stable-v0", "b")]
+        tasks = Gymnasium(tuple(entries), together=2).make_tasks()
+        act = TensorDictModule(lambda x: torch.tanh(x[..., :1]), ["observation"], ["action"])
+        through, resumed = (
+            Collection(make_lesson(tasks, seed=3), act, "lesson", 1, "skip") for _ in range(2)
+        )
+        through.collect(6)  # the fault, and into the other part's episode
+        assert through.faults == 1
+        resumed.load_state_dict(through.state_dict())
+        ends = [collection.collect(8)["observation"] for collection in (through, resumed)]
+        assert torch.equal(*ends)
+    finally:
+        for name in ("Unstable", "Stable"):
+            del gymnasium.registry[f"cotasp/{name}-v0"]
