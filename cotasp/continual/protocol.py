@@ -39,6 +39,26 @@ COMPARABLE = (
 )
 
 
+def unlike(single: Mapping[str, Any], stamp: Mapping[str, Any]) -> str | None:
+    """The first of `COMPARABLE` in which a run of one task is no baseline of another; None: it is.
+
+    Args:
+        single: stamp of the run of one task.
+        stamp: of the run that it is to be compared with.  What its tasks do not share stands there
+            once per task, as `one_or_all` of `cotasp.tasks.entries` writes it.
+    """
+    tasks = str(stamp.get("tasks")).split(", ")
+    mine = str(single.get("tasks"))
+    for key in COMPARABLE:
+        value, own = single.get(key), stamp.get(key)
+        each = str(own).split(", ")
+        if value != own and len(each) == len(tasks) > 1 and mine in tasks:
+            own = each[tasks.index(mine)]
+        if value != own:
+            return key
+    return None
+
+
 def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
     """Stream, budget, evaluation and success rule with a hash over them; beside it the formulas.
 

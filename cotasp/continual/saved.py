@@ -12,7 +12,7 @@ from cotasp.agents.agent import Learner
 from cotasp.continual.begun import recipe_of
 from cotasp.continual.kept import Kept
 from cotasp.continual.metrics import METRICS
-from cotasp.continual.protocol import COMPARABLE
+from cotasp.continual.protocol import unlike
 from cotasp.continual.score import Score
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
@@ -139,12 +139,12 @@ def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str
             raise RecipeError(
                 f"baseline {path}: expected a run of one task, got {len(summary['tasks'])}"
             )
-        for key in COMPARABLE:
-            if summary["protocol"].get(key) != stamp.get(key):
-                raise RecipeError(
-                    f"baseline {path}: expected the same {key} as this run, "
-                    f"{stamp.get(key)!r}, got {summary['protocol'].get(key)!r}"
-                )
+        key = unlike(summary["protocol"], stamp)
+        if key is not None:
+            raise RecipeError(
+                f"baseline {path}: expected the same {key} as this run, "
+                f"{stamp.get(key)!r}, got {summary['protocol'].get(key)!r}"
+            )
         (auc,) = METRICS["area_under_curve"].per_task(Kept.from_summary(summary))
         areas.setdefault(summary["tasks"][0], []).append(float(auc))
     return {env: sum(values) / len(values) for env, values in areas.items()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cotasp.continual.kept import Kept
 from cotasp.continual.metrics import METRICS
-from cotasp.continual.protocol import COMPARABLE, changed_formulas
+from cotasp.continual.protocol import changed_formulas, unlike
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
 from cotasp.report.axes import independent, sweep_axes
@@ -289,7 +289,7 @@ def _baseline(
 
 def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -> dict[str, float]:
     """AUC^b by environment, of the run's own recipe or else the baseline's; all tasks or none."""
-    fit = [s for s in singles if all(s.stamp.get(k) == run.stamp.get(k) for k in COMPARABLE)]
+    fit = [single for single in singles if unlike(single.stamp, run.stamp) is None]
     for method in (run.method, baseline[0].method if baseline else run.method):
         areas: dict[str, list[float]] = {}
         for single in fit:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from cotasp.continual.protocol import unlike
 from cotasp.errors import RecipeError
 from cotasp.registry import KINDS
 from cotasp.schema import build, plain
@@ -187,3 +188,15 @@ def test_listing_streams_imports_nothing_heavy():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_task_alone_is_a_baseline_though_tasks_differ_in_what_they_count():
+    tasks = [
+        {**PENDULUM, "success_return": -200.0},
+        {"env": "MountainCarContinuous-v0", "text": "Climb.", "success_return": 80.0},
+    ]
+    stamps = [{**Gymnasium(some).protocol(), "steps_per_task": 9} for some in (tasks, tasks[1:])]
+    both, alone = stamps
+    assert unlike(alone, both) is None
+    assert unlike({**alone, "success_return": "-200.0"}, both) == "success_return"
+    assert unlike({**alone, "steps_per_task": 8}, both) == "steps_per_task"
