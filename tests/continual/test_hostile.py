@@ -86,8 +86,8 @@ def test_no_whole_checkpoint_is_an_error_and_nothing_is_removed(out, capsys):
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (99, r"a newer cotasp .*format 99; this one reads 3\); upgrade to read it"),
-        (2, r"an older cotasp .*format 2; this one reads 3\); go back to that one to read it"),
+        (99, r"a newer cotasp .*format 99; this one reads 4\); upgrade to read it"),
+        (3, r"an older cotasp .*format 3; this one reads 4\); go back to that one to read it"),
     ],
 )
 def test_another_format_is_refused_and_not_passed_over(version, message, out):
