@@ -131,7 +131,7 @@ def test_missing_trials_of_a_sweep_are_named(runs):
     trials |= {f"single/{goal}": {"1": f"single/{goal}"} for goal in ("left", "bottom")}
     sweep = {"question": "Which?", "baseline": "rule=frozen", "trials": trials}
     (runs / "sweep.json").write_text(json.dumps(sweep))
-    found = study(runs)
+    found = study(runs, runs)  # given twice, told once
     assert found.question == "Which?"
     assert [v.name for v in found.variants] == ["rule=frozen", "rule=anchored", "update=online"]
     absent = [p for p in found.problems if "no finished run" in p]

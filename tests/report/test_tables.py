@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
-from cotasp.report.results import updates
+from cotasp.report.results import task_table, updates
 from cotasp.report.statistics import Estimate
 from cotasp.report.tables import Cell, Table, count_until, interval, number
+from tests.report.synthetic import make_run, recipe, study
 
 
 def test_a_table_reads_the_same_in_three_languages():
@@ -51,3 +53,18 @@ def test_updates_are_those_that_are_told():
     assert of({"a": {"updates": 620.0}}) == 620
     assert of({"a": {"updates": 620.0}, "b": {"updates": 20.0}}) == 640
     assert math.isnan(of({"a": {"free": 1.0}}))
+
+
+def test_of_tasks_learned_together_nothing_says_when_they_were(tmp_path):
+    for seed, lessons in enumerate((None, [0, 0, 0])):
+        path = make_run(tmp_path / f"seed{seed}", recipe(), seed) / "summary.json"
+        summary = json.loads(path.read_text())
+        if lessons is not None:
+            summary["evaluations"]["lessons"] = lessons
+        path.write_text(json.dumps(summary))
+    alone = task_table(study(tmp_path / "seed0"))
+    assert {row[-1].text for row in alone.rows} <= {"0 of 1", "1 of 1"}
+    together = task_table(study(tmp_path / "seed1"))
+    assert {row[-1].text for row in together.rows} == {"-"}
+    both = task_table(study(tmp_path))
+    assert {row[-1].text for row in both.rows} == {row[-1].text for row in alone.rows}
