@@ -440,7 +440,7 @@ def test_arguments_of_another_type_are_refused_from_python(call, message):
 def test_more_threads_than_processors_are_told(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("cotasp.sweep.launchers.cores", lambda: 2)
     set_threads(2)
     assert capsys.readouterr().err == ""
     set_threads(3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -102,10 +101,12 @@ def set_threads(threads: int = 1) -> None:
     """
     if threads < 1:
         raise RecipeError(f"--threads: expected at least 1, got {threads}")
-    if threads > (cores := os.cpu_count() or threads):
-        print(
-            f"note: {threads} threads wait for one another on {cores} processors", file=sys.stderr
-        )
+    if threads > 1:
+        from cotasp.sweep.launchers import cores
+
+        if threads > (there := cores()):
+            told = f"note: {threads} threads wait for one another on {there} processors"
+            print(told, file=sys.stderr)
     import torch
 
     torch.set_num_threads(threads)

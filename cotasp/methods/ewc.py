@@ -64,8 +64,7 @@ class EWC:
         fisher = self._information(ending)
         for name, before in ending.state.get("fisher", {}).items():
             fisher[name] += self.decay * before
-        weights = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
-        return {"fisher": fisher, "anchor": weights}
+        return {"fisher": fisher, "anchor": ending.weights()}
 
     def _information(self, ending: Ending) -> dict[str, Tensor]:
         import torch

@@ -42,7 +42,7 @@ class L2:
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
         from cotasp.modules.subnetwork import used_weights
 
-        anchor = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
+        anchor = ending.weights()
         used = used_weights(ending.policy, ending.share)
         tasks = {k: used[k].to(w.dtype) for k, w in anchor.items()}
         for name, before in ending.state.get("tasks", {}).items():

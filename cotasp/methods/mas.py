@@ -53,5 +53,5 @@ class MAS:
         total = output_sensitivity(ending.policy, ending.share, states)
         for name, before in ending.state.get("sensitivity", {}).items():
             total[name] += before
-        anchor = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
+        anchor = ending.weights()
         return {"sensitivity": total, "anchor": anchor}

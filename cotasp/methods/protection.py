@@ -88,6 +88,10 @@ class Ending:
     state: State
     generator: Generator
 
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of the meta-policy's weights, by name."""
+        return {name: p.detach().clone() for name, p in self.policy.named_parameters()}
+
     def acts(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """loc, scale [n, action_dim] of the task's policy as it ended, for observations [n, m]."""
         from cotasp.modules.subnetwork import outputs_by

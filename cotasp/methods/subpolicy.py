@@ -228,6 +228,8 @@ class SubPolicy:
 
     def draw(self) -> None:
         """Draws Gaussian weights anew; where weights are numbers it does nothing."""
+        if self.policy.deviation is None:
+            return
         self._full_noise = self._draw_noise()
         self._noise = self.gathered(self._full_noise)
 
@@ -348,17 +350,10 @@ class SubPolicy:
         shapes = {name: weight.shape for name, weight in self._full_weights().items()}
         for key, tensors in state["moments"].items():
             check_shapes(f"moments {key}", tensors, shapes)
-        check_shapes("average", state["average"], shapes if self.decay else {})
-        for name, tensor in state["average"].items():
-            self._full_average[name].copy_(tensor)
-        if self.keeps_start:  # unless other renewals have begun the task
-            check_shapes("start", state.get("start", self._full_start), shapes)
-            for name, tensor in state.get("start", {}).items():
-                self._full_start[name].copy_(tensor)
-        noisy = {name: noise.shape for name, noise in self._full_noise.items()}
-        check_shapes("noise", state["noise"], noisy)
-        for name, tensor in state["noise"].items():
-            self._full_noise[name].copy_(tensor)
+        _restore("average", state["average"], self._full_average)
+        if "start" in state and self.keeps_start:  # other renewals may have begun the task
+            _restore("start", state["start"], self._full_start)
+        _restore("noise", state["noise"], self._full_noise)
         self._steps = int(state["steps"])
         self._moments = {
             key: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
@@ -411,3 +406,10 @@ class SubPolicy:
             mine = self.gathered(inside)
             for name, moment in zip(self._weights, self.optimiser.moments[key]):
                 moment.copy_(mine[name])
+
+
+def _restore(what: str, saved: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copies saved tensors to those of their names; RunError unless they are of the same shapes."""
+    check_shapes(what, saved, {name: tensor.shape for name, tensor in into.items()})
+    for name, tensor in saved.items():
+        into[name].copy_(tensor)

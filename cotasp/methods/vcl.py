@@ -61,10 +61,9 @@ class VCL:
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
         from cotasp.modules.subnetwork import used_weights
 
-        prior = {name: p.detach().clone() for name, p in ending.policy.named_parameters()}
         used = used_weights(ending.policy, ending.share)
         before = ending.state.get("used", {})
         return {
-            "prior": prior,
+            "prior": ending.weights(),
             "used": {k: u.float().maximum(before.get(k, u.float())) for k, u in used.items()},
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.tasks.entries import check_horizon, named_tasks, task_facts
-from cotasp.tasks.orders import Order, angles, check_arc, check_family, parameters, taken
+from cotasp.tasks.orders import Order, alone, angles, check_arc, check_family, parameters, taken
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class CheetahVelocity:
 
     def alone(self, index: int) -> CheetahVelocity:
         """One of the tasks."""
-        return replace(self, only=index if self.only is None else self.only)
+        return alone(self, index)
 
     def _velocities(self) -> list[float]:
         drawn = parameters(self.count, self.low, self.high, self.order, self.seed, 3)
@@ -114,7 +114,7 @@ class CheetahDirection:
 
     def alone(self, index: int) -> CheetahDirection:
         """One of the tasks."""
-        return replace(self, only=index if self.only is None else self.only)
+        return alone(self, index)
 
     def _texts(self) -> list[tuple[str, tuple[str, ...]]]:
         both = ("forward", ("Run forward.",)), ("backward", ("Run backward.",))
@@ -179,7 +179,7 @@ class AntGoal:
 
     def alone(self, index: int) -> AntGoal:
         """One of the tasks."""
-        return replace(self, only=index if self.only is None else self.only)
+        return alone(self, index)
 
     def _angles(self) -> list[float]:
         return taken(angles(self.count, self.arc, self.order, self.seed), self.only)
@@ -235,7 +235,7 @@ class AntDirection:
 
     def alone(self, index: int) -> AntDirection:
         """One of the tasks."""
-        return replace(self, only=index if self.only is None else self.only)
+        return alone(self, index)
 
     def _angles(self) -> list[float]:
         return taken(angles(self.count, self.arc, self.order, self.seed), self.only)

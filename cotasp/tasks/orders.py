@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeVar
 
 from cotasp.errors import RecipeError
 
 Order = Literal["random", "sweep"]
+S = TypeVar("S")
 
 
 def parameters(count: int, low: float, high: float, order: Order, seed: int, digits: int) -> list:
@@ -43,6 +45,12 @@ def angles(count: int, arc: float, order: Order, seed: int) -> list[float]:
 def taken(values: list, only: int | None) -> list:
     """All of a family's parameters, or the one that a stream takes alone."""
     return values if only is None else [values[only]]
+
+
+def alone(stream: S, index: int) -> S:
+    """A family's stream of one of its tasks; one that has a single task already stays as it is."""
+    only = stream.only  # type: ignore[attr-defined]  # a field of every family
+    return replace(stream, only=index if only is None else only)  # type: ignore[type-var]
 
 
 def check_family(stream: object, count: int, seed: int, only: int | None) -> None:

@@ -23,7 +23,7 @@ from cotasp.tasks.entries import (
     returning_fact,
     task_facts,
 )
-from cotasp.tasks.orders import Order, angles, check_arc, check_family, taken
+from cotasp.tasks.orders import Order, alone, angles, check_arc, check_family, taken
 from cotasp.tasks.task import Returning, Task
 from cotasp.tasks.texts import shipped_texts
 
@@ -181,7 +181,7 @@ class PointGoals:
 
     def alone(self, index: int) -> PointGoals:
         """One of the tasks."""
-        return replace(self, only=index if self.only is None else self.only)
+        return alone(self, index)
 
     def _angles(self) -> list[float]:
         return taken(angles(self.count, self.arc, self.order, self.seed), self.only)
