@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 _ON_SPHERE = 1 - 1e-9  # share of max_norm from which an atom moves along the sphere only
-_STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
 _STEP_ITER = 1000  # conjugate-gradient iterations per step, at most
 _RIDGES = (1e-5, 1e-2, 1.0)  # added to blocks' diagonals, in turn, until they can be factored
 _AT_ONCE = 1 << 22  # entries of the preconditioner's blocks factored together, to bound memory
@@ -62,6 +61,8 @@ def least_step(
     lmbda: float,
     max_norm: float,
     precondition: Callable[[Tensor], Tensor],
+    tol: float,
+    passes: int = 1,
 ) -> tuple[Tensor, Tensor]:
     r"""Smallest X [K, m] with J X = V on the active conditions, X_k in the tangent cone.
 
@@ -69,49 +70,114 @@ def least_step(
     :math:`J X = \mathrm{active} \circ (R X^\top - S X D^\top)` and
     :math:`J^\top Y = Y^\top R - S^\top (Y D)`, by preconditioned conjugate gradients;
     :math:`\Pi` makes atoms on the sphere move along it, but for those marked `inward` [K, 1].
-    A solution to 5 % is all that Newton needs, so the work is done in float32; residuals never
-    are.  `precondition` is `per_atom_inverse` of the same conditions.
+    Newton corrects what a solution to a relative residual of `tol` lacks, so the work is done in
+    float32; residuals never are.  `precondition` is `per_atom_inverse` of the same conditions.
+    Each of the `passes` lets go the atoms that the one before it saw pushed inward.
 
     Returns:
         X, and the atoms that would move inward if the sphere let them go.
     """
-    norms = point.atoms.norm(dim=1, keepdim=True)
-    normals = (point.atoms / norms).masked_fill(norms < max_norm * _ON_SPHERE, 0.0).float()
-    pinned = normals.masked_fill(inward, 0.0)
+    normals = sphere_normals(point.atoms, max_norm).float()
     D, R, S = point.atoms.float(), point.residuals.float(), codes.float()
     mask = active.float()
 
     def adjoint(Y: Tensor) -> Tensor:
         return Y.T @ R - S.T @ (Y @ D)
 
-    def tangent(X: Tensor) -> Tensor:
-        return X - pinned * (X * pinned).sum(dim=1, keepdim=True)
-
-    def operator(Y: Tensor) -> Tensor:
-        X = tangent(adjoint(Y))
+    def operator(Y: Tensor, pinned: Tensor) -> Tensor:
+        X = _along(pinned, adjoint(Y))
         return mask * (R @ X.T - (S @ X) @ D.T)
 
-    left = (point.wanted / lmbda).float() * mask
-    goal = _STEP_TOL * left.norm()
-    Y = torch.zeros_like(left)
-    direction = z = precondition(left)
-    size = (left * z).sum()
-    for _ in range(_STEP_ITER):
-        image = operator(direction)
-        curvature = (direction * image).sum()
-        if not curvature > 0:  # held by the sphere alone: moves nothing, but tells who pushes
-            Y += direction
-            break
-        length = size / curvature
-        Y += length * direction
-        left -= length * image
-        if left.norm() <= goal:
-            break
-        z = precondition(left)
-        size, before = (left * z).sum(), size
-        direction = z + (size / before) * direction
-    X = adjoint(Y)
-    return lmbda * tangent(X).to(point.atoms), (X * normals).sum(dim=1, keepdim=True) < 0
+    wanted = (point.wanted / lmbda).float() * mask
+    goal = tol * wanted.norm()
+    start = torch.zeros_like(wanted)
+    for _ in range(passes):
+        Y, pinned = start.clone(), normals.masked_fill(inward, 0.0)
+        left = wanted - operator(Y, pinned)
+        direction = z = precondition(left)
+        size = (left * z).sum()
+        for _ in range(_STEP_ITER):
+            if left.norm() <= goal:
+                break
+            image = operator(direction, pinned)
+            curvature = (direction * image).sum()
+            if not curvature > 0:  # held by the sphere alone: moves nothing, but tells who pushes
+                Y += direction
+                break
+            length = size / curvature
+            Y += length * direction
+            left -= length * image
+            z = precondition(left)
+            size, before = (left * z).sum(), size
+            direction = z + (size / before) * direction
+        X = adjoint(Y)
+        start = Y if left.norm() <= goal else start
+        step, inward = _along(pinned, X), (X * normals).sum(dim=1, keepdim=True) < 0
+    return lmbda * step.to(point.atoms), inward
+
+
+def sphere_normals(atoms: Tensor, max_norm: float) -> Tensor:
+    """Normals [K, m] of the atoms that lie on the sphere; 0 for those inside."""
+    norms = atoms.norm(dim=1, keepdim=True)
+    return (atoms / norms).masked_fill(norms < max_norm * _ON_SPHERE, 0.0)
+
+
+def _along(normals: Tensor, X: Tensor) -> Tensor:
+    """What of a change X [K, m] runs along the sphere, where a normal is not 0."""
+    return X - normals * (X * normals).sum(dim=1, keepdim=True)
+
+
+def on_ball(atoms: Tensor, max_norm: float) -> Tensor:
+    """Atoms [K, m] of at most the largest norm: those beyond are scaled back to it."""
+    return atoms * (max_norm / atoms.norm(dim=1, keepdim=True)).clamp(max=1.0)
+
+
+def following_step(
+    conditions: Conditions,
+    atoms: Tensor,
+    small: Tensor,
+    close: Tensor,
+    ample: Tensor,
+    max_norm: float,
+) -> Tensor:
+    r"""Smallest X [K, m] that puts single entries of codes right while all others follow.
+
+    Let A be the support of :math:`s_i` without the entries to be put right, and k one of these.
+    Codes on A follow the atoms such that their own conditions hold on.  To first order that leaves
+    the correlation of k with
+
+    .. math:: \delta g_k = u \cdot (X r_i) - (s_i X) \cdot (u D), \qquad
+       u_k = 1, \quad u_A = -(D_A D_A^\top)^{-1} D_A d_k.
+
+    Its gradient has rank two, so the least change is a dense problem as small as their number.
+
+    Args:
+        conditions: their codes [n, K] are optimal on A.
+        atoms: D, [K, m].
+        small: [n, K], codes that are held, and are to have the value in `ample` [n, K].
+        close: [n, K], correlations off supports that are to be on the margin.
+        max_norm: atoms of that norm move along the sphere.
+    """
+    embeddings, codes, lmbda, margin = conditions
+    residuals = embeddings - codes @ atoms
+    rows, entries = (small | close).nonzero(as_tuple=True)
+    U = torch.zeros(len(rows), len(atoms)).to(atoms)
+    U[torch.arange(len(rows)), entries] = 1.0
+    for row in rows.unique().tolist():
+        mine, support = rows == row, (codes[row] != 0) & ~small[row]
+        others = atoms[support]
+        solved = _solved(others @ others.T, others @ atoms[entries[mine]].T)
+        U[mine.nonzero(), support.nonzero().T] = -solved.T
+    V, R, S = U @ atoms, residuals[rows], codes[rows]
+    rise = (V * atoms[entries]).sum(dim=1) * (ample - codes)[rows, entries]
+    goal = torch.where(small[rows, entries], lmbda + rise, margin * lmbda)
+    pinned = sphere_normals(atoms, max_norm)
+    cross = (U @ S.T) * (R @ V.T)
+    along = U * (R @ pinned.T) - S * (V @ pinned.T)
+    matrix = (U @ U.T) * (R @ R.T) + (S @ S.T) * (V @ V.T) - cross - cross.T - along @ along.T
+    y = _solved(matrix, (goal - (R * atoms[entries]).sum(dim=1))[:, None])
+    X = (y * U).T @ R - (y * S).T @ V
+    return _along(pinned, X)
 
 
 def per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[Tensor], Tensor]:
@@ -127,11 +193,11 @@ def per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[T
     squares = point.atoms.square().sum(dim=1).float()
     RR, SS = ((x @ x.T).float() for x in (point.residuals, codes))
     counts = active.sum(dim=1)
-    size_class = counts.clamp(min=4).log2().ceil()  # some atoms serve many texts, most only few
+    size_class = (2 * counts.clamp(min=4).log2()).ceil()  # some serve many texts, most only few
     parts = []
     for size in size_class[counts > 0].unique():
         members = ((size_class == size) & (counts > 0)).nonzero().flatten()
-        for atoms in members.split(max(1, _AT_ONCE >> 2 * int(size))):
+        for atoms in members.split(max(1, _AT_ONCE >> int(size))):
             # Active texts first, in rows of equal width; what lies beyond the count is padding.
             width = int(counts[atoms].max())
             rows = active[atoms].int().argsort(dim=1, descending=True, stable=True)[:, :width]
@@ -140,22 +206,27 @@ def per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[T
             cross = g[atoms].gather(1, rows)[:, :, None] * s[atoms].gather(1, rows)[:, None, :]
             blocks = RR[here] + squares[atoms, None, None] * SS[here] - cross - cross.mT
             blocks.masked_fill_(pad[:, :, None] | pad[:, None, :], 0.0)
-            parts.append((atoms[:, None], rows, pad, _factors(blocks, pad)))
+            parts.append((atoms[:, None], rows, pad, _inverses(blocks, pad)))
 
     def apply(Y: Tensor) -> Tensor:
         z = torch.zeros_like(Y)
-        for atoms, rows, pad, factors in parts:
+        for atoms, rows, pad, inverses in parts:
             right = Y[rows, atoms].masked_fill(pad, 0.0)
-            solved = torch.cholesky_solve(right[:, :, None], factors)[:, :, 0]
-            z[rows, atoms] = solved.masked_fill(pad, 0.0)
+            z[rows, atoms] = (right[:, None, :] @ inverses)[:, 0, :].masked_fill(pad, 0.0)
         return z
 
     return apply
 
 
-def _factors(blocks: Tensor, pad: Tensor) -> Tensor:
-    """Cholesky factors of symmetric blocks [A, w, w], changed in place, that may be singular: texts
-    that nearly agree make them so.
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix⁻¹ right for one that is positive semi-definite, by Cholesky."""
+    matrix = matrix + _RIDGES[0] ** 2 * matrix.diagonal().amax() * torch.eye(len(matrix)).to(matrix)
+    return torch.cholesky_solve(right, torch.linalg.cholesky_ex(matrix).L)
+
+
+def _inverses(blocks: Tensor, pad: Tensor) -> Tensor:
+    """Inverses of symmetric blocks [A, w, w], changed in place, that may be singular: texts that
+    nearly agree make them so.  Iterations multiply by them faster than they solve with factors.
 
     Args:
         blocks: 0 where there is padding.
@@ -169,4 +240,4 @@ def _factors(blocks: Tensor, pad: Tensor) -> Tensor:
         factors, failed = torch.linalg.cholesky_ex(blocks)
         if not failed.any():
             break
-    return factors
+    return torch.cholesky_inverse(factors)

@@ -19,8 +19,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from cotasp.dictionaries._least_change import Conditions, least_step, per_atom_inverse
-from cotasp.dictionaries._nearby import nearby_codes
+from cotasp.dictionaries._least_change import (
+    Conditions,
+    Point,
+    following_step,
+    least_step,
+    on_ball,
+    per_atom_inverse,
+)
+from cotasp.dictionaries._nearby import NearbyCodes
 from cotasp.dictionaries.diagnostics import kkt_residual
 from cotasp.errors import ConvergenceWarning
 
@@ -28,10 +35,15 @@ if TYPE_CHECKING:
     from cotasp.dictionaries.dictionary import Dictionary
 
 _PATIENCE = 5  # steps within which ||V||² must at least halve
-_NEAR = 0.1  # violation in units of lambda below which codes may take up the rest
-_LEAST = 0.05  # share of a positive code that is left at least, so that its neuron stays on
-_GIVE = 0.02  # by which codes may change for it, in units of their text's largest
-_ROOM = 0.9  # share that they may use of what the margin leaves to correlations off supports
+_STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
+_ROUGH = 0.1  # the same where codes take up what is left
+_NEAR = 0.1  # violation in units of lambda below which they may
+_GIVE = 0.1  # by which codes may change for it, in units of their text's largest
+_FOLLOWING = 8  # rounds of that
+_LEAST = 0.05  # share of a positive code that is left at least, so that its neuron stays on,
+_SMALLEST = 1e-4  # and of what it is at least, if it was
+_AMPLE = 10.0  # times that much is given to a code that would have less
+_ROOM = 0.1  # share of what the margin leaves to correlations off supports that stays free
 
 
 class AnchorResult(NamedTuple):
@@ -95,20 +107,26 @@ def anchor(
     inward = torch.zeros(len(atoms), 1, dtype=torch.bool, device=atoms.device)
     while float(point.violation.max()) > tol and len(merits) < max_iter:
         if give > 0 and float(point.violation.max()) < _NEAR:
-            nearby, violation = _taken_up(conditions, point.atoms, give)
-            if float(violation.max()) <= tol:
-                return AnchorResult(point.atoms, nearby, violation, len(merits), True)
+            taken = _taken_up(conditions, point.atoms, max_norm, tol, give)
+            if taken is not None:
+                return AnchorResult(taken[0].atoms, taken[1], taken[0].violation, len(merits), True)
         merits.append(point.merit)
         if len(merits) > _PATIENCE and merits[-1] > 0.5 * merits[-1 - _PATIENCE]:
             break
         held = held | point.tight
-        precondition = per_atom_inverse(point, held, codes)
-        for _ in range(2 if len(merits) == 1 else 1):  # most of the change is the first step's
-            step, inward = least_step(point, held, inward, codes, lmbda, max_norm, precondition)
+        step, inward = least_step(
+            point,
+            held,
+            inward,
+            codes,
+            lmbda,
+            max_norm,
+            per_atom_inverse(point, held, codes),
+            tol=_ROUGH if give > 0 else _STEP_TOL,
+            passes=2 if len(merits) == 1 else 1,  # most of the change is the first step's
+        )
         for length in (1.0, 0.5, 0.25, 0.125):
-            moved = point.atoms + length * step
-            norms = moved.norm(dim=1, keepdim=True)
-            new = conditions.at(moved * (max_norm / norms).clamp(max=1.0))
+            new = conditions.at(on_ball(point.atoms + length * step, max_norm))
             if new.merit < merits[-1]:
                 break
         if (new.atoms - atoms).norm() > max_change * atoms.norm():
@@ -120,15 +138,32 @@ def anchor(
     return AnchorResult(best.atoms, codes, best.violation, len(merits), converged)
 
 
-def _taken_up(conditions: Conditions, atoms: Tensor, give: float) -> tuple[Tensor, Tensor]:
-    """Codes with the same masks that are lasso solutions at the atoms, and what they violate; all
-    is violated by those that are too far from the codes given, or may switch a neuron on."""
-    embeddings, codes, lmbda, margin = conditions
-    nearby = nearby_codes(atoms, embeddings, codes, lmbda=lmbda, least=_LEAST * codes)
-    point = Conditions(embeddings, nearby, lmbda, margin).at(atoms)
-    far = (nearby - codes).abs().amax(dim=1) > give * codes.abs().amax(dim=1)
-    beyond = point.wanted.amin(dim=1) < -lmbda * (1 - margin) * _ROOM
-    return nearby, point.violation.masked_fill(far | beyond, math.inf)
+def _taken_up(
+    conditions: Conditions, atoms: Tensor, max_norm: float, tol: float, give: float
+) -> tuple[Point, Tensor] | None:
+    """Atoms nearby, and codes with the same masks that are the lasso there, within `give`.
+
+    Codes follow the atoms, which move only for what following would cost a mask: a positive code
+    that would become too small, a correlation off the mask that would come too close to lambda.
+    """
+    embeddings, given, lmbda, margin = conditions
+    on = given > 0
+    least = torch.minimum(given, (_LEAST * given).clamp(min=_SMALLEST)).where(on, 0.0)
+    ample = _AMPLE * least
+    nearby = NearbyCodes(embeddings, given, lmbda=lmbda, least=least)
+    for _ in range(_FOLLOWING):
+        codes = nearby.at(atoms)
+        if ((codes - given).abs().amax(dim=1) > give * given.abs().amax(dim=1)).any():
+            return None
+        conditions = conditions._replace(codes=codes)
+        point = conditions.at(atoms)
+        small = on & (codes <= least) & (point.wanted > lmbda * tol)
+        close = (codes == 0) & (point.wanted < -lmbda * (1 - margin) * (1 - _ROOM))
+        if not (small | close).any():
+            return (point, codes) if float(point.violation.max()) <= tol else None
+        step = following_step(conditions, atoms, small, close, ample, max_norm)
+        atoms = on_ball(atoms + step, max_norm)
+    return None
 
 
 def fit_codes(

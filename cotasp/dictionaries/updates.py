@@ -111,7 +111,8 @@ class Anchored:
             code's mask; it asks less of the atoms, and suffices where only s > 0 matters.
             `"auto"`: the trained one if it can be had within `reach`, else the fitted one.
             Under the last two, codes of all texts, not their masks, may follow the atoms at a
-            task's end, by at most 2 % of a text's largest: most steps would move atoms for no more.
+            task's end, by at most 10 % of a text's largest: further steps would move atoms for
+            no more.
         tol: in (0, 1), largest violation of a remembered code's optimality, in units of lambda.
         margin: mu in (0, 1]; correlations off the support are kept within mu * lambda, so that
             small errors cannot switch a neuron on.
