@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 _PATIENCE = 5  # steps within which ||V||² must at least halve
 _STEP_TOL = 1e-2  # relative residual of a step's linear system; Newton corrects the rest
 _ROUGH = 0.1  # the same where codes take up what is left
-_NEAR = 0.1  # violation in units of lambda below which they may
+_NEAR = 0.03  # violation in units of lambda below which they may
 _GIVE = 0.1  # by which codes may change for it, in units of their text's largest
 _FOLLOWING = 8  # rounds of that
 _LEAST = 0.05  # share of a positive code that is left at least, so that its neuron stays on,
 _SMALLEST = 1e-4  # and of what it is at least, if it was
-_AMPLE = 10.0  # times that much is given to a code that would have less
+_AMPLE = 2.0  # times that much is given to a code that would have less
 _ROOM = 0.1  # share of what the margin leaves to correlations off supports that stays free
 
 
