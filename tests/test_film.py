@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cotasp.errors import RecipeError
 from cotasp.film import pictures
@@ -41,3 +42,11 @@ def test_plain_text_is_drawn_in_pillow_s_own_font():
     text, font = pictures._with_letters("Push and close a window.", 12)
     assert text == "Push and close a window."
     assert font.getname() == pictures._fonts(12)[0].getname()
+
+
+def test_films_of_different_heights_lose_nothing_one_after_the_other(tmp_path):
+    low, high = (np.zeros((side, 60, 3), np.uint8) for side in (40, 80))
+    save([[low], [high]], tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.size == (60, 80)
+        assert film.convert("RGB").getpixel((30, 70)) == (255, 255, 255)  # below the lower one

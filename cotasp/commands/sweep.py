@@ -109,7 +109,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     Raises:
         RecipeError: an argument does not fit, or the file cannot be used.
     """
-    from cotasp.sweep.plan import axis_of, key_of, load_sweep, seeds_of
+    from cotasp.sweep.plan import axis_of, key_of, load_sweep, names_in, seeds_of
 
     plan = load_sweep(arguments.recipe)
     axes = dict(map(axis_of, arguments.axis))
@@ -134,7 +134,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             ) from error
         changes["seeds"] = seeds_of(seeds if "," in arguments.seeds else seeds[0], "--seeds")
     if arguments.only:
-        only = changes["only"] = [name.strip() for name in arguments.only.split(",")]
+        only = changes["only"] = names_in(arguments.only, replace(plan, **changes).variants())
         if plan.baseline not in only:  # the file's, where variants are chosen without it
             changes["baseline"] = None
     if arguments.baseline:

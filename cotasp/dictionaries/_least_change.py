@@ -226,6 +226,8 @@ def per_atom_inverse(point: Point, active: Tensor, codes: Tensor) -> Callable[[T
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:
     """matrix⁻¹ right for one that is positive semi-definite, by Cholesky."""
+    if not len(matrix):
+        return right
     matrix = matrix + _RIDGES[0] ** 2 * matrix.diagonal().amax() * torch.eye(len(matrix)).to(matrix)
     return torch.cholesky_solve(right, torch.linalg.cholesky_ex(matrix).L)
 

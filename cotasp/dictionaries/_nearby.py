@@ -63,9 +63,12 @@ class NearbyCodes:
                 row, index = int(live[place]), free[place].nonzero().flatten()
                 factor = self._factors[row]
                 if factor is None or slow[place]:
-                    rows = atoms[index].to(torch.float64 if slow[place] else torch.float32)
-                    block = rows @ rows.T if gram is None else gram[index[:, None], index]
-                    factor = self._factors[row] = torch.linalg.cholesky_ex(block.to(rows)).L
+                    if slow[place] or gram is None:
+                        rows = atoms[index].to(torch.float64 if slow[place] else torch.float32)
+                        block = rows @ rows.T
+                    else:
+                        block = gram[index[:, None], index]
+                    factor = self._factors[row] = torch.linalg.cholesky_ex(block).L
                 right = lacking[place, index, None].to(factor)
                 self._codes[row, index] += torch.cholesky_solve(right, factor)[:, 0]
             live = live[~solved | changed.any(dim=1)]

@@ -278,6 +278,15 @@ def anchor_dictionary(
             break
     dictionary.codes.copy_(result.codes)
     dictionary.atoms.copy_(result.atoms)
+    ambiguous = int(((codes != 0).sum(dim=1) >= dictionary.n_features).sum())
+    if ambiguous:
+        warnings.warn(
+            f"Anchored: {ambiguous} of {len(codes)} remembered codes have as many entries as "
+            f"embeddings have, {dictionary.n_features}, or more: the lasso of such a text is not "
+            f"unique and may give another mask; a larger lmbda leaves fewer",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
     if not result.converged:
         missed = int((result.violation > tol).sum())
         warnings.warn(

@@ -143,7 +143,9 @@ class Anchored:
         from cotasp.dictionaries.anchored import anchor_dictionary, phrasing_codes
 
         _check_lmbda(lmbda)
-        if embedding.ndim == 2:
+        if embedding.ndim == 2:  # of phrasings that are one text the first counts
+            others = (embedding[:, None] == embedding).all(dim=2).tril(-1).any(dim=1)
+            embedding = embedding[~others]
             code = phrasing_codes(dictionary, embedding, code, lmbda=lmbda, floor=self.floor)
         dictionary.record(embedding, code)
         anchor_dictionary(

@@ -50,10 +50,19 @@ def save(films: Sequence[Sequence[np.ndarray]], path: str | Path, together: bool
         else:
             held = [[*film, *[film[-1]] * HOLD] for film in films]
             frames = side_by_side(held) if together else [f for film in held for f in film]
-            (_gif if path.suffix.lower() == ".gif" else _mp4)(frames, path)
+            (_gif if path.suffix.lower() == ".gif" else _mp4)(_one_size(frames), path)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
+
+
+def _one_size(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Frames with white below and beside them, as large as the largest."""
+    height, width = (max(frame.shape[axis] for frame in frames) for axis in (0, 1))
+    whole = np.full((len(frames), height, width, 3), 255, np.uint8)
+    for one, frame in zip(whole, frames):
+        one[: frame.shape[0], : frame.shape[1]] = frame
+    return list(whole)
 
 
 def _still(picture: np.ndarray, path: Path) -> None:
@@ -77,16 +86,12 @@ def _gif(frames: Sequence[np.ndarray], path: Path) -> None:
 
 def _mp4(frames: Sequence[np.ndarray], path: Path) -> None:
     ffmpeg = _ffmpeg(path)
-    # even numbers, as the codec wants them
-    height, width = (2 * (max(frame.shape[axis] for frame in frames) // 2) for axis in (0, 1))
+    height, width = (2 * (side // 2) for side in frames[0].shape[:2])  # even, as the codec wants
     size = width, height
     writer = ffmpeg.write_frames(str(path), size, fps=RATE, macro_block_size=2, quality=7)
     writer.send(None)
     for frame in frames:
-        whole = np.full((height, width, 3), 255, np.uint8)
-        part = frame[:height, :width]
-        whole[: part.shape[0], : part.shape[1]] = part
-        writer.send(whole)
+        writer.send(np.ascontiguousarray(frame[:height, :width]))
     writer.close()
 
 

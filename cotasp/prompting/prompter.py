@@ -70,10 +70,9 @@ class Prompter(nn.Module):
             [*, sum(hidden)] float32, the layers' codes side by side.
         """
         rows = embedding.reshape(-1, embedding.shape[-1]).double()
+        weight = self.coding.lmbda if lmbda is None else lmbda
         codes = [
-            sparse_encode(
-                rows, dictionary.atoms, lmbda=lmbda or self.coding.lmbda, solver=self.coding.solver
-            ).code
+            sparse_encode(rows, dictionary.atoms, lmbda=weight, solver=self.coding.solver).code
             for dictionary in self.dictionaries
         ]
         return torch.cat(codes, -1).reshape(*embedding.shape[:-1], -1).float()

@@ -34,7 +34,7 @@ def checked_texts(where: str, texts: Sequence[str]) -> list[str]:
 
     Raises:
         RecipeError: a single string instead of a sequence, or a text that is no string, has
-            neither letters nor digits, or is longer than 1,000 characters.
+            neither letters nor digits, is not Unicode, or is longer than 1,000 characters.
     """
     if isinstance(texts, str):
         raise RecipeError(
@@ -47,6 +47,11 @@ def checked_texts(where: str, texts: Sequence[str]) -> list[str]:
                 f"{where}: expected a text that describes the task, got "
                 f"{literal if len(literal) <= 60 else literal[:57] + '...'} as text {place}; "
                 "write what the agent has to do, as in 'Push the puck to a goal.'"
+            )
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise RecipeError(
+                f"{where}: expected text in Unicode, got {text!r:.60} as text {place}, which has "
+                "bytes that are no UTF-8; type it again"
             )
         if len(text) > LONGEST_TEXT:
             raise RecipeError(

@@ -6,11 +6,13 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cotasp._yaml import parse
 from cotasp.errors import RecipeError, calling
 from cotasp.recipe import Recipe, load, with_seed
 from cotasp.recipe_files import find_recipe, read_node
@@ -269,6 +271,23 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in values if value.strip()]
 
 
+def names_in(text: str, known: Collection[str]) -> list[str]:
+    """Names joined by commas, which themselves may have commas; what is not known is kept.
+
+    >>> names_in("a=1,b=2,c", ["a=1,b=2", "a=1,b=3", "c"])
+    ['a=1,b=2', 'c']
+    """
+    parts, names = text.split(","), []
+    while parts:
+        heads = [",".join(parts[:end]).strip() for end in range(1, len(parts) + 1)]
+        ends = [end for end, head in enumerate(heads, start=1) if head in known]
+        begun = any(name.startswith(f"{heads[0]},") for name in known)
+        end = ends[-1] if ends else len(parts) if begun else 1  # of a wrong name all is told
+        names.append(heads[end - 1])
+        parts = parts[end:]
+    return names
+
+
 def axis_of(text: str) -> tuple[str, Axis]:
     """An axis from `key=a,b`.
 
@@ -300,10 +319,12 @@ def load_sweep(path: str | Path) -> Plan:
     node = read_node(path)
     if "recipe" in node and "recipes" in node:
         raise RecipeError(f"{path}: recipes: expected either this key or recipe, got both")
+    if "recipe" in node and not (isinstance(node["recipe"], str) and node["recipe"].strip()):
+        raise RecipeError(f"{path}: recipe: expected a file, got {node['recipe']!r}")
     if not {"recipe", "recipes"} & {*node}:
         if "axes" in node:
             raise RecipeError(f"{path}: missing key 'recipe': a file, relative to this one")
-        return Plan(recipe=path, question=str(node.get("question", "")))
+        return Plan(recipe=path, question=str(node.get("question") or ""))
     for key in node:
         if key not in KEYS:
             raise RecipeError(f"{path}: unknown key {key!r}. {suggest(key, KEYS)}")
@@ -313,7 +334,7 @@ def load_sweep(path: str | Path) -> Plan:
     baseline, single_tasks = node.get("baseline"), node.get("single_tasks", False)
     if not isinstance(single_tasks, bool):
         raise RecipeError(f"{path}: single_tasks: expected true or false, got {single_tasks!r}")
-    others = _files(path, node.get("recipes", []))
+    others = _files(path, node["recipes"]) if "recipes" in node else {}
     first = next(iter(others.values())).recipe if others else path.parent / str(node["recipe"])
     return Plan(
         recipe=first,
@@ -321,7 +342,7 @@ def load_sweep(path: str | Path) -> Plan:
         axes={name: _axis(f"{path}: axes.{name}", name, values) for name, values in axes.items()},
         seeds=seeds_of(node.get("seeds", 1), f"{path}: seeds"),
         overrides=_overrides(f"{path}: overrides", node.get("overrides", [])),
-        question=str(node.get("question", "")),
+        question=str(node.get("question") or ""),
         baseline=None if baseline is None else str(baseline),
         single_tasks=single_tasks,
     )
@@ -333,7 +354,7 @@ def _files(path: Path, values: Any) -> dict[str, Variant]:
         entries = [(Path(str(value)).stem, [value]) for value in values]
     else:
         entries = list(values.items()) if isinstance(values, dict) else []
-    if not entries and values != []:
+    if not entries:
         raise RecipeError(
             f"{path}: recipes: expected a list of files, or names of [file, key=value, ...], got "
             f"{values!r}"
@@ -387,7 +408,12 @@ def _apart(where: str, levels: Sequence[tuple[str, list[str]]]) -> Axis:
 
 def _flow(value: Any) -> str:
     """A value as an override writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    with suppress(RecipeError):
+        if value.lstrip()[:1] in ("{", "[") or parse(value, "") == value:
+            return value
+    return json.dumps(value)  # text that would be read as something else, as "1"
 
 
 def _overrides(where: str, values: Any) -> list[str]:

@@ -238,4 +238,9 @@ def failures(outcomes: Mapping[str, Outcome]) -> str:
 
 
 def _values(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """What a trial's file says; a damaged one says nothing here, `report` names it."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -343,3 +343,37 @@ def test_a_following_step_is_the_smallest_there_is():
     least = torch.linalg.pinv(jacobian) @ (goal - reached)
     step = following_step(conditions, atoms, small, close, ample, max_norm=9.0)
     torch.testing.assert_close(step.flatten(), least, atol=1e-6 * least.norm().item(), rtol=0)
+
+
+@pytest.mark.parametrize("entries", [0, 1])
+def test_codes_of_one_entry_or_none_are_anchored_too(entries):
+    """What is left of a support without the entry that is put right may be nothing."""
+    for seed in range(8):
+        dictionary, embeddings = Dictionary(24, 12, seed=seed), texts(4, 12, seed, similarity=1.0)
+        for number, embedding in enumerate(embeddings):
+            code = sparse_encode(embedding[None], dictionary.atoms, lmbda=0.3).code[0]
+            few = torch.zeros_like(code)
+            few[code.argsort(descending=True)[:entries]] = 0.05 + 0.01 * number
+            Anchored()(dictionary, embedding, few, lmbda=0.3)
+        recalled = sparse_encode(embeddings, dictionary.atoms, lmbda=0.3).code
+        assert torch.equal(recalled > 0, dictionary.codes > 0)
+        assert ((recalled > 0).sum(dim=1) == entries).all()
+
+
+@pytest.mark.parametrize("codes", ["trained", "fitted", "auto"])
+def test_masks_as_large_as_an_embedding_are_told(codes):
+    dictionary, embedding = Dictionary(40, 8), texts(1, 8, seed=1)[0]
+    wanted = torch.zeros(40).double()
+    wanted[:9] = 0.05
+    with pytest.warns(ConvergenceWarning, match="1 of 1 remembered codes have as many entries"):
+        Anchored(codes=codes)(dictionary, embedding, wanted, lmbda=0.01)
+
+
+def test_a_phrasing_that_embeds_like_the_task_s_text_does_not_replace_its_code():
+    dictionary, embedding = Dictionary(96, 48), texts(1, 48, seed=1)[0]
+    code = sparse_encode(embedding[None], dictionary.atoms, lmbda=0.05).code[0]
+    code = trained(code, 3)
+    same = torch.stack([embedding, texts(1, 48, seed=2)[0], embedding])
+    Anchored(codes="trained")(dictionary, same, code, lmbda=0.05)
+    assert len(dictionary.codes) == 2
+    assert torch.equal(dictionary.codes[0], code)

@@ -194,3 +194,9 @@ def test_normal_forms():
 def test_an_endless_text_is_refused():
     with pytest.raises(RecipeError, match="at most 1,000 characters, got 5,000 as text 1"):
         checked_texts("here", ["a", "push " * 1000])
+
+
+def test_bytes_that_are_no_unicode_are_refused():
+    """As the shell passes them on."""
+    with pytest.raises(RecipeError, match=r"SBERT: expected text in Unicode, got 'push .* it'"):
+        checked_texts("SBERT", [b"push \xff it".decode("utf-8", "surrogateescape")])

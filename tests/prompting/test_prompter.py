@@ -9,7 +9,7 @@ from tensordict.nn import TensorDictModule, TensorDictSequential
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from cotasp.dictionaries import Anchored, Frozen, sparse_encode
-from cotasp.errors import PluginError
+from cotasp.errors import PluginError, RecipeError
 from cotasp.modules import LayerMasks, MetaPolicy, Step
 from cotasp.modules.tensordict import squashed_gaussian_head
 from cotasp.prompting import OneHot, Prompter, RandomEncoder, SparseCoding, TextEncoder
@@ -93,3 +93,9 @@ def test_an_error_of_an_update_rule_names_it():
     made, e = prompter(update=forgetful), RandomEncoder(dim=12)(["a"])[0]
     with pytest.raises(PluginError, match=r"^update rule function .* ZeroDivisionError: no stat"):
         made.end_task(e, made(e))
+
+
+def test_a_weight_of_zero_is_refused_and_not_replaced():
+    made = prompter()
+    with pytest.raises(RecipeError, match="lmbda: expected a finite number > 0, got 0.0"):
+        made(torch.ones(1, 12), 0.0)

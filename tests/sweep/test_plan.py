@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,36 @@ def test_a_sweep_file_is_checked_by_key(tmp_path):
         with pytest.raises(RecipeError) as caught:
             load_sweep(tmp_path / "s.yaml")
         assert message in str(caught.value)
+
+
+def test_variants_whose_names_have_commas_are_chosen_by_name(tmp_path):
+    axes = ["--axis", "agent.gamma=0.9,0.8", "--axis", "mask=step,{name: dense}"]
+    words = ["sweep", str(SMOKE), *axes, "--only"]
+    wanted = ["agent.gamma=0.8,mask=step", "agent.gamma=0.9,mask={name: dense}"]
+    made = make_plan(parser().parse_args([*words, " , ".join(wanted)]))
+    assert sorted(made.recipes()) == sorted(wanted)
+    with pytest.raises(RecipeError, match=r"no variant 'agent.gamma=0.8,mask=stp'. Did you mean"):
+        make_plan(parser().parse_args([*words, "agent.gamma=0.8,mask=stp"])).recipes()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipes: []", "recipes: expected a list of files"),
+        ("recipe:", "recipe: expected a file, got None"),
+        ("recipe: [smoke]", "recipe: expected a file, got"),
+    ],
+)
+def test_sweeps_of_nothing_are_refused(text, message, tmp_path):
+    (tmp_path / "s.yaml").write_text(f"{text}\naxes: {{seed: [1]}}\n")
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load_sweep(tmp_path / "s.yaml")
+
+
+def test_quoted_values_of_an_axis_stay_text(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        f"recipe: {SMOKE}\nquestion:\naxes: {{question: ['1', 'true', 'Why?', 'a: b']}}\n"
+    )
+    made = load_sweep(tmp_path / "s.yaml")
+    assert made.question == ""
+    assert [r.question for r in made.recipes().values()] == ["1", "true", "Why?", "a: b"]

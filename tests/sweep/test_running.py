@@ -133,6 +133,8 @@ def test_a_trial_that_fails_stops_no_other(recipe, tmp_path, capsys):
     rows = outcome_table(outcomes, tmp_path).splitlines()
     assert rows[2].split() == ["what=bad/seed0", "failed", "-", "-", "-"]
     assert len({len(row) for row in rows}) == 1
+    (tmp_path / "what=good/seed0/summary.json").write_text("")  # a disk that was full
+    assert "-     -" in outcome_table(outcomes, tmp_path).splitlines()[1]
 
 
 def test_a_reason_stands_once_above_its_trials_and_their_logs():
