@@ -97,5 +97,5 @@ def test_an_error_of_an_update_rule_names_it():
 
 def test_a_weight_of_zero_is_refused_and_not_replaced():
     made = prompter()
-    with pytest.raises(RecipeError, match="lmbda: expected a finite number > 0, got 0.0"):
+    with pytest.raises(RecipeError, match=r"lmbda: expected a finite number > 0, got 0\.0"):
         made(torch.ones(1, 12), 0.0)
