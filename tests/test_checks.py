@@ -75,6 +75,10 @@ POLICY = MetaPolicy(4, 2, [8, 8])
         (lambda: MaskedMLP(4, 8), r"MaskedMLP.hidden: expected a list.*got 8; write it as \[...\]"),
         (lambda: MaskedMLP(4.0, [8]), "MaskedMLP.in_features: expected an integer, got 4.0"),
         (lambda: MaskedMLP(4, [8, 8])(MASK[:4], MASK[:3]), r"each of the 16 .* got shape \[3\]"),
+        (
+            lambda: POLICY(MASK[:6].reshape(2, 3)),
+            r"expected observations \[\*, 4\], got shape \[2, 3",
+        ),
         (lambda: POLICY(MASK[:4], MASK[:15]), r"MaskedMLP: mask: expected .* got shape \[15\]"),
         (lambda: LayerMasks(Step(), 8), "LayerMasks.hidden: expected a list"),
         (lambda: LayerMasks(Step(), [8, 8])(MASK[:9]), r"LayerMasks: code: .* got shape \[9\]"),

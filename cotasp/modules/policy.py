@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotasp.checks import check_least
+from cotasp.errors import RecipeError
 from cotasp.modules.shapes import Activation, check_actor, check_body, split_layers
 
 # in place where autograd allows it: at these sizes activations cost as much as products; the
@@ -125,12 +126,17 @@ class MaskedMLP(nn.Module):
             [*, hidden[-1]].
 
         Raises:
-            RecipeError: a mask of another length.
+            RecipeError: observations of another size, or a mask of another length.
         """
         return self.outputs(x, mask)[-1]
 
     def outputs(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """What every hidden layer gives, [*, K_l] each; arguments as of `forward`."""
+        if x.shape[-1:] != (self.in_features,):
+            raise RecipeError(
+                f"MaskedMLP: expected observations [*, {self.in_features}], got shape "
+                f"{list(x.shape)}"
+            )
         outputs = []
         if mask is None:
             masks: Sequence[Tensor | None] = (None,) * len(self.hidden)
