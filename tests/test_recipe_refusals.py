@@ -193,6 +193,14 @@ def test_a_folder_is_no_recipe(tmp_path):
         ),
         ("{agent: ppo, memory: shelf}", "recipe.memory: expected task, for PPO trains on its late"),
         ("agent: {name: td3, target_entropy: -1}", "recipe.agent: unknown key 'target_entropy'."),
+        (
+            "agent: {name: td3, policy_delay: 0}",
+            "recipe.agent.policy_delay: expected at least 1, got 0",
+        ),
+        (
+            "agent: {name: td3, noise_clip: -0.5}",
+            "recipe.agent.noise_clip: expected at least 0, got -0.5",
+        ),
         ("agent: {name: sac, policy_delay: 2}", "recipe.agent: unknown key 'policy_delay'. Known:"),
         ("mask: {name: dense, gradient: identity}", "recipe.mask: unknown key 'gradient'. Known"),
         ("renewals: [{name: redo, every: 0}]", "recipe.renewals[0].every: expected at least 1"),

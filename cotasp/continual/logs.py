@@ -114,10 +114,12 @@ class Logs:
         self._synced: dict[str, int] = {}  # sizes of files that are on the disk
 
     def begin_task(self, index: int, name: str, steps: int) -> None:
-        """Announces a task, of which some steps may have been taken before a stop."""
+        """Announces a task, of which some steps may have been taken before, or are not to be."""
         self.task, self.offset = name, index * self.recipe.steps_per_task
         done = self.offset + steps
         self.last = time.time(), done
+        self.bar.update(done - self.done)
+        self.done = done
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}", refresh=False)
 
     def consolidating(self, updates: int, due: int) -> None:

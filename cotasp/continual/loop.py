@@ -214,8 +214,11 @@ def _consolidate(state: RunState, stop: StopRequest) -> None:
 def _recall(state: RunState) -> None:
     """Evaluates as often as while training a task whose policy is taken as it is."""
     recipe, index = state.recipe, state.finished
+    name = state.tasks[index].name
     for steps in range(0, recipe.steps_per_task, recipe.evaluate_every):
+        state.logs.begin_task(index, name, steps)
         _evaluate(state, index, steps)
+    state.logs.begin_task(index, name, recipe.steps_per_task)
     state.finished += 1
 
 

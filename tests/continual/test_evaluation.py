@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 import torch
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from cotasp.continual.evaluation import Evaluator
+from cotasp.continual.evaluation import Episodes, Evaluator
 from cotasp.recipe import Evaluation
 from cotasp.tasks.point_streams import Point
 
@@ -64,3 +66,11 @@ def test_an_action_that_is_held_is_evaluated_in_environment_steps(rule):
     assert scores[0].success == (0.0 if rule == "last" else pytest.approx(0.5, abs=0.45))
     assert scores[0].episode_length == scores[1].episode_length == 30
     assert scores[0].episode_return == pytest.approx(scores[1].episode_return, rel=1e-5)
+
+
+def test_the_interval_of_normalised_returns_is_about_their_mean():
+    values = torch.tensor([0.2, 0.4, 0.9, 0.5], dtype=torch.float64)
+    found = Episodes(values, values, values, 10 * values, torch.full((4,), 9))
+    half = 1.96 * statistics.stdev(values.tolist()) / 2
+    assert found.interval() == pytest.approx((0.5 - half, 0.5 + half))
+    assert Episodes(*[torch.ones(2).double()] * 4, torch.ones(2)).interval() == (1.0, 1.0)

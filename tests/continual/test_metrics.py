@@ -252,3 +252,10 @@ def test_the_evaluation_before_any_training_counts_in_no_metric():
         assert np.array_equal(found, expected, equal_nan=True), name
     assert METRICS["area_under_curve"].per_task(with_it).tolist() == pytest.approx([0.3, 0.5])
     assert METRICS["steps_to_threshold"].per_task(with_it).tolist() == [100, 100]
+
+
+def test_a_return_that_no_batch_reached_is_told():
+    unreached = METRICS["episodes_to_return"].unreached
+    assert unreached is not None
+    assert unreached(replace(KEPT, return_threshold=4.0)).tolist() == [1.0, 0.0]
+    assert np.isnan(unreached(replace(KEPT, return_threshold=None))).all()

@@ -353,3 +353,18 @@ class TestBranching:
         with pytest.raises(RunError, match=r"task_01 is not there; has that task ended\?"):
             run(tiny(), tmp_path / "run", source=f"{out}@1", progress=False)
         assert main(["run", str(ROOT / "recipes/smoke.yaml"), "--from", "nowhere"]) == 2
+
+
+def test_a_task_that_is_recalled_is_evaluated_and_trains_nothing(tmp_path):
+    """With the bits of its first visit, and stopped before it as undisturbed."""
+    overrides = "stream.goals=[right,left,right,top]", "stream.returning=recall"
+    summary = run(tiny(*overrides), tmp_path / "whole", progress=False)
+    assert summary["steps"] == 300
+    first, _, again, _ = summary["episode_return"]
+    assert [value for value in again if value is not None] == [first[-1]] * 4
+    rows = (tmp_path / "whole" / "metrics.csv").read_text().splitlines()
+    at = [row.split(",")[0] for row in rows if ",right#2,evaluation/success," in row]
+    assert at == ["200", "250", "300", "400"]
+    out = stopped(tmp_path / "stopped", 195, *overrides)
+    resume(out, progress=False)
+    assert contents(out) == contents(tmp_path / "whole")
