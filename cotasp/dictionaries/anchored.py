@@ -278,12 +278,12 @@ def anchor_dictionary(
             break
     dictionary.codes.copy_(result.codes)
     dictionary.atoms.copy_(result.atoms)
-    ambiguous = int(((codes != 0).sum(dim=1) >= dictionary.n_features).sum())
-    if ambiguous:
+    other = _other_masks(dictionary, lmbda)
+    if other:
         warnings.warn(
-            f"Anchored: {ambiguous} of {len(codes)} remembered codes have as many entries as "
+            f"Anchored: {other} of {len(codes)} remembered codes have as many entries as "
             f"embeddings have, {dictionary.n_features}, or more: the lasso of such a text is not "
-            f"unique and may give another mask; a larger lmbda leaves fewer",
+            f"unique, and gives another mask; a larger lmbda leaves fewer",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -296,3 +296,14 @@ def anchor_dictionary(
             ConvergenceWarning,
             stacklevel=4,
         )
+
+
+def _other_masks(dictionary: Dictionary, lmbda: float) -> int:
+    """How many codes are not what their text gives, of those too large for a unique lasso."""
+    from cotasp.dictionaries.encode import sparse_encode
+
+    full = (dictionary.codes != 0).sum(dim=1) >= dictionary.n_features
+    if not full.any():
+        return 0
+    lasso = sparse_encode(dictionary.embeddings[full], dictionary.atoms, lmbda=lmbda).code
+    return int(((lasso > 0) != (dictionary.codes[full] > 0)).any(dim=1).sum())
