@@ -95,11 +95,7 @@ def test_a_run_is_the_same_bits(link, undisturbed, tmp_path):
     [
         "agent={noise_correlation: 0.7, warmup: uniform, warmup_hold: 4}",
         "evaluation={schedule: full, mode: stochastic}",
-        pytest.param(
-            "mask={name: sigmoid, threshold: 1e-2}",
-            # of 16 features, which are as many as the codes' entries
-            marks=pytest.mark.filterwarnings("ignore:Anchored. 1 of 2 remembered codes have"),
-        ),
+        "mask={name: sigmoid, threshold: 1e-2}",
         "stream={name: gymnasium, horizon: 7, "
         "tasks: [{env: Pendulum-v1, text: a, success_return: -100}]}",
     ],

@@ -53,11 +53,7 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
 @pytest.mark.parametrize(
     "override",
     [
-        pytest.param(
-            "mask={name: sigmoid, threshold: 1e-2}",
-            # of 16 features, which are as many as the codes' entries
-            marks=pytest.mark.filterwarnings("ignore:Anchored. 1 of 2 remembered codes have"),
-        ),
+        "mask={name: sigmoid, threshold: 1e-2}",
         "protection={name: ewc, weight: 10, samples: 4}",
         "protection=none",
         ("memory={name: shelf, size: 30}", "protection={name: cloning, rehearsal: 8}"),
