@@ -116,10 +116,8 @@ class Logs:
     def begin_task(self, index: int, name: str, steps: int) -> None:
         """Announces a task, of which some steps may have been taken before, or are not to be."""
         self.task, self.offset = name, index * self.recipe.steps_per_task
-        done = self.offset + steps
-        self.last = time.time(), done
-        self.bar.update(done - self.done)
-        self.done = done
+        self._advance(steps)
+        self.last = time.time(), self.done
         self.bar.set_description(f"task {index + 1}/{self.n_tasks} {name}", refresh=False)
 
     def consolidating(self, updates: int, due: int) -> None:
@@ -141,9 +139,7 @@ class Logs:
 
     def step(self, steps: int, data: TensorDictBase, losses: dict[str, Any]) -> None:
         """Notes one collected batch; logs a value of each curve now and then."""
-        taken = self.offset + steps - self.done
-        self.done += taken
-        self.bar.update(taken)
+        taken = self._advance(steps)
         if losses and steps % EVERY < taken:
             values = {name: float(value) for name, value in losses.items()}
             values["reward"] = float(data["next", "reward"].sum()) / taken
@@ -167,6 +163,13 @@ class Logs:
         if not self.bar.disable:
             now = ", ".join(f"{name} {score.success:.2f}" for name, score in scores.items())
             write_above(self.bar, f"task {index + 1}, step {steps:>7,}: success {now}")
+
+    def _advance(self, steps: int) -> int:
+        """Moves the bar to so many steps of the task in training; how many more they are."""
+        taken = self.offset + steps - self.done
+        self.done += taken
+        self.bar.update(taken)
+        return taken
 
     def _log(self, group: str, task: str, values: Mapping[str, float | None], step: int) -> None:
         """Logs numbers that are finite."""

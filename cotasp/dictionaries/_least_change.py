@@ -128,11 +128,6 @@ def _along(normals: Tensor, X: Tensor) -> Tensor:
     return X - normals * (X * normals).sum(dim=1, keepdim=True)
 
 
-def on_ball(atoms: Tensor, max_norm: float) -> Tensor:
-    """Atoms [K, m] of at most the largest norm: those beyond are scaled back to it."""
-    return atoms * (max_norm / atoms.norm(dim=1, keepdim=True)).clamp(max=1.0)
-
-
 def following_step(
     conditions: Conditions,
     atoms: Tensor,

@@ -24,11 +24,11 @@ from cotasp.dictionaries._least_change import (
     Point,
     following_step,
     least_step,
-    on_ball,
     per_atom_inverse,
 )
 from cotasp.dictionaries._nearby import NearbyCodes
 from cotasp.dictionaries.diagnostics import kkt_residual
+from cotasp.dictionaries.dictionary import on_ball
 from cotasp.errors import ConvergenceWarning
 
 if TYPE_CHECKING:

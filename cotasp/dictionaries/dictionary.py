@@ -121,11 +121,8 @@ class Dictionary(nn.Module):
         return f"{self.n_components}, {self.n_features}, max_norm={self.max_norm}"
 
     def project(self, atoms: Tensor) -> Tensor:
-        """Rows [*, m] longer than `max_norm` scaled back to it (a new tensor).
-
-        Nearest point of the ball; the others stay as they are, bit for bit.
-        """
-        return atoms * (self.max_norm / atoms.norm(dim=-1, keepdim=True)).clamp(max=1.0)
+        """Rows [*, m] longer than `max_norm` scaled back to it (a new tensor)."""
+        return on_ball(atoms, self.max_norm)
 
     def generator(self) -> torch.Generator:
         """Random numbers for the update that follows the last recorded pair.
@@ -190,6 +187,14 @@ class Dictionary(nn.Module):
                 if mine.shape[1] == value.shape[1] and len(mine) != len(value):
                     setattr(self, name, mine.new_zeros(value.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def on_ball(atoms: Tensor, max_norm: float) -> Tensor:
+    """Rows [*, m] longer than `max_norm` scaled back to it (a new tensor).
+
+    Nearest point of the ball; the others stay as they are, bit for bit.
+    """
+    return atoms * (max_norm / atoms.norm(dim=-1, keepdim=True)).clamp(max=1.0)
 
 
 def _checked(value: Tensor, name: str, shape: tuple[int | None, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,8 @@ def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
     width = max(len("trial"), *map(len, outcomes))
     lines = [f"{'trial':<{width}}  state       P     F  seconds"]
     for name, outcome in outcomes.items():
-        summary, timing = (_values(Path(out) / name / file) for file in (SUMMARY, TIMING))
+        run = RunDirectory(Path(out) / name)
+        summary, timing = (_values(run, file) for file in (SUMMARY, TIMING))
         p, f, seconds = (
             "-" if value is None else f"{value:.{digits}f}"
             for value, digits in (
@@ -237,10 +239,9 @@ def failures(outcomes: Mapping[str, Outcome]) -> str:
     return "\n".join(lines)
 
 
-def _values(path: Path) -> dict[str, Any]:
+def _values(run: RunDirectory, file: str) -> dict[str, Any]:
     """What a trial's file says; a damaged one says nothing here, `report` names it."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    with suppress(RunError):
+        values = run.read(file)
+        return values if isinstance(values, dict) else {}
+    return {}
