@@ -33,7 +33,7 @@ def test_updates_and_the_loop_run_on_the_cpu(tmp_path):
     assert all(figure["updates_per_s"] > 0 for figure in rates.values())
     few, many = (figure for figure in facts["figures"] if figure["part"] == "loop")
     assert (few["frames_per_batch"], few["steps"]) == (200, 2 * gpu.TINY.steps)
-    assert (many["frames_per_batch"], many["steps"]) == (40, 2 * gpu.TINY.steps // 4)
+    assert (many["frames_per_batch"], many["steps"]) == (40, 2 * gpu.TINY.steps)
     for loop in (few, many):
         assert (loop["seeds"], loop["simulators"]) == (2, 2)
         assert loop["steps_per_s"] > 0
