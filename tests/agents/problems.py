@@ -29,9 +29,14 @@ def learner(
     action_repeat: int = 1,
     agent_class: type[OffPolicy] = SAC,
     owners: tuple[int, ...] = (),
+    steps: int = 100,
     **changes: Any,
 ) -> OffPolicyLearner:
-    """A learner of six made-up tasks; keyword arguments change the method or the agent."""
+    """A learner of six made-up tasks; keyword arguments change the method or the agent.
+
+    Args:
+        steps: of a task.
+    """
     torch.manual_seed(seed)
     method: dict[str, Any] = {
         "encoder": RandomEncoder(dim=16),
@@ -74,7 +79,7 @@ def learner(
         texts or TEXTS,
         OBS,
         ACT,
-        steps_per_task=100,
+        steps_per_task=steps,
         action_repeat=action_repeat,
         seed=seed,
         owners=owners,
@@ -105,11 +110,13 @@ def transitions(n: int, seed: int) -> TensorDict:
     )
 
 
-def train(learner: OffPolicyLearner, task: int, steps: int = 100) -> dict[str, torch.Tensor]:
-    """One whole task."""
+def train(
+    learner: OffPolicyLearner, task: int, steps: int | None = None
+) -> dict[str, torch.Tensor]:
+    """A whole task, or so many of its steps."""
     learner.start_task(task)
     losses = {}
-    for chunk in range(0, steps, 20):
+    for chunk in range(0, steps or learner.problem.steps_per_task, 20):
         losses = learner.learn(transitions(20, seed=1000 * task + chunk))
     learner.end_task()
     return losses

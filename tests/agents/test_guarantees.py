@@ -75,7 +75,11 @@ def behaviour(made, task: int) -> dict[str, torch.Tensor]:
 def test_finished_policies_stay_bit_for_bit(mask, execution, by, average):
     check_nothing_is_forgotten(
         learner(
-            mask=MASKS[mask], execution=execution, actor_average=average, protection=Freeze(by=by)
+            mask=MASKS[mask],
+            execution=execution,
+            actor_average=average,
+            protection=Freeze(by=by),
+            steps=60,
         ),
         by,
     )
@@ -85,7 +89,7 @@ def test_finished_policies_stay_bit_for_bit(mask, execution, by, average):
 @pytest.mark.parametrize("mask", ["step-clipped", "sigmoid", "dense", "packnet", "wsn", "supsup"])
 def test_finished_policies_stay_bit_for_bit_with_heads_of_their_own(mask, execution):
     made = learner(
-        mask=MASKS[mask], execution=execution, protection=Freeze("tasks"), heads="per_task"
+        mask=MASKS[mask], execution=execution, protection=Freeze("tasks"), heads="per_task", steps=60
     )
     check_nothing_is_forgotten(made, "tasks")
 
@@ -153,7 +157,7 @@ def test_without_freezing_policies_drift(protection):
     + [("step-identity", EWC(weight=10.0, samples=8), "per_task"), ("dense", L2(), "per_task")],
 )
 def test_compact_equals_dense(mask, protection, heads):
-    """Same seed, same data: all weights, codes and masks agree after 2 x 200 updates.
+    """Same seed, same data: all weights, codes and masks agree after 2 x 100 updates.
 
     In float64, so that the order of sums does not matter: what remains is the algorithm.
     """
@@ -166,7 +170,7 @@ def test_compact_equals_dense(mask, protection, heads):
                 protection=protection,
                 heads=heads,
                 execution=execution,
-                updates_per_transition=2.5,
+                updates_per_transition=1.25,
                 learning_rate=1e-3,
             )
             for task in range(2):
@@ -176,8 +180,8 @@ def test_compact_equals_dense(mask, protection, heads):
         torch.set_default_dtype(torch.float32)
     compact, dense = runs
     # a fifth again, with the weights they kept
-    further = 40 if mask in ("packnet", "progress_compress") else 0
-    assert compact.updates == dense.updates == 200 + further
+    further = 20 if mask in ("packnet", "progress_compress") else 0
+    assert compact.updates == dense.updates == 100 + further
     assert torch.equal(compact.actor.ownership.masks, dense.actor.ownership.masks)
     pairs = zip(compact.actor.meta_policy.named_parameters(), dense.actor.meta_policy.parameters())
     for (name, a), b in pairs:

@@ -18,7 +18,7 @@ from cotasp.modules.specs import CategoricalCritic, MLPCritic, PopArtCritic, Res
 from cotasp.modules.subnetwork import unpadded
 from tests.agents.problems import OBS, learner, train, transitions
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 def work(changes, seed, meet=None):
@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_ends_one_learner_only():
         made.learn(transitions(20, seed=7))
         return made.updates
 
-    fine, error, other = in_lockstep([partial(poisoned, s) for s in SEEDS], UpdatesTogether())
+    fine, error, other = in_lockstep([partial(poisoned, s) for s in (0, 1, 2)], UpdatesTogether())
     assert (fine, other) == (40, 40)
     assert "critic_loss is nan at update 1;" in str(error)
 
