@@ -37,7 +37,8 @@ from cotasp.recipe import load
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 METHODS = {"scratch": "_scratch", "finetuned": "_finetuned", "cloning": "_cloning", "comps": ""}
-META_LEARN = ("cloning", "comps")
+REVISITS = {"gmps": "_gmps"}  # what no stream gives: on demand
+META_LEARN = ("cloning", "comps", "gmps")
 THRESHOLDS = {"point": 14.0, "cheetah": -100.0}  # return of a batch, by family
 ORDERS = {
     "random": [],
@@ -61,7 +62,9 @@ def train(family: str, method: str, order: str, seed: int, overrides: list[str])
     """Mean return of the episodes of every batch of every task, [T][batches], and seconds."""
     torch.set_num_threads(1)
     fixed = [f"seed={seed}", f"stream.seed={seed}", "evaluation.episodes=1", *ORDERS[order]]
-    recipe = load(RECIPES / f"comps_{family}{METHODS[method]}.yaml", [*fixed, *overrides])
+    recipe = load(
+        RECIPES / f"comps_{family}{(METHODS | REVISITS)[method]}.yaml", [*fixed, *overrides]
+    )
     began, used = time.time(), time.process_time()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,7 +150,9 @@ def main() -> int:
     arguments.add_argument("--family", choices=THRESHOLDS, default="point")
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--orders", nargs="+", choices=ORDERS, default=["random"])
-    arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    arguments.add_argument(
+        "--methods", nargs="+", choices=METHODS | REVISITS, default=list(METHODS)
+    )
     arguments.add_argument("--workers", type=int, default=2, help="runs at a time; default 2")
     arguments.add_argument("--json", metavar="FILE", help="where runs are kept, and read from")
     arguments.add_argument("overrides", nargs="*", metavar="key=value", help="of CoMPS' recipe")

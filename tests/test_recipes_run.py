@@ -56,7 +56,7 @@ def test_recipe_runs(name, tmp_path):
     named = [(text, text.partition("=")[0].removeprefix("agent.")) for text in BRIEF]
     brief = [text for text, key in named if not text.startswith("agent.") or key in fields]
     # what a recipe switches off stays off
-    brief += ["agent.ppo.num_envs=1", "agent.meta.updates=2"] * ("meta" in fields)
+    brief += ["agent.ppo.num_envs=2", "agent.meta.updates=2"] * ("meta" in fields)
     for key in ("code_updates", "distillation_updates"):
         brief += [f"agent.{key}=2"] * (fields.get(key, 0) > 0)
     if getattr(recipe.stream, "together", 1) > 1:

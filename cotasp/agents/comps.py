@@ -44,12 +44,18 @@ class CoMPS:
         """Sees that there is a task to prepare for, and room for an episode of each.
 
         Raises:
-            RecipeError: a stream of one task, or less memory per task than an episode fills.
+            RecipeError: a stream of one task, less memory per task than an episode fills, or one
+                environment where episodes are compared.
         """
         if budget.tasks == 1:
             raise RecipeError(
                 "stream: expected two tasks or more, got one: with nothing to come, there is "
                 "nothing to prepare for; use the agent ppo"
+            )
+        if self.meta.inner_data == "anew" and self.ppo.num_envs == 1:
+            raise RecipeError(
+                "agent.ppo.num_envs: expected at least 2 with meta.inner_data 'anew', whose "
+                "advantages are differences between episodes, got 1"
             )
         rows, horizon = self.meta.rows_per_task, budget.horizon
         if rows is not None and horizon is not None and rows < horizon // budget.action_repeat:

@@ -71,8 +71,8 @@ class Experience:
 
     def sample(self, shape: Sequence[int], generator: Generator) -> Rows:
         """Rows drawn uniformly with replacement, [*shape]."""
-        places = torch.randint(len(self), tuple(shape), generator=generator)
-        return Rows(*(column[places] for column in self.columns))
+        kept = Rows(*(column[: len(self)] for column in self.columns))
+        return drawn(kept, shape, generator)
 
     def rows(self) -> storage.Rows:
         """Those that there are, for a checkpoint."""
@@ -102,6 +102,12 @@ class Experience:
             places = torch.arange(first, last) % self.capacity
             for key, column in mine.items():
                 column[places] = read[key]
+
+
+def drawn(rows: Rows, shape: Sequence[int], generator: Generator) -> Rows:
+    """Rows of some [n], drawn uniformly with replacement, [*shape]."""
+    places = torch.randint(len(rows.log_prob), tuple(shape), generator=generator)
+    return Rows(*(column[places] for column in rows))
 
 
 def _mapped(shape: Sequence[int]) -> Tensor:

@@ -15,14 +15,14 @@ from tensordict.nn import TensorDictModule
 from torch import Generator, Tensor
 from torch.func import functional_call
 
-from cotasp.agents.acting import ActingPolicy, on_cpu
+from cotasp.agents.acting import ActingPolicy, SampledBehaviour, on_cpu
 from cotasp.agents.experience import Experience, Trajectories
-from cotasp.agents.meta_learning import Rows, adapted, inner_loss
+from cotasp.agents.meta_learning import Rows, Weights, adapted, inner_loss
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.meta_training import MetaTraining
 from cotasp.agents.on_policy import OnPolicyLearner
 from cotasp.agents.on_policy_settings import OnPolicy
-from cotasp.agents.rollout import Rollout
+from cotasp.agents.rollout import Rollout, Steps, advantages, log_density, standardised
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Unprotected
 from cotasp.methods.method import Method
@@ -49,6 +49,11 @@ class MetaLearner:
 
     def __init__(self, ppo: OnPolicy, meta: MetaLearning, problem: Problem, method: Method) -> None:
         _check_room(meta, problem)
+        if meta.inner_data == "anew" and (problem.revisit is None or problem.horizon is None):
+            raise RecipeError(
+                "recipe.agent.meta.inner_data: expected 'kept' where tasks cannot be revisited, or "
+                "have no one horizon, got 'anew'"
+            )
         self.meta = meta
         self.problem = problem
         plain = Method(method.encoder, method.dictionary, Dense(), (Unprotected(),), method.actor)
@@ -65,6 +70,7 @@ class MetaLearner:
         self.trajectories: list[Trajectories] = []
         self.policies: list[dict[str, Tensor]] = []  # weights of tasks that have ended
         self.batches = 0  # of the task in training
+        self.revisited = 0  # environment steps in finished tasks, of all times
         self.training: MetaTraining | None = None
 
     def _weights(self) -> dict[str, Tensor]:
@@ -137,9 +143,30 @@ class MetaLearner:
         if self.meta.begin == "fresh":
             step_sizes = {k: torch.full_like(a, self.meta.step_size) for k, a in step_sizes.items()}
         skilled = [each.rows() for each in self.trajectories]
+        anew = self._taken_anew if self.meta.inner_data == "anew" else None
         return MetaTraining(
-            self.meta, self._heads, start, step_sizes, self.experience, skilled, seed
+            self.meta, self._heads, start, step_sizes, self.experience, skilled, seed, anew
         )
+
+    def _taken_anew(self, task: int, start: Weights, updates: int) -> Rows:
+        """What the start takes in a finished task, an episode in each environment.
+
+        An advantage is what follows, less its mean over episodes at the same step: there is no
+        value network of that task and policy.
+        """
+        acting, network = SampledBehaviour(), self._network(start)
+        acting.act_by(on_cpu(network))
+        policy = TensorDictModule(acting, ["observation"], ["action", "raw_action"])
+        now = len(self.policies)
+        data = self.problem.revisit(task, policy, self.ppo.settings.num_envs, now, updates)  # type: ignore[misc]  # checked
+        self.revisited += data.numel() * self.problem.action_repeat
+        steps = Steps.of(data.to(self.ppo.device), 1.0)
+        _, following = advantages(steps, lambda x: x.new_zeros(x.shape[:-1]), self.ppo.gamma, 1.0)
+        advantage = standardised(following - following.mean(dim=0)).flatten()
+        observation, raw_action = steps.observation.flatten(0, 1), steps.raw_action.flatten(0, 1)
+        with torch.no_grad():
+            log_prob = log_density(*self._heads(start, observation), raw_action)
+        return Rows(observation, raw_action, log_prob, advantage)
 
     def end_task(self) -> dict[str, float]:
         updates, due = self.consolidate(0.0)
@@ -157,6 +184,7 @@ class MetaLearner:
             "meta/step_size_mean": float(alpha.mean()),
             "meta/step_size_negative": float((alpha < 0).float().mean()),
             "meta/transitions": float(sum(map(len, self.experience))),
+            "meta/revisited_steps": float(self.revisited),
             "meta/skilled_return": sum(returns) / len(returns),
         }
 
@@ -193,6 +221,7 @@ class MetaLearner:
             "experience": [each.rows() for each in self.experience],
             "trajectories": [each.state_dict() for each in self.trajectories],
             "batches": self.batches,
+            "revisited": self.revisited,
             "training": None if self.training is None else self.training.state_dict(),
         }
 
@@ -206,7 +235,7 @@ class MetaLearner:
         self.trajectories = [Trajectories(self.meta.skilled) for _ in state["trajectories"]]
         for trajectory, saved in zip(self.trajectories, state["trajectories"]):
             trajectory.load_state_dict(saved)
-        self.batches = int(state["batches"])
+        self.batches, self.revisited = int(state["batches"]), int(state["revisited"])
         self.training = None
         if state["training"] is not None:
             self.training = self._new_training()

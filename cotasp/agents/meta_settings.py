@@ -34,6 +34,10 @@ class MetaLearning:
         batch_size: transitions per task and inner step, and of skilled trajectories.
         tasks_per_update: finished tasks that an update sees, drawn at random; None: all.
         skilled: trajectories of highest return that are imitated, per task.
+        inner_data: what inner steps learn from: transitions `"kept"` of a task's learning, or ones
+            taken `"anew"` by the start in all finished tasks, which then are no longer past (guided
+            meta-policy search, GMPS, arXiv 1904.00956): a bound on what keeping can give.
+        anew_every: updates for which such transitions serve: an episode of each environment.
         rows_per_task: transitions kept of each task; None: all.
         keep: which, if not all: the `"first"` or the `"last"`.
     """
@@ -51,6 +55,8 @@ class MetaLearning:
     batch_size: int = 300
     tasks_per_update: int | None = None
     skilled: int = 10
+    inner_data: Literal["kept", "anew"] = "kept"
+    anew_every: int = 50
     rows_per_task: int | None = None
     keep: Literal["first", "last"] = "first"
 
@@ -58,7 +64,7 @@ class MetaLearning:
         check_fields(self)
         for names, ok, expected in (
             (("updates", "inner_steps", "fast_updates"), lambda v: v >= 0, "at least 0"),
-            (("batch_size", "skilled"), lambda v: v >= 1, "at least 1"),
+            (("batch_size", "skilled", "anew_every"), lambda v: v >= 1, "at least 1"),
             (("batch_size",), lambda v: v <= 10**6, "at most 1e6"),
             (("tasks_per_update", "rows_per_task"), lambda v: v is None or v >= 1, "at least 1"),
             (("learning_rate", "step_size"), lambda v: v > 0, "above 0"),

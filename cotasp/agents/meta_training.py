@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from cotasp.agents.checks import check_losses
-from cotasp.agents.experience import Experience
-from cotasp.agents.meta_learning import Heads, Rows, Skilled, meta_loss
+from cotasp.agents.experience import Experience, drawn
+from cotasp.agents.meta_learning import Heads, Rows, Skilled, Weights, meta_loss
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.methods.adam import Adam
 
@@ -18,7 +18,7 @@ _SMOOTHING = 0.98  # of the loss that is reported
 
 
 class MetaTraining:
-    """Learns theta and alpha from what is kept of finished tasks; no environment is touched.
+    """Learns theta and alpha from what is kept of finished tasks.
 
     Args:
         settings: how.
@@ -27,6 +27,8 @@ class MetaTraining:
         step_sizes: alpha, to begin with, of the weights that adapt; the others are left alone.
         experience, skilled: of the finished tasks.
         seed: of what is drawn.
+        anew: of a task's number, the start's weights and the updates made, transitions that the
+            start takes there; None: no environment is touched.
     """
 
     def __init__(
@@ -38,11 +40,14 @@ class MetaTraining:
         experience: Sequence[Experience],
         skilled: Sequence[Skilled],
         seed: int,
+        anew: Callable[[int, Weights, int], Rows] | None = None,
     ) -> None:
         self.settings = settings
         self.heads = heads
         self.experience = experience
         self.skilled = skilled
+        self.anew = anew
+        self.taken: list[Rows] = []  # anew, of each task
         self.generator = Generator().manual_seed(seed)
         learns = step_sizes if settings.learn_step_sizes and settings.inner_steps else {}
         self.start = {
@@ -69,6 +74,10 @@ class MetaTraining:
             RunError: the loss is not finite.
         """
         settings = self.settings
+        if self.anew is not None and self.updates % settings.anew_every == 0:
+            start = {name: weight.detach() for name, weight in self.start.items()}
+            tasks = range(len(self.skilled))
+            self.taken = [self.anew(task, start, self.updates) for task in tasks]
         rows, skilled = self._drawn()
         loss = meta_loss(
             self.heads,
@@ -98,7 +107,10 @@ class MetaTraining:
         device = next(iter(self.start.values())).device
         inner, outer = [], []
         for j in tasks:
-            inner.append(self.experience[j].sample(size, self.generator))
+            if self.anew is None:
+                inner.append(self.experience[j].sample(size, self.generator))
+            else:
+                inner.append(drawn(self.taken[j], size, self.generator))
             skilled = self.skilled[j]
             shape = (settings.batch_size,)
             places = torch.randint(len(skilled.raw_action), shape, generator=self.generator)
@@ -115,6 +127,7 @@ class MetaTraining:
             "step_sizes": dict(self.step_sizes),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
+            "taken": [rows._asdict() for rows in self.taken],
             "loss": self.loss,
             "first_loss": self.first_loss,
         }
@@ -127,4 +140,5 @@ class MetaTraining:
                     tensor.copy_(state[name][key])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
+        self.taken = [Rows(**rows) for rows in state["taken"]]
         self.loss, self.first_loss = float(state["loss"]), float(state["first_loss"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cotasp.agents.agent import Learner, Stackable
 from cotasp.continual.machine import check_machine
 from cotasp.continual.randomness import forked
+from cotasp.continual.revisits import Revisits
 from cotasp.continual.twins import check_told_apart
 from cotasp.errors import RecipeError, at, calling, refuse_returned
 from cotasp.methods.problem import Problem
@@ -101,6 +102,7 @@ def make_learner(
         phrasings=phrasings,
         owners=owners(tasks),
         marks=[task.mark for task in tasks] if tasks[0].together > 1 else (),
+        revisit=Revisits(tasks, recipe.seed, recipe.faults),
     )
     with calling("agent", recipe.agent):
         learner = recipe.agent.learner(problem, method)

@@ -4,6 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tensordict import TensorDictBase
+    from tensordict.nn import TensorDictModuleBase
+
+
+class Revisit(Protocol):
+    """Whole episodes of a task, at any time."""
+
+    def __call__(
+        self, task: int, policy: TensorDictModuleBase, num_envs: int, *labels: int
+    ) -> TensorDictBase:
+        """An episode of each of some environments, [num_envs, horizon / action_repeat].
+
+        Args:
+            task: its number.
+            policy: as `behaviour` gives it.
+            num_envs: environments, made for this and closed.
+            labels: equal ones, of an equal policy, give the same episodes.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +46,8 @@ class Problem:
         marks: of each task, what its observations end with, where several are learned together;
             empty: each is learned alone.
         learners: of this process for which there must be memory, this one included.
+        revisit: steps in tasks that are not in training, for bounds on what a stream allows; None:
+            there are none.
     """
 
     texts: Sequence[str]
@@ -38,6 +62,7 @@ class Problem:
     phrasings: Sequence[Sequence[str]] = ()
     owners: Sequence[int] = ()
     marks: Sequence[Sequence[float]] = ()
+    revisit: Revisit | None = None
 
     def owner(self, task: int) -> int:
         """The number of the task that a task goes on with, or its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 from dataclasses import replace
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torch.func import functional_call
 
 from cotasp.__main__ import main
+from cotasp.agents.acting import SampledBehaviour
 from cotasp.agents.comps import CoMPS
 from cotasp.agents.experience import Experience, Trajectories
 from cotasp.agents.meta_learner import MetaLearner
@@ -30,6 +33,7 @@ from cotasp.agents.rollout import log_density
 from cotasp.continual import loop
 from cotasp.continual.loop import resume, run
 from cotasp.continual.opened import open_run
+from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError, RunStopped
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.method import Method
@@ -437,6 +441,69 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+ANEW = ["agent.meta={inner_data: anew, anew_every: 5, updates: 12, batch_size: 8, skilled: 2}"]
+
+
+@pytest.fixture(scope="module")
+def revisiting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("gmps") / "run"
+    run(loads(TINY, ANEW), out, progress=False)
+    return out
+
+
+def test_old_tasks_are_revisited_by_the_start_and_counted(revisiting, undisturbed):
+    """By updates 0, 5 and 10 of each end, 4 episodes of 6 steps in every finished task."""
+    for path, expected in ((revisiting, [1, 1 + 2, 1 + 2 + 3]), (undisturbed, [0, 0, 0])):
+        lines = (path / "metrics.csv").read_text().splitlines()
+        told = [line.rpartition(",")[2] for line in lines if "revisited_steps" in line]
+        assert [float(steps) for steps in told] == [3 * 24 * times for times in expected]
+    both = [
+        json.loads((path / "evaluations.json").read_text())["training"]["episode_return"]
+        for path in (revisiting, undisturbed)
+    ]
+    assert both[0][0] == both[1][0], "the first task knows nothing of it"
+    assert both[0][1] != both[1][1]
+
+
+def test_what_is_taken_anew_is_the_starts_own():
+    """Against a loop: its advantages are differences to the mean over episodes at the same step."""
+    recipe = loads(TINY, ANEW)
+    made = make_learner(recipe, make_tasks(recipe))
+    made.policies = [made._weights()]
+    random = torch.get_rng_state()
+    rows, again = (made._taken_anew(0, made.start, 5) for _ in range(2))
+    other = made._taken_anew(0, made.start, 10)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(rows.raw_action, again.raw_action)
+    assert not torch.equal(rows.raw_action, other.raw_action)
+    assert made.revisited == 3 * 24
+    loc, scale = made._heads(made.start, rows.observation)
+    density = torch.distributions.Normal(loc, scale).log_prob(rows.raw_action).sum(-1)
+    torch.testing.assert_close(rows.log_prob, density)
+    acting = SampledBehaviour()
+    acting.act_by(made._network(made.start))
+    policy = TensorDictModule(acting, ["observation"], ["action", "raw_action"])
+    reward = made.problem.revisit(0, policy, 4, 1, 5)["next", "reward"].squeeze(-1).double()
+    assert reward.shape == (4, 6)
+    gamma = made.ppo.gamma
+    ahead = [[sum(gamma**k * r for k, r in enumerate(row[t:])) for t in range(6)] for row in reward]
+    difference = torch.tensor(ahead) - torch.tensor(ahead).mean(dim=0)
+    expected = difference / difference.std(correction=0)
+    torch.testing.assert_close(rows.advantage.double(), expected.flatten(), rtol=1e-3, atol=1e-4)
+
+
+def test_revisits_go_on_bit_for_bit(revisiting, tmp_path, monkeypatch):
+    """Stopped at updates that begin with a revisit, and within a stretch that one serves."""
+    at_update(monkeypatch, 6, 15, 21, then=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(RunStopped):
+        run(loads(TINY, ANEW), tmp_path / "run", progress=False)
+    for _ in range(2):
+        with pytest.raises(RunStopped):
+            resume(tmp_path / "run", progress=False)
+    resume(tmp_path / "run", progress=False)
+    assert contents(tmp_path / "run") == contents(revisiting)
+
+
 def test_a_run_is_asked_by_the_names_of_its_tasks_and_not_by_sentences(undisturbed, tmp_path):
     opened = open_run(undisturbed)
     names = [task.name for task in opened.tasks]
@@ -492,6 +559,11 @@ def test_killed_in_the_middle_of_a_tasks_end(undisturbed, tmp_path, monkeypatch)
             ["agent.ppo.num_envs=5"],
             r"frames_per_batch: expected a multiple of the agent's num_envs",
         ),
+        (
+            [*ANEW, "agent.ppo.num_envs=1"],
+            r"recipe\.agent\.ppo\.num_envs: expected at least 2 with meta\.inner_data 'anew'",
+        ),
+        (["agent.meta.anew_every=0"], r"meta\.anew_every: expected at least 1, got 0"),
         (["stream.count=1"], r"recipe\.stream: expected two tasks or more, .* use the agent ppo"),
         (["stream={name: point, goals: [left]}"], r"recipe\.stream: expected two tasks or more"),
         (
@@ -509,6 +581,14 @@ def test_a_stream_that_does_not_count_its_tasks_is_refused_when_they_are_made():
     problem = Problem(["Go."], OBS, ACT, 72, horizon=6)
     with pytest.raises(RecipeError, match=r"^recipe\.stream: expected two tasks or more, got one"):
         CoMPS().learner(problem, loads(TINY).method)
+
+
+def test_tasks_without_a_horizon_cannot_be_revisited():
+    problem = Problem(["Go.", "Come."], OBS, ACT, 72)
+    with pytest.raises(RecipeError, match=r"inner_data: expected 'kept' where .* got 'anew'$"):
+        CoMPS(OnPolicy(num_envs=2), MetaLearning(inner_data="anew")).learner(
+            problem, loads(TINY).method
+        )
 
 
 def test_experience_beyond_the_disk_is_refused(monkeypatch):

@@ -89,7 +89,11 @@ def test_finished_policies_stay_bit_for_bit(mask, execution, by, average):
 @pytest.mark.parametrize("mask", ["step-clipped", "sigmoid", "dense", "packnet", "wsn", "supsup"])
 def test_finished_policies_stay_bit_for_bit_with_heads_of_their_own(mask, execution):
     made = learner(
-        mask=MASKS[mask], execution=execution, protection=Freeze("tasks"), heads="per_task", steps=60
+        mask=MASKS[mask],
+        execution=execution,
+        protection=Freeze("tasks"),
+        heads="per_task",
+        steps=60,
     )
     check_nothing_is_forgotten(made, "tasks")
 
