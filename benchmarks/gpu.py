@@ -364,7 +364,7 @@ def loop_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
                 tell(frames_per_batch=frames, failed=said.strip()[-500:])
                 continue
             seconds = max(t["wall_seconds"] for t in times)
-            total = steps * len(times)
+            total, each = steps * len(times), rate_in_training(out)
             tell(
                 frames_per_batch=frames,
                 simulators=sizes.loop_seeds,
@@ -373,19 +373,19 @@ def loop_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
                 seconds=seconds,
                 wall_seconds=round(wall, 1),
                 steps_per_s=total / seconds,
-                steps_per_s_in_training=len(times) * rate_in_training(out),
+                steps_per_s_in_training=each and len(times) * each,
                 peak_memory_mb=round(max(t["peak_memory_bytes"] for t in times) / 1e6),
             )
 
 
-def rate_in_training(out: Path) -> float:
-    """A trial's environment steps per second while it trains: the median of its reports."""
+def rate_in_training(out: Path) -> float | None:
+    """A trial's environment steps per second while it trains: the median of its reports, if any."""
     found = []
     for path in out.rglob("timing.csv"):
         with open(path, encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["name"] == "timing/steps_per_second"]
         found += [float(row["value"]) for row in rows]
-    return median(found) if found else float("nan")
+    return median(found) if found else None
 
 
 def learning_part(sizes: Sizes, device: str, tell: Callable[..., None]) -> None:
