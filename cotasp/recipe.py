@@ -50,6 +50,9 @@ from cotasp.schema import build, plain
 from cotasp.tasks.point_streams import Point
 from cotasp.tasks.streams import Counted, Stream
 
+# fields that make no other variant: results are compared whatever they are
+INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")
+
 
 @dataclass(frozen=True)
 class Evaluation:

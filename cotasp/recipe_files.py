@@ -62,12 +62,25 @@ def find_recipe(path: str | Path) -> Path:
     """
     path = Path(path)
     try:
-        if path.is_absolute() or path.exists():
+        if path.is_absolute() or path.is_file():
             return path
     except (OSError, ValueError):  # reading it says what is wrong
         return path
     name = path.as_posix().removeprefix("recipes/")
     return shipped().get(name.removesuffix(".yaml"), path)
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file that a name in the one at `path` means: one beside it, or a shipped one."""
+    near = path.parent / name
+    written = near if near.suffix in (".yaml", ".yml") else near.with_name(f"{near.name}.yaml")
+    try:
+        for file in (near, written):
+            if file.is_file() and not file.samefile(path):
+                return file
+    except (OSError, ValueError):  # reading it says what is wrong
+        return written
+    return shipped().get(name.removeprefix("recipes/").removesuffix(".yaml"), written)
 
 
 def read_node(path: Path) -> dict[str, Any]:
@@ -111,12 +124,7 @@ def base_of(path: Path, name: Any) -> dict[str, Any]:
     """The recipe that the one at `path` names as its base: a file beside it, or a shipped one."""
     if not isinstance(name, str):
         raise RecipeError(f"{path}: base: expected the name of a recipe, got {name!r}")
-    base = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-    try:
-        if not base.exists():
-            base = shipped().get(name.removesuffix(".yaml"), base)
-    except (OSError, ValueError):  # reading it says what is wrong
-        pass
+    base = beside(path, name)
     try:
         node = read_node(base)
     except RecipeError as error:

@@ -109,7 +109,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     Raises:
         RecipeError: an argument does not fit, or the file cannot be used.
     """
-    from cotasp.sweep.plan import axis_of, key_of, load_sweep, names_in, seeds_of
+    from cotasp.sweep.plan import axis_of, load_sweep, names_in, seeds_of
 
     plan = load_sweep(arguments.recipe)
     axes = dict(map(axis_of, arguments.axis))
@@ -117,14 +117,11 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         raise RecipeError("--axis: the same key stands twice; give it all its values at once")
     changes: dict[str, Any] = {"axes": {**plan.axes, **axes}}
     if arguments.overrides:
-        levels = [group for axis in changes["axes"].values() for group in axis.values()]
-        varied = {key_of(override) for group in levels for override in group}
-        for override in arguments.overrides:
-            if key_of(override) in varied:
-                raise RecipeError(
-                    f"{override}: an axis varies {key_of(override)}; leave out one of the two"
-                )
         changes["overrides"] = [*plan.overrides, *arguments.overrides]
+        changes["others"] = {  # the command line has the last word, also where a file has its own
+            name: file._replace(overrides=[*file.overrides, *arguments.overrides])
+            for name, file in plan.others.items()
+        }
     if arguments.seeds is not None:
         try:
             seeds = [int(seed) for seed in arguments.seeds.removesuffix(",").split(",")]
@@ -134,11 +131,13 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             ) from error
         changes["seeds"] = seeds_of(seeds if "," in arguments.seeds else seeds[0], "--seeds")
     if arguments.only:
-        only = changes["only"] = names_in(arguments.only, replace(plan, **changes).variants())
-        if plan.baseline not in only:  # the file's, where variants are chosen without it
-            changes["baseline"] = None
+        changes["only"] = names_in(arguments.only, replace(plan, **changes).variants())
     if arguments.baseline:
         changes["baseline"] = arguments.baseline
+        if arguments.baseline not in changes.get("only", [arguments.baseline]):
+            raise RecipeError(
+                f"--baseline: expected one of --only {arguments.only}, got {arguments.baseline!r}"
+            )
     if arguments.single_tasks:
         changes["single_tasks"] = True
     return replace(plan, **changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cotasp.report.runs import INCIDENTAL
+from cotasp.recipe import INCIDENTAL
 from cotasp.words import as_text
 
 

@@ -14,11 +14,11 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.continual.kept import Kept
 from cotasp.errors import CotaspError, RunError
+from cotasp.recipe import INCIDENTAL
 from cotasp.report.check import damage
 from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING
 
 BEGUN_AFTER = "begun_after"
-INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")  # no other variant
 
 
 @dataclass(frozen=True)

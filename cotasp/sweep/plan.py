@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from cotasp._yaml import parse
 from cotasp.errors import RecipeError, calling
-from cotasp.recipe import Recipe, load, with_seed
-from cotasp.recipe_files import find_recipe, read_node
+from cotasp.recipe import INCIDENTAL, Recipe, load, with_seed
+from cotasp.recipe_files import beside, find_recipe, read_node
 from cotasp.registry import suggest
 from cotasp.words import as_text
 
@@ -32,6 +32,7 @@ KEYS = (
 SINGLE = "single/"  # where single tasks are
 _INLINE = re.compile(r"\{[^][{}]*\}|\[[^][{}]*\]")  # an innermost mapping or list
 _LONGEST = 120  # characters of a directory's name
+_MOST_SEEDS = 10_000
 
 Axis = Mapping[str, Sequence[str]]  # name of a value to the overrides that make it
 
@@ -80,23 +81,30 @@ class Plan:
         if "seed" in map(key_of, [*overrides, *self.overrides]):
             raise RecipeError("sweep: seed: every variant has the same seeds; name them by --seeds")
         _check_apart(self.axes)
+        edits = [*self.overrides, *(o for file in self.others.values() for o in file.overrides)]
+        for override, (name, axis) in itertools.product(edits, self.axes.items()):
+            _check_kept(override, name, axis)
 
     def variants(self) -> dict[str, Variant]:
-        """Each variant by its name; in order, recipe files slowest, then the first axis.
+        """Each variant that is wanted by its name; recipe files slowest, then the first axis.
 
         Raises:
             RecipeError: one that is wanted is none of them.
         """
+        variants = self._every_variant()
+        for name in self.only:
+            if name not in variants:
+                raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, variants)}")
+        return {name: v for name, v in variants.items() if not self.only or name in self.only}
+
+    def _every_variant(self) -> dict[str, Variant]:
         variants: dict[str, Variant] = {}
         files = self.others or {"": Variant(self.recipe)}
         for name, (stem, values) in self._choices().items():
             changes = [o for axis, value in values.items() for o in self.axes[axis][value]]
             file = files[stem]
             variants[name] = Variant(file.recipe, [*self.overrides, *file.overrides, *changes])
-        for name in self.only:
-            if name not in variants:
-                raise RecipeError(f"sweep: no variant {name!r}. {suggest(name, variants)}")
-        return {name: v for name, v in variants.items() if not self.only or name in self.only}
+        return variants
 
     def _choices(self) -> dict[str, tuple[str, dict[str, str]]]:
         """Of each variant the name of its recipe file, and each axis's value."""
@@ -115,19 +123,22 @@ class Plan:
             RecipeError: an override that does not fit, two variants of one recipe, or a baseline
                 that is no variant.
         """
+        every = self._every_variant()
+        if self.baseline is not None and self.baseline not in every:
+            raise RecipeError(
+                f"sweep: baseline: no variant {self.baseline!r}. {suggest(self.baseline, every)}"
+            )
         recipes: dict[str, Recipe] = {}
         for name, variant in self.variants().items():
-            try:
-                recipes[name] = load(variant.recipe, variant.overrides)
-            except RecipeError as error:
-                raise RecipeError(f"sweep: {name}: {error}") from error
-            twin = next((n for n, r in recipes.items() if n != name and r == recipes[name]), None)
-            if twin is not None:
-                raise RecipeError(f"sweep: {twin} and {name} are the same recipe; leave one out")
-        if self.baseline is not None and self.baseline not in recipes:
-            raise RecipeError(
-                f"sweep: baseline: no variant {self.baseline!r}. {suggest(self.baseline, recipes)}"
-            )
+            recipes[name] = _recipe_of(name, variant)
+            for twin, other in recipes.items():
+                if twin != name and _one_variant(other, recipes[name]):
+                    raise RecipeError(
+                        f"sweep: {twin} and {name} are the same recipe but for "
+                        f"{' and '.join(INCIDENTAL)}, which make no variant; leave one out"
+                        if other != recipes[name]
+                        else f"sweep: {twin} and {name} are the same recipe; leave one out"
+                    )
         return recipes
 
     def resolved(self) -> dict[str, Recipe]:
@@ -140,8 +151,9 @@ class Plan:
             for seed in self.seeds
         }
         if self.single_tasks:
-            chosen = recipes[self.baseline or next(iter(recipes))]
-            for task, recipe in each_alone(chosen).items():
+            every = self._every_variant()  # whichever are wanted, single tasks are the same runs
+            name = self.baseline or next(iter(every))
+            for task, recipe in each_alone(_recipe_of(name, every[name])).items():
                 trials |= {f"{SINGLE}{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
         return trials
 
@@ -164,13 +176,25 @@ class Plan:
         return {
             "question": self.question,
             "recipe": str(self.recipe),
-            "baseline": self.baseline,
+            "baseline": self.baseline if self.baseline in wanted else None,
             "axes": axes,
             "trials": {
                 name: {str(s): f"{folder}/seed{s}" for s in self.seeds}
                 for name, folder in folders.items()
             },
         }
+
+
+def _recipe_of(name: str, variant: Variant) -> Recipe:
+    try:
+        return load(variant.recipe, variant.overrides)
+    except RecipeError as error:
+        raise RecipeError(f"sweep: {name}: {error}") from error
+
+
+def _one_variant(one: Recipe, other: Recipe) -> bool:
+    """Whether reports take them for one."""
+    return one == replace(other, **{name: getattr(one, name) for name in INCIDENTAL})
 
 
 def directories(names: Iterable[str]) -> dict[str, str]:
@@ -237,6 +261,19 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
 def key_of(override: str) -> str:
     """The key that `key=value` sets."""
     return override.partition("=")[0].strip()
+
+
+def _check_kept(override: str, name: str, axis: Axis) -> None:
+    """Raises RecipeError where an axis sets or replaces what an override of all trials sets."""
+    key = key_of(override)
+    for varied in {key_of(change) for changes in axis.values() for change in changes}:
+        if key == varied:
+            raise RecipeError(f"{override}: an axis varies {key}; leave out one of the two")
+        if key.startswith(f"{varied}."):
+            raise RecipeError(
+                f"{override}: the axis {name!r} replaces {varied}, and this with it; write it into "
+                f"its values, as {{name: ..., {key.removeprefix(varied + '.')}: ...}}"
+            )
 
 
 def _check_apart(axes: Mapping[str, Axis]) -> None:
@@ -335,7 +372,7 @@ def load_sweep(path: str | Path) -> Plan:
     if not isinstance(single_tasks, bool):
         raise RecipeError(f"{path}: single_tasks: expected true or false, got {single_tasks!r}")
     others = _files(path, node["recipes"]) if "recipes" in node else {}
-    first = next(iter(others.values())).recipe if others else path.parent / str(node["recipe"])
+    first = next(iter(others.values())).recipe if others else beside(path, str(node["recipe"]))
     return Plan(
         recipe=first,
         others=others,
@@ -365,13 +402,19 @@ def _files(path: Path, values: Any) -> dict[str, Variant]:
         file, *overrides = _overrides(where, value) or [""]
         if not file or str(name) in variants:
             raise RecipeError(f"{where}: expected a file, and a name that is there once")
-        variants[str(name)] = Variant(path.parent / file, overrides)
+        variants[str(name)] = Variant(beside(path, file), overrides)
     return variants
 
 
 def seeds_of(value: Any, where: str) -> tuple[int, ...]:
     """Seeds from their number, or from a list of them."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if value > _MOST_SEEDS:
+            one = f"{value}," if where == "--seeds" else f"[{value}]"
+            raise RecipeError(
+                f"{where}: expected at most {_MOST_SEEDS:,} seeds, got {value}; for the seed of "
+                f"that number alone: {one}"
+            )
         return tuple(range(value))
     fits = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
     if fits and len(set(value)) < len(value):

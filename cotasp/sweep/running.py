@@ -15,6 +15,7 @@ from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped, at, calling
 from cotasp.recipe import Recipe, dump
+from cotasp.recipe_files import mapping
 from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
 from cotasp.sweep.launchers import ChecksRecipes, Launcher
 from cotasp.sweep.plan import Plan
@@ -105,9 +106,16 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     """Raises RunError when the directory holds a run of another recipe, or no run."""
     if not (path / RECIPE).is_file():
         return RunDirectory.check_free(path)
-    held = parse((path / RECIPE).read_text(encoding="utf-8"), str(path / RECIPE))
-    if held != parse(dump(recipe), "recipe"):
-        raise RunError(f"{path}: holds a run of another recipe; choose another --out, or remove it")
+    from cotasp.continual.begun import MAY_CHANGE
+
+    held = mapping(parse((path / RECIPE).read_text(encoding="utf-8"), str(path)), str(path))
+    due = mapping(parse(dump(recipe), "recipe"), "recipe")
+    for key in {**due, **held}:
+        if key not in MAY_CHANGE and held.get(key) != due.get(key):
+            raise RunError(
+                f"{path}: holds a run of another recipe, whose {key} differs; choose another "
+                f"--out, or remove it"
+            )
 
 
 def run_sweep(

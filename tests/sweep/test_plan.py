@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cotasp.__main__ import parser
 from cotasp.commands.sweep import make_plan
 from cotasp.errors import RecipeError
-from cotasp.recipe import load, loads
+from cotasp.recipe import Recipe, load, loads
 from cotasp.sweep.plan import (
     Plan,
     axis_of,
@@ -174,8 +174,9 @@ def test_every_shipped_sweep_can_be_run(path):
 
 
 def test_recipe_files_may_vary_each_with_overrides_of_its_own(tmp_path):
-    for name, seed in (("one", 1), ("two", 2)):
-        (tmp_path / f"{name}.yaml").write_text(f"stream: point\nseed: {seed}\nmask: step\n")
+    for name, every in (("one", 100), ("two", 200)):
+        evaluation = f"evaluation: {{threshold: 0.{every}}}"
+        (tmp_path / f"{name}.yaml").write_text(f"stream: point\n{evaluation}\nmask: step\n")
     (tmp_path / "s.yaml").write_text(
         "recipes: {one: [one.yaml], other: [two.yaml, mask=dense]}\n"
         "axes: {agent.gamma: [0.9, 0.8]}\nbaseline: 'one,agent.gamma=0.9'\n"
@@ -194,7 +195,7 @@ def test_recipe_files_may_vary_each_with_overrides_of_its_own(tmp_path):
     (tmp_path / "b.yaml").write_text("recipes: [one.yaml, two.yaml]\nbaseline: one\n")
     words = ["sweep", str(tmp_path / "b.yaml"), "--only", "two"]
     assert make_plan(parser().parse_args(words)).facts([])["baseline"] is None
-    with pytest.raises(RecipeError, match=r"baseline: no variant 'one'"):
+    with pytest.raises(RecipeError, match=r"--baseline: expected one of --only two, got 'one'"):
         make_plan(parser().parse_args([*words, "--baseline", "one"])).recipes()
     with pytest.raises(RecipeError, match=r"no variant 'tow'. Did you mean 'two'"):
         Plan(made.recipe, others=load_sweep(tmp_path / "list.yaml").others, only=["tow"]).recipes()
@@ -266,4 +267,73 @@ def test_quoted_values_of_an_axis_stay_text(tmp_path):
     )
     made = load_sweep(tmp_path / "s.yaml")
     assert made.question == ""
-    assert [r.question for r in made.recipes().values()] == ["1", "true", "Why?", "a: b"]
+    read = [load(variant.recipe, variant.overrides) for variant in made.variants().values()]
+    assert [recipe.question for recipe in read] == ["1", "true", "Why?", "a: b"]
+
+
+def asked(*words: str) -> Plan:
+    """What the command line asks for."""
+    return make_plan(parser().parse_args(["sweep", *words]))
+
+
+@pytest.mark.parametrize(
+    ("edit", "axis", "message"),
+    [
+        ("agent.batch_size=8", "agent=sac,td3", r"the axis 'agent' replaces agent, .* batch_size:"),
+        ("mask.k=5", "mask=topk,step", r"mask\.k=5: the axis 'mask' replaces mask"),
+        ("mask=topk", "mask=topk,step", r"mask=topk: an axis varies mask; leave out one"),
+    ],
+)
+def test_what_an_axis_would_drop_is_refused(edit, axis, message):
+    with pytest.raises(RecipeError, match=message):
+        asked("smoke", edit, "--axis", axis)
+
+
+def test_an_axis_may_vary_what_an_edit_chose():
+    recipes = asked("smoke", "mask={name: topk, k: 3}", "--axis", "mask.k=4,5").recipes()
+    assert [recipe.mask.k for recipe in recipes.values()] == [4, 5]
+
+
+def test_the_command_line_has_the_last_word_on_files_with_edits_of_their_own(tmp_path):
+    (tmp_path / "r.yaml").write_text("stream: point\n")
+    (tmp_path / "s.yaml").write_text(
+        "recipes: {small: [r.yaml, steps_per_task=400, mask=dense], large: [r.yaml]}\n"
+    )
+    made = asked(str(tmp_path / "s.yaml"), "steps_per_task=200").recipes()
+    assert [recipe.steps_per_task for recipe in made.values()] == [200, 200]
+    with pytest.raises(RecipeError, match=r"mask=dense: an axis varies mask"):
+        asked(str(tmp_path / "s.yaml"), "--axis", "mask=topk,step")
+
+
+@pytest.mark.parametrize("axis", ["checkpoint_every=50,1000", "question=a,b", "logger=csv,wandb"])
+def test_variants_that_a_report_cannot_tell_apart_are_refused(axis):
+    with pytest.raises(RecipeError, match=r"the same recipe but for question and seed and logger"):
+        asked("smoke", "--axis", axis).recipes()
+
+
+def test_single_tasks_are_the_baselines_whatever_is_wanted():
+    words = ["smoke", "--axis", "mask=topk,dense,step", "--single-tasks"]
+
+    def singles(*more: str) -> dict[str, Recipe]:
+        made = asked(*words, *more).resolved()
+        return {name: recipe for name, recipe in made.items() if name.startswith("single/")}
+
+    assert singles() == singles("--only", "mask=step") == singles("--baseline", "mask=topk")
+    assert singles() != singles("--baseline", "mask=dense")
+
+
+def test_a_seed_taken_for_a_count_is_refused():
+    with pytest.raises(
+        RecipeError, match=r"--seeds: expected at most 10,000 seeds, .*: 20240613,$"
+    ):
+        asked("smoke", "--seeds", "20240613")
+    assert asked("smoke", "--seeds", "20240613,").seeds == (20240613,)
+    with pytest.raises(RecipeError, match=r"of that number alone: \[99999999999\]$"):
+        seeds_of(99999999999, "s.yaml: seeds")
+
+
+def test_a_sweep_file_may_name_a_shipped_recipe_from_anywhere(tmp_path):
+    (tmp_path / "s.yaml").write_text("recipe: smoke\naxes: {mask: [topk, dense]}\n")
+    assert len(load_sweep(tmp_path / "s.yaml").recipes()) == 2
+    (tmp_path / "t.yaml").write_text("recipes: [smoke, quickstart]\n")
+    assert list(load_sweep(tmp_path / "t.yaml").recipes()) == ["smoke", "quickstart"]
