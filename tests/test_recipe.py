@@ -245,6 +245,14 @@ def test_a_base_is_edited_and_named_relative_to_the_file(tmp_path):
     assert type(load(path).mask).__name__ == "Sigmoid"
 
 
+def test_what_is_no_such_file_hides_no_shipped_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke").mkdir()
+    assert load("smoke") == load(ROOT / "recipes" / "smoke.yaml")
+    (tmp_path / "smoke.yaml").write_text("base: smoke\nseed: 7\n")
+    assert load(tmp_path / "smoke.yaml") == load(ROOT / "recipes" / "smoke.yaml", ["seed=7"])
+
+
 def test_a_base_that_is_not_beside_the_file_may_be_a_shipped_recipe(tmp_path):
     path = tmp_path / "mine.yaml"
     for name in ("smoke", "smoke.yaml"):

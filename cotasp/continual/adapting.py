@@ -73,7 +73,7 @@ def adapt(
     before = OpenedRun(directory.path, recall)
     facts = before.prompt(task.text)
     own = OpenedRun(directory.path, Exact())
-    evaluator = Evaluator(tasks, extended.evaluation, extended.seed)
+    evaluator = Evaluator(tasks, extended.evaluation, extended.seed, extended.faults)
     try:
         zero_shot, own_prompt = (
             evaluator(finished, opened.policy(task.text)).success for opened in (before, own)

@@ -61,9 +61,11 @@ class Episodes(NamedTuple):
 
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the success rate, by Wilson's score (1927); of normalised returns,
-        1.96 standard errors about their mean.
+        1.96 standard errors about their mean; of one episode's return alone, all that there is.
         """
         if self.success.dtype != torch.bool:
+            if len(self.success) == 1:
+                return 0.0, 1.0
             mean, error = float(self.success.mean()), float(self.success.std())
             half = 1.96 * error / len(self.success) ** 0.5
             return max(0.0, mean - half), min(1.0, mean + half)
@@ -101,7 +103,7 @@ class Evaluator:
         tasks: tuple[Task, ...],
         settings: Evaluation,
         seed: int,
-        faults: Literal["stop", "skip"] = "stop",
+        faults: Literal["stop", "skip"],
     ) -> None:
         self.tasks = tasks
         self.settings = settings

@@ -214,7 +214,7 @@ class OpenedRun:
         changes = {name: value for name, value in changes.items() if value is not None}
         settings = replace(self.recipe.evaluation, **changes)
         place, policy = self.choose(text, task)
-        evaluator = Evaluator(self.tasks, settings, self.recipe.seed)
+        evaluator = Evaluator(self.tasks, settings, self.recipe.seed, self.recipe.faults)
         try:
             return evaluator.episodes(place, policy)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,6 +32,9 @@ COMPARABLE = (
     "horizon",
     "action_repeat",
     "success_return",
+    "return_range",
+    "radius",
+    "gear",
     "steps_per_task",
     "evaluate_every",
     "episodes",
@@ -47,16 +51,21 @@ def unlike(single: Mapping[str, Any], stamp: Mapping[str, Any]) -> str | None:
         stamp: of the run that it is to be compared with.  What its tasks do not share stands there
             once per task, as `one_or_all` of `cotasp.tasks.entries` writes it.
     """
-    tasks = str(stamp.get("tasks")).split(", ")
+    tasks = _written_apart(stamp.get("tasks"))
     mine = str(single.get("tasks"))
     for key in COMPARABLE:
         value, own = single.get(key), stamp.get(key)
-        each = str(own).split(", ")
+        each = _written_apart(own)
         if value != own and len(each) == len(tasks) > 1 and mine in tasks:
             own = each[tasks.index(mine)]
         if value != own:
             return key
     return None
+
+
+def _written_apart(values: Any) -> list[str]:
+    """What `one_or_all` has joined; pairs in brackets stay whole."""
+    return re.split(r", (?![^(]*\))", str(values))
 
 
 def protocol_stamp(recipe: Recipe) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from cotasp.report.runs import Sweep
 
 
 def sweep_axes(names: Sequence[str], sweeps: Sequence[Sweep]) -> dict[str, list[str]]:
-    """The axes of a sweep that made all variants, by name, each variant's value; or none."""
+    """The axes of a sweep that made all variants, by name, each variant's value; or none.
+
+    Where one directory has seen several sweeps, variants may have other axes than their neighbours:
+    then there are none that all share.
+    """
     for sweep in sweeps:
-        rows = [sweep.axes.get(name) for name in names]
-        if all(rows):
-            return {axis: [row[axis] for row in rows if row] for axis in rows[0] or {}}
+        rows = [sweep.axes.get(name) or {} for name in names]
+        if rows and all(row and row.keys() == rows[0].keys() for row in rows):
+            return {axis: [row[axis] for row in rows] for axis in rows[0]}
     return {}
 
 

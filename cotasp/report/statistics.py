@@ -18,6 +18,7 @@ Scores = NDArray[np.float64]
 REPETITIONS = 5000
 CONFIDENCE = 0.95
 _CHUNK = 2_000_000  # resampled scores held at once
+ROUNDING = 1e-9  # by which equal scores may differ: means of the same numbers in another order
 
 
 class Estimate(NamedTuple):
@@ -33,8 +34,11 @@ class Estimate(NamedTuple):
     high: float | None = None
 
     def excludes(self, value: float) -> bool:
-        """Whether there is an interval and `value` lies outside it."""
-        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+        """Whether there is an interval and `value` lies outside it, by more than sums round."""
+        if self.low is None or self.high is None:
+            return False
+        slack = ROUNDING * max(1.0, abs(value))
+        return not self.low - slack <= value <= self.high + slack
 
 
 def mean(scores: Scores) -> Scores:
@@ -87,9 +91,12 @@ def estimate(
 def improvement(ours: Scores, theirs: Scores, repetitions: int = REPETITIONS) -> Estimate:
     """Probability of improvement P(X > Y) + P(X = Y) / 2, paired by seed, averaged over tasks.
 
+    Scores that differ by what sums round are equal.
+
     Args:
         ours, theirs: [seeds, tasks], row by row of the same seeds; larger is better.
         repetitions: resamples of the seeds.
     """
-    won = 0.5 + 0.5 * np.sign(ours - theirs)
+    equal = np.isclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING)
+    won = np.where(equal, 0.5, 0.5 + 0.5 * np.sign(ours - theirs))
     return estimate(won, mean, repetitions)

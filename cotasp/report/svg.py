@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from cotasp.report.charts import Chart, Series
+from cotasp.report.statistics import ROUNDING
 
 WIDTH, HEIGHT = 440, 270
 RIGHT, TOP, BOTTOM = 12, 12, 42
@@ -73,6 +74,8 @@ class _Axes:
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
+    if high - low <= ROUNDING * max(abs(low), abs(high)):  # equal, but for how sums round
+        low = high
     pad = 0.08 * (high - low) or 0.05 * abs(high) or 0.1
     return low - pad, high + pad
 

@@ -77,7 +77,7 @@ def test_a_fault_in_an_evaluation_names_task_and_step(tmp_path):  # case 1
     with pytest.raises(RunError, match=r"task 'case/Unstable-v0', step \d+: .*environment failed"):
         run(recipe, tmp_path / "run", progress=False)
     policy = TensorDictModule(lambda x: x[..., :2].tanh(), ["observation"], ["action"])
-    evaluator = Evaluator(recipe.stream.make_tasks(), recipe.evaluation, 0)
+    evaluator = Evaluator(recipe.stream.make_tasks(), recipe.evaluation, 0, "stop")
     with pytest.raises(RunError, match=r"^evaluation of task 'case/Unst.*the environment failed: "):
         evaluator(0, policy)
 

@@ -29,7 +29,7 @@ def episodes(successes: int, of: int, passing: int = 0) -> TensorDict:
 def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
     """So that 9 of 10 reach a threshold of 0.9."""
     tasks = Point().make_tasks()
-    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0)
+    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0, faults="stop")
     for n in range(11):
         score = evaluator._read(episodes(n, 10), tasks[0]).score()
         assert score.success == n / 10
@@ -40,7 +40,7 @@ def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
 @pytest.mark.parametrize("rule", ["last", "any"])
 def test_success_by_both_rules_is_kept_whichever_counts(rule):
     tasks = Point().make_tasks()
-    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0)
+    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0, faults="stop")
     score = evaluator._read(episodes(3, 10, 4), tasks[0]).score()
     assert (score.success_last, score.success_any) == (0.3, 0.7)
     assert score.success == {"last": 0.3, "any": 0.7}[rule]
@@ -60,7 +60,9 @@ def test_an_action_that_is_held_is_evaluated_in_environment_steps(rule):
     scores = []
     for repeat in (1, 6):
         stream = Point(goals=("centre",), action_repeat=repeat)
-        evaluator = Evaluator(stream.make_tasks(), Evaluation(success=rule, episodes=20), seed=0)
+        evaluator = Evaluator(
+            stream.make_tasks(), Evaluation(success=rule, episodes=20), seed=0, faults="stop"
+        )
         scores.append(evaluator(0, policy))
     assert scores[0].success == scores[1].success
     assert scores[0].success == (0.0 if rule == "last" else pytest.approx(0.5, abs=0.45))
@@ -74,3 +76,9 @@ def test_the_interval_of_normalised_returns_is_about_their_mean():
     half = 1.96 * statistics.stdev(values.tolist()) / 2
     assert found.interval() == pytest.approx((0.5 - half, 0.5 + half))
     assert Episodes(*[torch.ones(2).double()] * 4, torch.ones(2)).interval() == (1.0, 1.0)
+
+
+def test_the_return_of_one_episode_says_nothing_of_others():
+    flags, steps = torch.tensor([False]), torch.tensor([10])
+    alone = Episodes(torch.tensor([0.4]), flags, flags, torch.tensor([4.0]), steps)
+    assert alone.interval() == (0.0, 1.0)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from cotasp.__main__ import main
 from cotasp.continual.loop import resume, run
 from cotasp.errors import RunError
 from cotasp.storage.checkpoints import Checkpoints
@@ -158,3 +159,22 @@ def test_evaluation_finds_it_too(tmp_path, monkeypatch):
     monkeypatch.setattr(PointEnv, "_step", broken)
     with pytest.raises(RunError, match=r"evaluation of task 'right': an observation is not finite"):
         run(tiny(), tmp_path / "run", progress=False)
+
+
+def test_episodes_that_a_run_skips_are_skipped_when_it_is_asked(tmp_path, monkeypatch, capsys):
+    """By the commands as in the run: an environment that fails in every second evaluation."""
+    run(tiny("faults=skip"), tmp_path / "run", progress=False)
+    reset, count = PointEnv._reset, [0]
+
+    def broken(self, *rest, **more):
+        count[0] += bool(self.batch_size)
+        if self.batch_size and count[0] % 2:
+            raise ValueError("no contact model")
+        return reset(self, *rest, **more)
+
+    monkeypatch.setattr(PointEnv, "_reset", broken)
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--task", "right", "--episodes", "3"]) == 0
+    words = ["--env", "top", "--text", "Climb.", "--steps", "60", "--quiet"]
+    assert main(["adapt", str(tmp_path / "run"), *words, "--out", str(tmp_path / "out")]) == 0
+    assert "done: " in capsys.readouterr().out

@@ -201,7 +201,7 @@ def test_evaluation_repeats_itself_and_leaves_the_random_state_alone():
     torch.manual_seed(3)
     learner = make_learner(recipe, tasks)
     learner.start_task(0)
-    evaluator = Evaluator(tasks, recipe.evaluation, seed=0)
+    evaluator = Evaluator(tasks, recipe.evaluation, seed=0, faults="stop")
     state = torch.get_rng_state()
     first = evaluator(0, learner.policy(0))
     assert torch.equal(torch.get_rng_state(), state)
@@ -222,7 +222,9 @@ def test_success_rules():
     )
     for rule in ("last", "any"):
         settings = replace(recipe.evaluation, success=rule)
-        scores[rule] = Evaluator((), settings, 0)._read(data, recipe.stream.make_tasks()[0]).score()
+        scores[rule] = (
+            Evaluator((), settings, 0, "stop")._read(data, recipe.stream.make_tasks()[0]).score()
+        )
     assert scores["last"].success == 0.5
     assert scores["any"].success == 1.0
     assert scores["last"].episode_return == pytest.approx((4 + 2) / 2)

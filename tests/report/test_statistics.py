@@ -85,3 +85,12 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(shared):
         values = np.sqrt(shared) * luck + np.sqrt(1 - shared) * own
         covered.append(not estimate(values, mean, 500).excludes(0.0))
     assert 0.90 <= np.mean(covered) <= 0.97
+
+
+def test_scores_that_differ_by_how_sums_round_are_equal():
+    ours, theirs = np.full((5, 1), 0.1 + 0.2), np.full((5, 1), 0.3)
+    assert ours[0, 0] != theirs[0, 0]
+    assert improvement(ours, theirs) == (0.5, 0.5, 0.5)
+    assert not estimate(ours - theirs, mean).excludes(0.0)
+    assert estimate(ours - theirs + 1e-6, mean).excludes(0.0)
+    assert improvement(ours + 1e-6, theirs).value == 1.0

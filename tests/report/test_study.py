@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from cotasp.errors import RecipeError
+from cotasp.report.axes import sweep_axes
 from cotasp.report.compare import comparison, comparison_table
 from cotasp.report.differences import differences, variant_names
 from cotasp.report.results import result_table
+from cotasp.report.runs import Sweep
 from cotasp.report.writing import all_tables
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
 
@@ -208,3 +210,11 @@ def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
     assert note.endswith("or AUC^b = 1, of top.")
     compared_notes = comparison_table(comparison(runs / "f", runs / "a")).notes
     assert any(note.startswith("P over 2 of 3 tasks") for note in compared_notes)
+
+
+def test_a_directory_of_two_sweeps_has_no_axes_that_all_variants_share():
+    axes = {"a": {"update": "online"}, "b": {"update": "frozen"}, "c": {"mask": "topk"}}
+    sweep = Sweep(Path("out"), "", None, {}, axes)
+    assert sweep_axes(["a", "b"], [sweep]) == {"update": ["online", "frozen"]}
+    assert sweep_axes(["a", "c"], [sweep]) == sweep_axes(["c", "a"], [sweep]) == {}
+    assert sweep_axes(["a", "d"], [sweep]) == {}

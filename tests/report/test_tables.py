@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from types import SimpleNamespace
 
+import pytest
+
+from cotasp.report.charts import Chart, Series
 from cotasp.report.results import task_table, updates
 from cotasp.report.statistics import Estimate
+from cotasp.report.svg import draw
 from cotasp.report.tables import Cell, Table, count_until, interval, number
 from tests.report.synthetic import make_run, recipe, study
 
@@ -68,3 +73,12 @@ def test_of_tasks_learned_together_nothing_says_when_they_were(tmp_path):
     assert {row[-1].text for row in together.rows} == {"-"}
     both = task_table(study(tmp_path))
     assert {row[-1].text for row in both.rows} == {row[-1].text for row in alone.rows}
+
+
+def test_values_that_differ_by_how_sums_round_are_drawn_at_one_height():
+    points = [Series("a", [0], [0.1 + 0.2]), Series("b", [1], [0.3])]
+    drawn = draw(Chart("returns", "variant", "return", points, joined=False), ["a", "b"], "two")
+    (circle,) = re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', drawn)
+    (corners,) = re.findall(r'<polygon points="([^"]+)"', drawn)
+    heights = [float(corner.split(",")[1]) for corner in corners.split()]
+    assert (min(heights) + max(heights)) / 2 == pytest.approx(float(circle), abs=0.2)

@@ -105,9 +105,12 @@ def test_again_nothing_runs_and_what_is_missing_does(plan, undisturbed, tmp_path
 
 
 def test_another_recipe_is_not_taken_for_what_is_there(plan, undisturbed):
-    other = Plan(plan.recipe, plan.axes, plan.seeds, overrides=["agent.gamma=0.5"])
-    with pytest.raises(RunError, match="holds a run of another recipe"):
+    other = replace(plan, overrides=["agent.gamma=0.5"])
+    with pytest.raises(RunError, match="holds a run of another recipe, whose agent differs"):
         run_sweep(other, undisturbed, Local(), progress=False)
+    # but what no result depends on may be another
+    edited = replace(plan, overrides=["question=Why?", "checkpoint_every=70"])
+    assert all(job.finished for job in prepare(edited, undisturbed))
 
 
 def test_what_is_no_run_is_never_removed(plan, tmp_path):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
-from cotasp.continual.protocol import unlike
+from cotasp.continual.protocol import protocol_stamp, unlike
 from cotasp.errors import RecipeError
+from cotasp.recipe import loads
 from cotasp.registry import KINDS
 from cotasp.schema import build, plain
 from cotasp.tasks import CW10, CW20, TEXTS, GymEntry, Gymnasium, MetaWorld, Point, TaskEntry
@@ -199,4 +201,20 @@ def test_a_task_alone_is_a_baseline_though_tasks_differ_in_what_they_count():
     both, alone = stamps
     assert unlike(alone, both) is None
     assert unlike({**alone, "success_return": "-200.0"}, both) == "success_return"
+    ranges = {**both, "return_range": "(0.0, 5.0), (-400.0, 0.0)"}
+    assert unlike({**alone, "return_range": "(-1600.0, 0.0)"}, ranges) == "return_range"
+    assert unlike({**alone, "return_range": "(-400.0, 0.0)"}, ranges) is None
     assert unlike({**alone, "steps_per_task": 8}, both) == "steps_per_task"
+
+
+@pytest.mark.parametrize(
+    ("stream", "key", "value"),
+    [("point_goals", "radius", 0.4), ("ant_goal", "radius", 1.0), ("ant_goal", "gear", 150)],
+)
+def test_a_single_task_of_another_kind_is_no_baseline(stream, key, value):
+    def stamp(**fields):
+        recipe = loads(f"stream: {json.dumps({'name': stream, **fields})}\nsteps_per_task: 2000")
+        return protocol_stamp(recipe)
+
+    assert unlike(stamp(only=0), stamp()) is None
+    assert unlike(stamp(**{"only": 0, key: value}), stamp()) == key
