@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import sys
 import tempfile
 import time
@@ -36,8 +37,15 @@ from cotasp.continual.loop import run
 from cotasp.recipe import load
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-METHODS = {"scratch": "_scratch", "finetuned": "_finetuned", "cloning": "_cloning", "comps": ""}
-REVISITS = {"gmps": "_gmps"}  # what no stream gives: on demand
+METHODS = {
+    "scratch": "_scratch",
+    "finetuned": "_finetuned",
+    "cloning": "_cloning",
+    "comps": "",
+    "gmps": "_gmps",
+}
+USUAL = [name for name in METHODS if name != "gmps"]  # which revisits: what no stream gives
+WHICH = ("family", "method", "order", "seed", "overrides")  # tell runs apart
 META_LEARN = ("cloning", "comps", "gmps")
 THRESHOLDS = {"point": 14.0, "cheetah": -100.0}  # return of a batch, by family
 ORDERS = {
@@ -50,8 +58,8 @@ BATCH = 10  # episodes
 DRAWS = 4_000
 
 
-def said_to(method: str, overrides: list[str]) -> list[str]:
-    """Overrides of CoMPS' recipe as those of a method's."""
+def overrides_for(method: str, overrides: list[str]) -> list[str]:
+    """Overrides of CoMPS' recipe as those of a method's, by dotted keys."""
     if method in META_LEARN:
         return overrides
     kept = [each for each in overrides if not each.startswith("agent.meta.")]
@@ -62,10 +70,8 @@ def train(family: str, method: str, order: str, seed: int, overrides: list[str])
     """Mean return of the episodes of every batch of every task, [T][batches], and seconds."""
     torch.set_num_threads(1)
     fixed = [f"seed={seed}", f"stream.seed={seed}", "evaluation.episodes=1", *ORDERS[order]]
-    recipe = load(
-        RECIPES / f"comps_{family}{(METHODS | REVISITS)[method]}.yaml", [*fixed, *overrides]
-    )
-    began, used = time.time(), time.process_time()
+    recipe = load(RECIPES / f"comps_{family}{METHODS[method]}.yaml", [*fixed, *overrides])
+    began, used, at = time.time(), time.process_time(), commit()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         summary = run(recipe, Path(folder) / "run", progress=False)
@@ -75,7 +81,7 @@ def train(family: str, method: str, order: str, seed: int, overrides: list[str])
         "order": order,
         "seed": seed,
         "overrides": overrides,
-        "commit": commit(),
+        "commit": at,
         "episode_return": summary["training"]["episode_return"],
         "seconds": round(time.time() - began, 1),
         "processor_seconds": round(time.process_time() - used, 1),
@@ -106,6 +112,7 @@ def interval(of: Callable[[np.ndarray], float], seeds: int, digits: int = 1) -> 
 
 
 def stacked(by_seed: dict[int, list], seeds: list[int]) -> np.ndarray:
+    """Returns of some seeds, [seeds, T, batches]."""
     return np.array([by_seed[seed] for seed in seeds], dtype=float)
 
 
@@ -129,7 +136,8 @@ def compare(rows: list[dict], family: str, order: str, overrides: list[str]) -> 
         cells = [f"{k} {interval(lambda d, v=v: v[d].mean(), len(v))}" for k, v in of.items()]
         print(f"  {label:10} ({len(by_seed)} seeds) " + "; ".join(cells))
     ours = found.pop(" ".join(["comps", *overrides]), {})
-    print(f"{order}: CoMPS minus each; episodes: each divided by CoMPS")
+    if ours:
+        print(f"{order}: CoMPS minus each; episodes: each divided by CoMPS")
     for label, by_seed in found.items():
         seeds = sorted(ours.keys() & by_seed.keys())
         if seeds:
@@ -139,6 +147,7 @@ def compare(rows: list[dict], family: str, order: str, overrides: list[str]) -> 
 
 
 def difference(name: str, theirs: np.ndarray, ours: np.ndarray) -> str:
+    """Ours minus theirs, [seeds] each; of episodes theirs divided by ours."""
     if name.startswith("episodes"):
         return interval(lambda d: theirs[d].mean() / ours[d].mean(), len(ours), 2)
     return interval(lambda d: (ours - theirs)[d].mean(), len(ours))
@@ -150,38 +159,41 @@ def main() -> int:
     arguments.add_argument("--family", choices=THRESHOLDS, default="point")
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--orders", nargs="+", choices=ORDERS, default=["random"])
-    arguments.add_argument(
-        "--methods", nargs="+", choices=METHODS | REVISITS, default=list(METHODS)
-    )
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL)
     arguments.add_argument("--workers", type=int, default=2, help="runs at a time; default 2")
     arguments.add_argument("--json", metavar="FILE", help="where runs are kept, and read from")
     arguments.add_argument("overrides", nargs="*", metavar="key=value", help="of CoMPS' recipe")
     options = arguments.parse_intermixed_args()
+    for override in options.overrides:
+        if re.match(r"agent(\.ppo|\.meta)?=", override):
+            arguments.error(f"{override}: expected a key of agent.ppo or agent.meta by itself")
     facts = machine()
     path = Path(options.json) if options.json else None
     rows = json.loads(path.read_text())["runs"] if path is not None and path.exists() else []
     due = [
-        (options.family, method, order, seed, said_to(method, options.overrides))
+        (options.family, method, order, seed, overrides_for(method, options.overrides))
         for order in options.orders
         for seed in range(options.seeds)
         for method in options.methods
     ]
-    done = [tuple(row[key] for key in WHICH) for row in rows]
+    done, failed = [tuple(row[key] for key in WHICH) for row in rows], 0
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
         under_way = [pool.submit(train, *each) for each in due if each not in done]
         for ended in as_completed(under_way):
+            if (error := ended.exception()) is not None:
+                failed += 1
+                print(f"failed: {error!r}", flush=True)
+                continue
             row = ended.result()
             rows.append(row)
             print(*(row[key] for key in (*WHICH[1:], "seconds")), "s", flush=True)
             if path is not None:
-                kept = {"machine": facts, "runs": sorted(rows, key=lambda r: str(r[WHICH[2]]))}
+                kept = {"machine": facts, "runs": sorted(rows, key=lambda row: row["order"])}
                 path.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
     for order in options.orders:
         compare(rows, options.family, order, options.overrides)
-    return 0
+    return 1 if failed else 0
 
-
-WHICH = ("family", "method", "order", "seed", "overrides")  # run a row is of
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -72,10 +72,9 @@ def find_recipe(path: str | Path) -> Path:
 
 def beside(path: Path, name: str) -> Path:
     """The file that a name in the one at `path` means: one beside it, or a shipped one."""
-    near = path.parent / name
-    written = near if near.suffix in (".yaml", ".yml") else near.with_name(f"{near.name}.yaml")
+    written = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     try:
-        for file in (near, written):
+        for file in (written, path.parent / name):
             if file.is_file() and not file.samefile(path):
                 return file
     except (OSError, ValueError):  # reading it says what is wrong

@@ -249,6 +249,14 @@ def test_what_is_no_such_file_hides_no_shipped_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smoke").mkdir()
     assert load("smoke") == load(ROOT / "recipes" / "smoke.yaml")
+    (tmp_path / "note").write_text("Remember the milk.")
+    (tmp_path / "note.yaml").write_text("seed: 3\n")
+    (tmp_path / "other.yaml").write_text("base: note\n")
+    assert load(tmp_path / "other.yaml").seed == 3
+    for name in ("''", ".", "/"):
+        (tmp_path / "other.yaml").write_text(f"base: {name}\n")
+        with pytest.raises(RecipeError, match=r"other\.yaml: base: "):
+            load("other.yaml")
     (tmp_path / "smoke.yaml").write_text("base: smoke\nseed: 7\n")
     assert load(tmp_path / "smoke.yaml") == load(ROOT / "recipes" / "smoke.yaml", ["seed=7"])
 

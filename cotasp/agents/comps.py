@@ -21,9 +21,10 @@ class CoMPS:
     """Continual meta-policy search (CoMPS, ICLR 2022, arXiv 2112.04467): PPO from a learned start.
 
     Every task is learned by PPO; all its transitions are kept.  At its end the start of the next
-    task is meta-learned from what is kept, without the environment: such that one step of policy
-    gradient on a few episodes of a task, by learned step sizes, comes near to that task's best
-    trajectories.  There is one network without masks, and a copy of it for every finished task.
+    task is meta-learned from what is kept: such that one step of policy gradient on a few episodes
+    of a task, by learned step sizes, comes near to that task's best trajectories.  No environment
+    is touched, but where inner data are asked for `"anew"`.  There is one network without masks,
+    and a copy of it for every finished task.
 
     Args:
         ppo: how a task is learned; see `cotasp.agents.on_policy_settings.OnPolicy`.
@@ -44,13 +45,18 @@ class CoMPS:
         """Sees that there is a task to prepare for, and room for an episode of each.
 
         Raises:
-            RecipeError: a stream of one task, less memory per task than an episode fills, or one
-                environment where episodes are compared.
+            RecipeError: a stream of one task, less memory per task than an episode fills, or
+                revisits without a horizon or with one environment.
         """
         if budget.tasks == 1:
             raise RecipeError(
                 "stream: expected two tasks or more, got one: with nothing to come, there is "
                 "nothing to prepare for; use the agent ppo"
+            )
+        if self.meta.inner_data == "anew" and budget.horizon is None:
+            raise RecipeError(
+                "agent.meta.inner_data: expected 'kept' for tasks without one horizon, whose "
+                "episodes need not end, got 'anew'"
             )
         if self.meta.inner_data == "anew" and self.ppo.num_envs == 1:
             raise RecipeError(

@@ -72,7 +72,7 @@ class Experience:
     def sample(self, shape: Sequence[int], generator: Generator) -> Rows:
         """Rows drawn uniformly with replacement, [*shape]."""
         kept = Rows(*(column[: len(self)] for column in self.columns))
-        return drawn(kept, shape, generator)
+        return sample_rows(kept, shape, generator)
 
     def rows(self) -> storage.Rows:
         """Those that there are, for a checkpoint."""
@@ -104,7 +104,7 @@ class Experience:
                 column[places] = read[key]
 
 
-def drawn(rows: Rows, shape: Sequence[int], generator: Generator) -> Rows:
+def sample_rows(rows: Rows, shape: Sequence[int], generator: Generator) -> Rows:
     """Rows of some [n], drawn uniformly with replacement, [*shape]."""
     places = torch.randint(len(rows.log_prob), tuple(shape), generator=generator)
     return Rows(*(column[places] for column in rows))

@@ -44,15 +44,15 @@ class MetaLearner:
             without masks or protection.
 
     Raises:
-        RecipeError: more transitions than there is room for.
+        RecipeError: more transitions than there is room for, or tasks that cannot be revisited.
     """
 
     def __init__(self, ppo: OnPolicy, meta: MetaLearning, problem: Problem, method: Method) -> None:
         _check_room(meta, problem)
-        if meta.inner_data == "anew" and (problem.revisit is None or problem.horizon is None):
+        if meta.inner_data == "anew" and problem.revisit is None:
             raise RecipeError(
-                "recipe.agent.meta.inner_data: expected 'kept' where tasks cannot be revisited, or "
-                "have no one horizon, got 'anew'"
+                "recipe.agent.meta.inner_data: expected 'kept' where tasks cannot be revisited, "
+                "got 'anew'"
             )
         self.meta = meta
         self.problem = problem
@@ -128,7 +128,8 @@ class MetaLearner:
             self.training = self._new_training()
         until = time.monotonic() + seconds
         while self.training.updates < self.meta.updates:
-            self.training.update()
+            if not self.training.revisit():
+                self.training.update()
             if time.monotonic() >= until:
                 break
         return self.training.updates, self.meta.updates
@@ -143,16 +144,16 @@ class MetaLearner:
         if self.meta.begin == "fresh":
             step_sizes = {k: torch.full_like(a, self.meta.step_size) for k, a in step_sizes.items()}
         skilled = [each.rows() for each in self.trajectories]
-        anew = self._taken_anew if self.meta.inner_data == "anew" else None
+        anew = self._revisited_rows if self.meta.inner_data == "anew" else None
         return MetaTraining(
             self.meta, self._heads, start, step_sizes, self.experience, skilled, seed, anew
         )
 
-    def _taken_anew(self, task: int, start: Weights, updates: int) -> Rows:
-        """What the start takes in a finished task, an episode in each environment.
+    def _revisited_rows(self, task: int, start: Weights, updates: int) -> Rows:
+        """An episode of the start in each environment of a finished task, rows [n].
 
-        An advantage is what follows, less its mean over episodes at the same step: there is no
-        value network of that task and policy.
+        An advantage is what follows in the episode, less its mean over episodes at the same step,
+        where one that has ended has 0: there is no value network of that task and policy.
         """
         acting, network = SampledBehaviour(), self._network(start)
         acting.act_by(on_cpu(network))
@@ -162,8 +163,11 @@ class MetaLearner:
         self.revisited += data.numel() * self.problem.action_repeat
         steps = Steps.of(data.to(self.ppo.device), 1.0)
         _, following = advantages(steps, lambda x: x.new_zeros(x.shape[:-1]), self.ppo.gamma, 1.0)
-        advantage = standardised(following - following.mean(dim=0)).flatten()
-        observation, raw_action = steps.observation.flatten(0, 1), steps.raw_action.flatten(0, 1)
+        ends = steps.ends.squeeze(-1).int()
+        first = ends.cumsum(dim=1) == ends  # [num_envs, T], up to and with the first end
+        following = following.where(first, 0.0)
+        advantage = standardised((following - following.mean(dim=0))[first])
+        observation, raw_action = steps.observation[first], steps.raw_action[first]
         with torch.no_grad():
             log_prob = log_density(*self._heads(start, observation), raw_action)
         return Rows(observation, raw_action, log_prob, advantage)

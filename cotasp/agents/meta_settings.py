@@ -37,7 +37,8 @@ class MetaLearning:
         inner_data: what inner steps learn from: transitions `"kept"` of a task's learning, or ones
             taken `"anew"` by the start in all finished tasks, which then are no longer past (guided
             meta-policy search, GMPS, arXiv 1904.00956): a bound on what keeping can give.
-        anew_every: updates for which such transitions serve: an episode of each environment.
+        anew_every: updates for which such transitions serve: an episode in each environment of
+            every finished task.  What is kept is then kept all the same.
         rows_per_task: transitions kept of each task; None: all.
         keep: which, if not all: the `"first"` or the `"last"`.
     """
@@ -73,3 +74,5 @@ class MetaLearning:
             for name in names:
                 if not ok(getattr(self, name)):
                     raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
+        if self.inner_data == "anew" and self.inner_steps == 0:
+            raise RecipeError("inner_data: expected 'kept' without inner steps, got 'anew'")

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from cotasp.agents.checks import check_losses
-from cotasp.agents.experience import Experience, drawn
+from cotasp.agents.experience import Experience, sample_rows
 from cotasp.agents.meta_learning import Heads, Rows, Skilled, Weights, meta_loss
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.methods.adam import Adam
@@ -27,8 +27,8 @@ class MetaTraining:
         step_sizes: alpha, to begin with, of the weights that adapt; the others are left alone.
         experience, skilled: of the finished tasks.
         seed: of what is drawn.
-        anew: of a task's number, the start's weights and the updates made, transitions that the
-            start takes there; None: no environment is touched.
+        anew: of a task's number, the start's weights and the updates made, rows [n] that the start
+            takes there, on its device; None: no environment is touched.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class MetaTraining:
         self.experience = experience
         self.skilled = skilled
         self.anew = anew
-        self.taken: list[Rows] = []  # anew, of each task
+        self.revisited: list[Rows] = []  # taken anew, of each finished task
+        self._visited_at = -1  # update for which
         self.generator = Generator().manual_seed(seed)
         learns = step_sizes if settings.learn_step_sizes and settings.inner_steps else {}
         self.start = {
@@ -67,6 +68,23 @@ class MetaTraining:
         """Made so far."""
         return self.optimiser.steps
 
+    def revisit(self) -> bool:
+        """Takes rows anew in the next finished task where that is due; whether it was.
+
+        Raises:
+            RunError: its environment fails.
+        """
+        if self.anew is None or self.updates % self.settings.anew_every:
+            return False
+        if self._visited_at != self.updates:
+            self.revisited, self._visited_at = [], self.updates
+        task = len(self.revisited)
+        if task == len(self.skilled):
+            return False
+        start = {name: weight.detach() for name, weight in self.start.items()}
+        self.revisited.append(self.anew(task, start, self.updates))
+        return True
+
     def update(self) -> None:
         """One step of theta and alpha down the mean outer loss.
 
@@ -74,10 +92,6 @@ class MetaTraining:
             RunError: the loss is not finite.
         """
         settings = self.settings
-        if self.anew is not None and self.updates % settings.anew_every == 0:
-            start = {name: weight.detach() for name, weight in self.start.items()}
-            tasks = range(len(self.skilled))
-            self.taken = [self.anew(task, start, self.updates) for task in tasks]
         rows, skilled = self._drawn()
         loss = meta_loss(
             self.heads,
@@ -110,7 +124,7 @@ class MetaTraining:
             if self.anew is None:
                 inner.append(self.experience[j].sample(size, self.generator))
             else:
-                inner.append(drawn(self.taken[j], size, self.generator))
+                inner.append(sample_rows(self.revisited[j], size, self.generator))
             skilled = self.skilled[j]
             shape = (settings.batch_size,)
             places = torch.randint(len(skilled.raw_action), shape, generator=self.generator)
@@ -127,7 +141,8 @@ class MetaTraining:
             "step_sizes": dict(self.step_sizes),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
-            "taken": [rows._asdict() for rows in self.taken],
+            "revisited": [rows._asdict() for rows in self.revisited],
+            "visited_at": self._visited_at,
             "loss": self.loss,
             "first_loss": self.first_loss,
         }
@@ -140,5 +155,6 @@ class MetaTraining:
                     tensor.copy_(state[name][key])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
-        self.taken = [Rows(**rows) for rows in state["taken"]]
+        self.revisited = [Rows(**rows) for rows in state["revisited"]]
+        self._visited_at = int(state["visited_at"])
         self.loss, self.first_loss = float(state["loss"]), float(state["first_loss"])

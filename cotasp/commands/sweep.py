@@ -116,12 +116,13 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     if len(axes) < len(arguments.axis):
         raise RecipeError("--axis: the same key stands twice; give it all its values at once")
     changes: dict[str, Any] = {"axes": {**plan.axes, **axes}}
-    if arguments.overrides:
-        changes["overrides"] = [*plan.overrides, *arguments.overrides]
-        changes["others"] = {  # the command line has the last word, also where a file has its own
+    if plan.others:  # the command line has the last word, also where files have their own
+        changes["others"] = {
             name: file._replace(overrides=[*file.overrides, *arguments.overrides])
             for name, file in plan.others.items()
         }
+    else:
+        changes["overrides"] = [*plan.overrides, *arguments.overrides]
     if arguments.seeds is not None:
         try:
             seeds = [int(seed) for seed in arguments.seeds.removesuffix(",").split(",")]

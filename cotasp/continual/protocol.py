@@ -51,11 +51,11 @@ def unlike(single: Mapping[str, Any], stamp: Mapping[str, Any]) -> str | None:
         stamp: of the run that it is to be compared with.  What its tasks do not share stands there
             once per task, as `one_or_all` of `cotasp.tasks.entries` writes it.
     """
-    tasks = _written_apart(stamp.get("tasks"))
+    tasks = _split_values(stamp.get("tasks"))
     mine = str(single.get("tasks"))
     for key in COMPARABLE:
         value, own = single.get(key), stamp.get(key)
-        each = _written_apart(own)
+        each = _split_values(own)
         if value != own and len(each) == len(tasks) > 1 and mine in tasks:
             own = each[tasks.index(mine)]
         if value != own:
@@ -63,7 +63,7 @@ def unlike(single: Mapping[str, Any], stamp: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _written_apart(values: Any) -> list[str]:
+def _split_values(values: Any) -> list[str]:
     """What `one_or_all` has joined; pairs in brackets stay whole."""
     return re.split(r", (?![^(]*\))", str(values))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -21,27 +20,23 @@ class Revisits:
     Args:
         tasks: of the stream.
         seed: of the run.
-        faults: see `Collection`.
     """
 
-    def __init__(self, tasks: Sequence[Task], seed: int, faults: Literal["stop", "skip"]) -> None:
-        self._tasks, self._seed, self._faults = tasks, seed, faults
+    def __init__(self, tasks: Sequence[Task], seed: int) -> None:
+        self._tasks, self._seed = tasks, seed
 
     def __call__(
         self, task: int, policy: TensorDictModuleBase, num_envs: int, *labels: int
     ) -> TensorDictBase:
-        """See `cotasp.methods.problem.Revisit`.
-
-        Raises:
-            RunError: the task has no horizon, or its environment fails.
-        """
+        """See `cotasp.methods.problem.Revisit`."""
         visited = self._tasks[task]
+        name = f"{visited.name}, revisited"
         if visited.horizon is None:
-            raise RunError(f"task {visited.name!r}: expected a horizon, got none; nothing ends")
+            raise RunError(f"task {name!r}: expected a horizon, got none; do not revisit it")
         seed = derive_seed(self._seed, "revisit", task, *labels)
         with forked(seed):
             env = visited.make_env(num_envs, seed)
-            collection = Collection(env, policy, visited.name, visited.action_repeat, self._faults)
+            collection = Collection(env, policy, name, visited.action_repeat)
             try:
                 return collection.collect(num_envs * visited.horizon)
             finally:

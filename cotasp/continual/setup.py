@@ -102,7 +102,7 @@ def make_learner(
         phrasings=phrasings,
         owners=owners(tasks),
         marks=[task.mark for task in tasks] if tasks[0].together > 1 else (),
-        revisit=Revisits(tasks, recipe.seed, recipe.faults),
+        revisit=Revisits(tasks, recipe.seed),
     )
     with calling("agent", recipe.agent):
         learner = recipe.agent.learner(problem, method)

@@ -12,18 +12,25 @@ if TYPE_CHECKING:
 
 
 class Revisit(Protocol):
-    """Whole episodes of a task, at any time."""
+    """Takes a task's episodes at any time."""
 
     def __call__(
         self, task: int, policy: TensorDictModuleBase, num_envs: int, *labels: int
     ) -> TensorDictBase:
-        """An episode of each of some environments, [num_envs, horizon / action_repeat].
+        """The steps of a horizon in some environments, [num_envs, horizon / action_repeat].
+
+        Each begins with an episode; where that ends early, another begins.  Keys are those of what
+        `learn` takes: `observation`, `is_init`, what the policy writes, and `next` with
+        `observation`, `reward`, `done` and `terminated`.
 
         Args:
             task: its number.
-            policy: as `behaviour` gives it.
+            policy: as `behaviour` gives it: `observation` to `action` and whatever else it writes.
             num_envs: environments, made for this and closed.
-            labels: equal ones, of an equal policy, give the same episodes.
+            labels: equal ones, of an equal policy, give the same steps.
+
+        Raises:
+            RunError: the environment fails, whatever the recipe's `faults` says.
         """
         ...
 

@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
         """Whether there is an interval and `value` lies outside it, by more than sums round."""
         if self.low is None or self.high is None:
             return False
-        slack = ROUNDING * max(1.0, abs(value))
+        slack = ROUNDING * max(1.0, abs(value), abs(self.low), abs(self.high))
         return not self.low - slack <= value <= self.high + slack
 
 

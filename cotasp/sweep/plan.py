@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cotasp._yaml import parse
 from cotasp.errors import RecipeError, calling
 from cotasp.recipe import INCIDENTAL, Recipe, load, with_seed
-from cotasp.recipe_files import beside, find_recipe, read_node
+from cotasp.recipe_files import beside, find_recipe, override_node, read_node
 from cotasp.registry import suggest
 from cotasp.words import as_text
 
@@ -153,6 +153,11 @@ class Plan:
         if self.single_tasks:
             every = self._every_variant()  # whichever are wanted, single tasks are the same runs
             name = self.baseline or next(iter(every))
+            if self.baseline is None and name not in recipes:
+                raise RecipeError(
+                    "sweep: single tasks: they are of the baseline's recipe, or of the first "
+                    "variant's, which --only leaves out; name one of those it has by --baseline"
+                )
             for task, recipe in each_alone(_recipe_of(name, every[name])).items():
                 trials |= {f"{SINGLE}{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
         return trials
@@ -266,14 +271,23 @@ def key_of(override: str) -> str:
 def _check_kept(override: str, name: str, axis: Axis) -> None:
     """Raises RecipeError where an axis sets or replaces what an override of all trials sets."""
     key = key_of(override)
-    for varied in {key_of(change) for changes in axis.values() for change in changes}:
+    for change in (change for changes in axis.values() for change in changes):
+        varied = key_of(change)
         if key == varied:
-            raise RecipeError(f"{override}: an axis varies {key}; leave out one of the two")
-        if key.startswith(f"{varied}."):
+            raise RecipeError(f"sweep: {override}: an axis varies {key}; leave out one of the two")
+        if key.startswith(f"{varied}.") and _names_component(change):
             raise RecipeError(
-                f"{override}: the axis {name!r} replaces {varied}, and this with it; write it into "
-                f"its values, as {{name: ..., {key.removeprefix(varied + '.')}: ...}}"
+                f"sweep: {override}: the axis {name!r} replaces {varied}, and this with it; write "
+                f"it into its values, as {{name: ..., {key.removeprefix(varied + '.')}: ...}}"
             )
+
+
+def _names_component(override: str) -> bool:
+    """Whether its value is a component, which replaces one of another name with its fields."""
+    value: Any = override_node(override)
+    for part in key_of(override).split("."):
+        value = value[part]
+    return isinstance(value, str) or (isinstance(value, Mapping) and "name" in value)
 
 
 def _check_apart(axes: Mapping[str, Axis]) -> None:
@@ -346,7 +360,8 @@ def load_sweep(path: str | Path) -> Plan:
 
     Its keys: `recipe` (relative to it) or `recipes`, `axes`, and, if wanted, `question`,
     `overrides`, `seeds` (how many, or which), `baseline`, `single_tasks`.  `recipes` is a list of
-    files, or a mapping of names to lists of a file and its overrides.  An axis is a list of values
+    files, or a mapping of names to lists of a file and its overrides, which are laid on those of
+    all trials.  An axis is a list of values
     of the recipe key that it is named after, or a mapping of names to lists of overrides.
 
     Raises:

@@ -24,6 +24,7 @@ from cotasp.words import counted
 
 RETRIES = 5  # of a trial whose worker is killed
 _EVERY = 0.3  # s between looks at the trials' progress
+_INDIFFERENT = ("question", "checkpoint_every")  # to what a trial that is there has found
 
 
 @dataclass
@@ -106,12 +107,10 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     """Raises RunError when the directory holds a run of another recipe, or no run."""
     if not (path / RECIPE).is_file():
         return RunDirectory.check_free(path)
-    from cotasp.continual.begun import MAY_CHANGE
-
     held = mapping(parse((path / RECIPE).read_text(encoding="utf-8"), str(path)), str(path))
     due = mapping(parse(dump(recipe), "recipe"), "recipe")
     for key in {**due, **held}:
-        if key not in MAY_CHANGE and held.get(key) != due.get(key):
+        if key not in _INDIFFERENT and held.get(key) != due.get(key):
             raise RunError(
                 f"{path}: holds a run of another recipe, whose {key} differs; choose another "
                 f"--out, or remove it"

@@ -33,6 +33,7 @@ from cotasp.agents.rollout import log_density
 from cotasp.continual import loop
 from cotasp.continual.loop import resume, run
 from cotasp.continual.opened import open_run
+from cotasp.continual.revisits import Revisits
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError, RunStopped
 from cotasp.methods.freeze import Freeze
@@ -45,6 +46,7 @@ from cotasp.prompting.encoders import RandomEncoder
 from cotasp.prompting.sparse_coding import SparseCoding
 from cotasp.recipe import loads
 from cotasp.storage import rows as storage
+from cotasp.tasks.point import PointEnv
 from cotasp.testing._toy import copied
 from tests.agents.problems import ACT, OBS
 from tests.agents.test_ppo import batch
@@ -466,13 +468,15 @@ def test_old_tasks_are_revisited_by_the_start_and_counted(revisiting, undisturbe
 
 
 def test_what_is_taken_anew_is_the_starts_own():
-    """Against a loop: its advantages are differences to the mean over episodes at the same step."""
+    """Against a loop: its advantages are differences to the mean over episodes at the same step,
+    and nothing counts of what comes after an episode's end.
+    """
     recipe = loads(TINY, ANEW)
     made = make_learner(recipe, make_tasks(recipe))
     made.policies = [made._weights()]
     random = torch.get_rng_state()
-    rows, again = (made._taken_anew(0, made.start, 5) for _ in range(2))
-    other = made._taken_anew(0, made.start, 10)
+    rows, again = (made._revisited_rows(0, made.start, 5) for _ in range(2))
+    other = made._revisited_rows(0, made.start, 10)
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.equal(rows.raw_action, again.raw_action)
     assert not torch.equal(rows.raw_action, other.raw_action)
@@ -490,6 +494,24 @@ def test_what_is_taken_anew_is_the_starts_own():
     difference = torch.tensor(ahead) - torch.tensor(ahead).mean(dim=0)
     expected = difference / difference.std(correction=0)
     torch.testing.assert_close(rows.advantage.double(), expected.flatten(), rtol=1e-3, atol=1e-4)
+
+    whole, revisit = rows, made.problem.revisit
+
+    def ends_early(*arguments: Any) -> TensorDict:
+        data = revisit(*arguments)
+        for key in ("done", "terminated"):
+            data["next", key][1, 2] = True  # the second environment's third step
+        return data
+
+    made.problem = replace(made.problem, revisit=ends_early)
+    rows = made._revisited_rows(0, made.start, 5)
+    left = [t for t in range(24) if t // 6 != 1 or t % 6 <= 2]
+    assert torch.equal(rows.raw_action, whole.raw_action[left])
+    short = [sum(gamma**k * r for k, r in enumerate(reward[1, t:3])) for t in range(3)]
+    ahead[1] = [*short, *(torch.tensor(0.0),) * 3]
+    difference = (torch.tensor(ahead) - torch.tensor(ahead).mean(dim=0)).flatten()[left]
+    expected = (difference - difference.mean()) / difference.std(correction=0)
+    torch.testing.assert_close(rows.advantage.double(), expected.double(), rtol=1e-3, atol=1e-4)
 
 
 def test_revisits_go_on_bit_for_bit(revisiting, tmp_path, monkeypatch):
@@ -563,6 +585,7 @@ def test_killed_in_the_middle_of_a_tasks_end(undisturbed, tmp_path, monkeypatch)
             [*ANEW, "agent.ppo.num_envs=1"],
             r"recipe\.agent\.ppo\.num_envs: expected at least 2 with meta\.inner_data 'anew'",
         ),
+        ([*ANEW, "agent.meta.inner_steps=0"], r"inner_data: expected 'kept' without inner steps"),
         (["agent.meta.anew_every=0"], r"meta\.anew_every: expected at least 1, got 0"),
         (["stream.count=1"], r"recipe\.stream: expected two tasks or more, .* use the agent ppo"),
         (["stream={name: point, goals: [left]}"], r"recipe\.stream: expected two tasks or more"),
@@ -583,12 +606,34 @@ def test_a_stream_that_does_not_count_its_tasks_is_refused_when_they_are_made():
         CoMPS().learner(problem, loads(TINY).method)
 
 
-def test_tasks_without_a_horizon_cannot_be_revisited():
-    problem = Problem(["Go.", "Come."], OBS, ACT, 72)
-    with pytest.raises(RecipeError, match=r"inner_data: expected 'kept' where .* got 'anew'$"):
-        CoMPS(OnPolicy(num_envs=2), MetaLearning(inner_data="anew")).learner(
-            problem, loads(TINY).method
-        )
+@pytest.mark.parametrize(
+    ("horizon", "why"), [(None, "for tasks without one horizon.*"), (6, "where tasks cannot be.*")]
+)
+def test_tasks_that_cannot_be_revisited_are_refused(horizon, why):
+    problem = Problem(["Go.", "Come."], OBS, ACT, 72, horizon=horizon)
+    agent = CoMPS(OnPolicy(num_envs=2), MetaLearning(inner_data="anew"))
+    with pytest.raises(RecipeError, match=rf"inner_data: expected 'kept' {why} got 'anew'$"):
+        agent.learner(problem, loads(TINY).method)
+
+
+def test_a_fault_in_a_revisit_stops_the_run_and_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Revisits, "__call__", while_broken(Revisits.__call__))
+    with pytest.raises(RunError, match=r"task 'goal-[\d.]+, revisited', step 1: .*ValueError"):
+        run(loads(TINY, [*ANEW, "faults=skip"]), tmp_path / "run", progress=False)
+
+
+def while_broken(call: Any) -> Any:
+    """A call during which no environment can be stepped."""
+
+    def broken(self, *rest, **more):
+        raise ValueError("no contact model")
+
+    def called(*arguments: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PointEnv, "_step", broken)
+            return call(*arguments)
+
+    return called
 
 
 def test_experience_beyond_the_disk_is_refused(monkeypatch):

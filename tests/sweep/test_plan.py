@@ -289,9 +289,13 @@ def test_what_an_axis_would_drop_is_refused(edit, axis, message):
         asked("smoke", edit, "--axis", axis)
 
 
-def test_an_axis_may_vary_what_an_edit_chose():
+def test_an_axis_may_vary_what_an_edit_chose_or_other_fields_beside_it():
     recipes = asked("smoke", "mask={name: topk, k: 3}", "--axis", "mask.k=4,5").recipes()
     assert [recipe.mask.k for recipe in recipes.values()] == [4, 5]
+    axis = "actor={hidden: [64, 64]},{hidden: [32, 32]}"
+    recipes = asked("smoke", "actor.activation=tanh", "--axis", axis).recipes()
+    found = [(recipe.actor.hidden, recipe.actor.activation) for recipe in recipes.values()]
+    assert found == [((64, 64), "tanh"), ((32, 32), "tanh")]
 
 
 def test_the_command_line_has_the_last_word_on_files_with_edits_of_their_own(tmp_path):
@@ -311,15 +315,23 @@ def test_variants_that_a_report_cannot_tell_apart_are_refused(axis):
         asked("smoke", "--axis", axis).recipes()
 
 
-def test_single_tasks_are_the_baselines_whatever_is_wanted():
-    words = ["smoke", "--axis", "mask=topk,dense,step", "--single-tasks"]
-
-    def singles(*more: str) -> dict[str, Recipe]:
-        made = asked(*words, *more).resolved()
+def test_single_tasks_are_the_baselines_whatever_is_wanted(tmp_path):
+    def singles(*words: str) -> dict[str, Recipe]:
+        made = asked(*words, "--single-tasks").resolved()
         return {name: recipe for name, recipe in made.items() if name.startswith("single/")}
 
-    assert singles() == singles("--only", "mask=step") == singles("--baseline", "mask=topk")
-    assert singles() != singles("--baseline", "mask=dense")
+    plain, file = ["smoke", "--axis", "mask=topk,dense,step"], tmp_path / "s.yaml"
+    first = singles(*plain)
+    assert (
+        first
+        == singles(*plain, "--only", "mask=topk")
+        == singles(*plain, "--baseline", "mask=topk")
+    )
+    assert first != singles(*plain, "--baseline", "mask=dense")
+    file.write_text("recipe: smoke\naxes: {mask: [topk, dense, step]}\nbaseline: mask=topk\n")
+    assert singles(str(file), "--only", "mask=step") == first
+    with pytest.raises(RecipeError, match=r"--only leaves out; name .* by --baseline"):
+        singles(*plain, "--only", "mask=step")
 
 
 def test_a_seed_taken_for_a_count_is_refused():
