@@ -38,7 +38,8 @@ class MetaLearning:
             taken `"anew"` by the start in all finished tasks, which then are no longer past (guided
             meta-policy search, GMPS, arXiv 1904.00956): a bound on what keeping can give.
         anew_every: updates for which such transitions serve: an episode in each environment of
-            every finished task.  What is kept is then kept all the same.
+            every finished task.  More make the step one for these very samples.  What is kept is
+            then kept all the same.
         rows_per_task: transitions kept of each task; None: all.
         keep: which, if not all: the `"first"` or the `"last"`.
     """
@@ -57,7 +58,7 @@ class MetaLearning:
     tasks_per_update: int | None = None
     skilled: int = 10
     inner_data: Literal["kept", "anew"] = "kept"
-    anew_every: int = 50
+    anew_every: int = 5
     rows_per_task: int | None = None
     keep: Literal["first", "last"] = "first"
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModuleBase
-
-from cotasp.continual.collection import Collection
 from cotasp.continual.randomness import forked
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
 from cotasp.tasks.task import Task
+
+if TYPE_CHECKING:
+    from tensordict import TensorDictBase
+    from tensordict.nn import TensorDictModuleBase
 
 
 class Revisits:
@@ -29,6 +30,8 @@ class Revisits:
         self, task: int, policy: TensorDictModuleBase, num_envs: int, *labels: int
     ) -> TensorDictBase:
         """See `cotasp.methods.problem.Revisit`."""
+        from cotasp.continual.collection import Collection  # loads torchrl, which asking does not
+
         visited = self._tasks[task]
         name = f"{visited.name}, revisited"
         if visited.horizon is None:

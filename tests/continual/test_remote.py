@@ -206,7 +206,7 @@ def test_all_ask_before_the_first_waits_for_its_answer(links):
             meet()
 
         own.wait = wait
-        own.call("begin_evaluations", (), torch.zeros(10**6), 0)
+        own.call("begin_evaluations", (), torch.zeros(10**6), 0, "stop")
         order.append(f"{name} answered")
 
     ended = in_lockstep([lambda m, n=n: work(links.pop(), n, m) for n in "ab"], None)
