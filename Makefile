@@ -1,5 +1,5 @@
 # make quickstart   learn three Meta-World tasks, about 3 minutes
-# make test         the whole test suite, within 15 minutes
+# make test         the whole test suite, within half an hour on two cores
 # make docs         the pages, into site/index.html
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/cotasp run recipes/quickstart.yaml $(ARGS) --out $(RUN)
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -45,5 +45,16 @@ def browser():
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Fast tests first; where files are dealt to workers, those of which some are slow, so that
+    none of these is left for the end, when the other worker has nothing to do.
+    """
+
+    def is_slow(item):
+        return item.get_closest_marker("slow") is not None
+
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        items.sort(key=is_slow)
+        return
+    long = {item.path for item in items if is_slow(item)}
+    place = {path: i for i, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (item.path not in long, place[item.path], is_slow(item)))
