@@ -36,7 +36,7 @@ class MetaLearning:
         skilled: trajectories of highest return that are imitated, per task.
         inner_data: what inner steps learn from: transitions `"kept"` of a task's learning, or ones
             taken `"anew"` by the start in all finished tasks, which then are no longer past (guided
-            meta-policy search, GMPS, arXiv 1904.00956): a bound on what keeping can give.
+            meta-policy search, GMPS, arXiv 1904.00956): beside which to judge what is kept.
         anew_every: updates for which such transitions serve: an episode in each environment of
             every finished task.  More make the step one for these very samples.  What is kept is
             then kept all the same.

@@ -47,8 +47,7 @@ class MetaTraining:
         self.experience = experience
         self.skilled = skilled
         self.anew = anew
-        self.revisited: list[Rows] = []  # taken anew, of each finished task
-        self._visited_at = -1  # update for which
+        self.revisited: list[Rows] = []  # taken anew, of finished tasks, until they have served
         self.generator = Generator().manual_seed(seed)
         learns = step_sizes if settings.learn_step_sizes and settings.inner_steps else {}
         self.start = {
@@ -74,12 +73,8 @@ class MetaTraining:
         Raises:
             RunError: its environment fails.
         """
-        if self.anew is None or self.updates % self.settings.anew_every:
-            return False
-        if self._visited_at != self.updates:
-            self.revisited, self._visited_at = [], self.updates
         task = len(self.revisited)
-        if task == len(self.skilled):
+        if self.anew is None or task == len(self.skilled):
             return False
         start = {name: weight.detach() for name, weight in self.start.items()}
         self.revisited.append(self.anew(task, start, self.updates))
@@ -106,6 +101,8 @@ class MetaTraining:
         check_losses({"outer_loss": loss.detach()[None]}, self.updates)
         gradients = torch.autograd.grad(loss, self._learned, materialize_grads=True)
         self.optimiser.step(gradients)
+        if self.updates % settings.anew_every == 0:
+            self.revisited = []
         value = float(loss.detach())
         if self.updates == 1:
             self.first_loss = value
@@ -142,7 +139,6 @@ class MetaTraining:
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "revisited": [rows._asdict() for rows in self.revisited],
-            "visited_at": self._visited_at,
             "loss": self.loss,
             "first_loss": self.first_loss,
         }
@@ -156,5 +152,4 @@ class MetaTraining:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
         self.revisited = [Rows(**rows) for rows in state["revisited"]]
-        self._visited_at = int(state["visited_at"])
         self.loss, self.first_loss = float(state["loss"]), float(state["first_loss"])

@@ -53,7 +53,7 @@ class Problem:
         marks: of each task, what its observations end with, where several are learned together;
             empty: each is learned alone.
         learners: of this process for which there must be memory, this one included.
-        revisit: steps in tasks that are not in training, for bounds on what a stream allows; None:
+        revisit: steps in tasks that are not in training, which no stream allows, to compare; None:
             there are none.
     """
 

@@ -153,12 +153,13 @@ class Plan:
         if self.single_tasks:
             every = self._every_variant()  # whichever are wanted, single tasks are the same runs
             name = self.baseline or next(iter(every))
+            chosen = recipes.get(name) or _recipe_of(name, every[name])
             if self.baseline is None and name not in recipes:
                 raise RecipeError(
                     "sweep: single tasks: they are of the baseline's recipe, or of the first "
                     "variant's, which --only leaves out; name one of those it has by --baseline"
                 )
-            for task, recipe in each_alone(_recipe_of(name, every[name])).items():
+            for task, recipe in each_alone(chosen).items():
                 trials |= {f"{SINGLE}{task}/seed{s}": with_seed(recipe, s) for s in self.seeds}
         return trials
 
@@ -361,8 +362,8 @@ def load_sweep(path: str | Path) -> Plan:
     Its keys: `recipe` (relative to it) or `recipes`, `axes`, and, if wanted, `question`,
     `overrides`, `seeds` (how many, or which), `baseline`, `single_tasks`.  `recipes` is a list of
     files, or a mapping of names to lists of a file and its overrides, which are laid on those of
-    all trials.  An axis is a list of values
-    of the recipe key that it is named after, or a mapping of names to lists of overrides.
+    all trials.  An axis is a list of values of the recipe key that it is named after, or a mapping
+    of names to lists of overrides.
 
     Raises:
         RecipeError: anything wrong, named by its key.

@@ -174,8 +174,8 @@ def test_every_shipped_sweep_can_be_run(path):
 
 
 def test_recipe_files_may_vary_each_with_overrides_of_its_own(tmp_path):
-    for name, every in (("one", 100), ("two", 200)):
-        evaluation = f"evaluation: {{threshold: 0.{every}}}"
+    for name, threshold in (("one", 0.8), ("two", 0.9)):
+        evaluation = f"evaluation: {{threshold: {threshold}}}"
         (tmp_path / f"{name}.yaml").write_text(f"stream: point\n{evaluation}\nmask: step\n")
     (tmp_path / "s.yaml").write_text(
         "recipes: {one: [one.yaml], other: [two.yaml, mask=dense]}\n"
