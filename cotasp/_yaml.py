@@ -11,6 +11,7 @@ import yaml
 from cotasp.errors import RecipeError
 
 LONGEST = 100_000  # characters; PyYAML needs a second for so many
+DEEPEST = 100  # lists and mappings within each other; each costs PyYAML more than the one before
 _DECIMAL = {  # YAML 1.1 has octal, binary, hexadecimal and sexagesimal numbers, too
     "int": re.compile(r"[-+]?[0-9][0-9_]*"),
     "float": re.compile(
@@ -42,6 +43,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = _resolvers(yaml.SafeLoader.yaml_implicit_resolvers)
+    _depth = 0
 
     def construct_integer(self, node: Any) -> int:
         return int(self.construct_scalar(node).replace("_", ""))
@@ -54,7 +56,12 @@ class _Loader(yaml.SafeLoader):
                     f"line {event.start_mark.line + 1}: {what} are not allowed; "
                     f"write the value itself"
                 )
-        return super().compose_node(parent, index)
+        if self._depth == DEEPEST:
+            raise RecipeError(f"line {event.start_mark.line + 1}: nested too deeply for a recipe")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         mapping: dict[str, Any] = {}
@@ -84,8 +91,6 @@ def parse(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: no tags, no objects
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from error
-    except RecursionError as error:
-        raise RecipeError(f"{where}: nested too deeply for a recipe") from error
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0].partition(";")[0]
         mark, position = getattr(error, "problem_mark", None), getattr(error, "position", None)

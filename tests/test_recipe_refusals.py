@@ -78,7 +78,7 @@ def test_a_folder_is_no_recipe(tmp_path):
         ("seed: 1\n---\nseed: 2", "recipe: line 2: not YAML: but found another document"),
         ("seed:\n\t- 1", "recipe: line 2: not YAML: found character"),
         ("seed: 0\nquestion: \x07", "recipe: line 2: not YAML: unacceptable character #x0007"),
-        ("question: " + "[" * 5000, "recipe: nested too deeply for a recipe"),
+        ("question: " + "[" * 5000, "recipe: line 1: nested too deeply for a recipe"),
         ("seed: " + "9" * 5000, "recipe: not YAML: Exceeds the limit"),
         ("seed: 0x" + "f" * 5000, "recipe.seed: expected an integer, got '0xfff"),
         # names, keys and values

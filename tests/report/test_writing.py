@@ -120,13 +120,12 @@ def test_a_report_imports_no_torch(runs):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_many_runs_stay_within_the_limits_of_time_memory_and_size(tmp_path):
+def test_many_runs_stay_within_the_limits_of_memory_and_size(tmp_path):
     """A quarter of what `benchmarks/report.py` measures."""
     command = [sys.executable, str(ROOT / "benchmarks/report.py"), "--variants", "10"]
     subprocess.run([*command, "--json", str(tmp_path / "found.json")], check=True)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["runs"] == 50
-    assert found["processor_seconds"] < 10
     assert found["peak_memory_bytes"] < 2**30
     assert found["html_bytes"] < 5e6
 
