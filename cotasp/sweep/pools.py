@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RecipeError, RunError
-from cotasp.sweep.trial import Job, execute, note, start
+from cotasp.sweep.fork_server import ForkedTrial, ForkServer
+from cotasp.sweep.trial import KILLED, Job, execute, note
 
-KILLED = -9  # exit code of a job whose worker is gone
 _POLL = 0.05  # s
 _GRACE = 60.0  # s that trials which are stopped have for a checkpoint
 
@@ -39,7 +39,8 @@ class LocalPool:
         self.stacked = stacked
         self.simulators = simulators
         self.waiting: dict[Path, list[Job]] = {}
-        self.running: dict[tuple[Job, ...], subprocess.Popen] = {}
+        self.running: dict[tuple[Job, ...], ForkedTrial | subprocess.Popen] = {}
+        self.server = ForkServer()
         self.refused: list[Job] = []
 
     def submit(self, job: Job) -> None:
@@ -50,7 +51,7 @@ class LocalPool:
         while self.waiting and len(self.running) < self.workers:
             jobs = self.waiting.pop(next(iter(self.waiting)))
             try:
-                self.running[tuple(jobs)] = start(*jobs, simulators=self.simulators)
+                self.running[tuple(jobs)] = self.server.start(*jobs, simulators=self.simulators)
             except (OSError, RunError) as error:
                 for job in jobs:
                     note(job, error)
@@ -60,7 +61,9 @@ class LocalPool:
         until = time.monotonic() + timeout
         while True:
             self._fill()
-            ended = {jobs: p.returncode for jobs, p in self.running.items() if p.poll() is not None}
+            ended = {
+                jobs: code for jobs, p in self.running.items() if (code := p.poll()) is not None
+            }
             for jobs in ended:
                 del self.running[jobs]
             done = [(job, code) for jobs, code in ended.items() for job in jobs]
@@ -83,6 +86,7 @@ class LocalPool:
                 process.kill()
                 process.wait()
             self.running.clear()
+            self.server.close()
 
 
 class SlurmPool:

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from cotasp.continual.child import import_path, python
 from cotasp.errors import RunError
 from cotasp.storage.rundir import METRICS, SUMMARY, RunDirectory
 
+KILLED = -9  # exit code of a job whose worker is gone
 PATIENCE = 10.0  # s
 _TAIL = 4096  # bytes of a table that hold its last row
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
@@ -101,10 +103,34 @@ def command(*jobs: Job, simulators: int = 0) -> list[str]:
     return ["cotasp", "run", job.recipe, "--out", job.out, "--quiet"]
 
 
+@contextmanager
+def ready(*jobs: Job, simulators: int = 0) -> Iterator[tuple[list[str], list[IO[bytes]]]]:
+    """What is to be run, as `command` says, and the trials' logs, locked and open inside the block.
+
+    A process that is given the logs holds their locks as long as it lives, so that no other
+    begins meanwhile.
+
+    Args:
+        jobs: the trials.
+        simulators: see `command`.
+
+    Raises:
+        RunError: another process is at work on one of these trials.
+        OSError: a log cannot be written.
+    """
+    with ExitStack() as files:
+        logs: list[IO[bytes]] = [files.enter_context(open(job.log, "ab")) for job in jobs]
+        for log, job in zip(logs, jobs):
+            lock(log, job)
+        words = command(*jobs, simulators=simulators)
+        for log in logs:
+            log.write(f"$ {sys.executable} -m {' '.join(words)}\n".encode())
+            log.flush()
+        yield words, logs
+
+
 def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
     """Starts trials in one process with one thread; what it prints is appended to the first's log.
-
-    The process holds locks on their logs as long as it lives, so that no other begins meanwhile.
 
     Args:
         jobs: the trials.
@@ -114,25 +140,22 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
         RunError: another process is at work on one of these trials.
         OSError: a log cannot be written, or no process can be started.
     """
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": import_path()}
-    with ExitStack() as files:
-        logs = [files.enter_context(open(job.log, "ab")) for job in jobs]
-        for log, job in zip(logs, jobs):
-            lock(log, job)
-        argv = command(*jobs, simulators=simulators)
-        for log in logs:
-            log.write(f"$ {sys.executable} -m {' '.join(argv)}\n".encode())
-            log.flush()
+    with ready(*jobs, simulators=simulators) as (words, logs):
         return subprocess.Popen(
-            python(*argv),
+            python(*words),
             stdin=subprocess.DEVNULL,
             stdout=logs[0],
             stderr=logs[0],
-            pass_fds=[log.fileno() for log in logs],  # which hands the locks on
-            env=environment,
+            pass_fds=[log.fileno() for log in logs],
+            env=environment(),
             start_new_session=True,  # the terminal's Ctrl-C is the sweep's, which passes on one
-            preexec_fn=None if _LIBC is None else partial(_die_with_parent, os.getpid()),
+            preexec_fn=None if _LIBC is None else partial(die_with_parent, os.getpid()),
         )
+
+
+def environment() -> dict[str, str]:
+    """Of a process with one thread that imports what this one would."""
+    return {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": import_path()}
 
 
 def lock(log: IO[bytes], job: Job) -> None:
@@ -155,7 +178,7 @@ def lock(log: IO[bytes], job: Job) -> None:
             ) from error
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """A worker that is killed takes its trial along; else two would write to one directory."""
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # it was killed before this: no signal will come any more

@@ -159,9 +159,16 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def trials(sweep: int) -> list[int]:
+    """The processes of a sweep's trials: the children of its only child."""
+    return [pid for server in children(sweep) for pid in children(server)]
+
+
 @linux
 def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tmp_path):
-    """Three kills -9 at random moments of a sweep of four trials."""
+    """Kills -9 at random moments of a sweep of four trials: of the process that forks them, which
+    takes along those that run, and of trials.
+    """
     command = [sys.executable, "-m", "cotasp", "sweep", str(plan.recipe), "--seeds", "2"]
     command += ["--axis", "dictionary.update=online,frozen", "--workers", "2", "--quiet"]
     sweep = subprocess.Popen(
@@ -170,9 +177,10 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
     chance, kills = random.Random(3), 0
     while kills < 3 and sweep.poll() is None:
         time.sleep(chance.uniform(0.3, 1.8))
-        alive = children(sweep.pid)
+        alive = trials(sweep.pid)
         if alive:
-            os.kill(chance.choice(alive), signal.SIGKILL)
+            victims = alive if kills else children(sweep.pid)
+            os.kill(chance.choice(victims), signal.SIGKILL)
             kills += 1
     out, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 0, err.decode()
@@ -180,7 +188,7 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
     assert out.decode().splitlines()[-1].startswith("done: 4 of 4 trials have ended")
     assert summaries(tmp_path) == summaries(undisturbed)
     logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
-    assert logs.count("$ ") == 4 + kills
+    assert logs.count("$ ") in (4 + kills, 4 + kills + 1)  # one or two ran beside each other
 
 
 def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
@@ -223,8 +231,9 @@ def broken(path: Path) -> trial.Job:
 def test_a_trial_dies_with_its_sweep(plan, tmp_path):
     command = [sys.executable, "-m", "cotasp", "sweep", str(plan.recipe), "--quiet"]
     sweep = subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.DEVNULL)
-    while not (running := children(sweep.pid)):
+    while not (running := trials(sweep.pid)):
         time.sleep(0.02)
+    running += children(sweep.pid)
     sweep.kill()
     sweep.wait()
     until = time.monotonic() + 10

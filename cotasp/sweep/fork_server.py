@@ -1,0 +1,185 @@
+"""Trials that begin at once: a process that has imported what runs need is forked for each.
+
+Imports are seconds of every process that runs a trial, as long as a short trial itself.
+`python -m cotasp.sweep.fork_server DESCRIPTOR` is what `ForkServer` starts.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+from cotasp.continual.child import python
+from cotasp.sweep.trial import KILLED, Job, die_with_parent, environment, ready, start
+
+SUPPORTED = hasattr(os, "pidfd_open") and sys.platform == "linux"
+_IMPORTED = ("cotasp.continual.loop", "cotasp.agents", "cotasp.commands.run")
+_LONGEST, _MOST = 1 << 20, 1024  # bytes of a request, and files
+
+
+class ForkedTrial:
+    """A trial's process, with what the pools need of `subprocess.Popen`.
+
+    Args:
+        told: where the server tells the process's number, and how it ended.
+    """
+
+    def __init__(self, told: Connection) -> None:
+        self.returncode: int | None = None
+        self._told = told
+        self._pid: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        while self.returncode is None and self._told.poll():
+            self._hear()
+        return self.returncode
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        while self.returncode is None:
+            self._hear()
+        return self.returncode
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self._signal(signal.SIGKILL)
+
+    def _hear(self) -> None:
+        try:
+            number = self._told.recv()
+        except (EOFError, OSError):  # the server is gone, and its trials with it
+            number, self._pid = KILLED, self._pid or 0
+        if self._pid is None:
+            self._pid = number
+        else:
+            self.returncode = number
+            self._told.close()
+
+    def _signal(self, number: int) -> None:
+        if self._pid is None:
+            self._hear()
+        if self.poll() is None and self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, number)
+
+
+class ForkServer:
+    """Starts trials, on Linux; elsewhere as `cotasp.sweep.trial.start` does."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self._link: socket.socket | None = None
+
+    def start(self, *jobs: Job, simulators: int = 0) -> ForkedTrial | subprocess.Popen:
+        """See `cotasp.sweep.trial.start`."""
+        if not SUPPORTED:
+            return start(*jobs, simulators=simulators)
+        here, there = Pipe(duplex=False)
+        with ready(*jobs, simulators=simulators) as (words, logs), there:
+            files = [there.fileno(), *(log.fileno() for log in logs)]
+            request = json.dumps(words).encode()
+            try:
+                socket.send_fds(self._open(), [request], files)
+            except OSError:  # it was killed, with all its trials
+                self.close()
+                socket.send_fds(self._open(), [request], files)
+        return ForkedTrial(here)
+
+    def _open(self) -> socket.socket:
+        if self._link is None:
+            # a message is a request; the other end's closing is the last one
+            self._link, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with there:
+                self._process = subprocess.Popen(
+                    python(__name__, str(there.fileno())),
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[there.fileno()],
+                    env=environment(),
+                    start_new_session=True,  # the terminal's Ctrl-C is the sweep's
+                )
+        return self._link
+
+    def close(self) -> None:
+        """Ends the server; trials that still run are killed."""
+        if self._link is not None and self._process is not None:
+            self._link.close()
+            self._process.wait()
+            self._link = self._process = None
+
+
+def serve(link: socket.socket) -> list[str] | None:
+    """Forks for every request; in the forked process, the module and arguments that it is to run.
+
+    Args:
+        link: to the sweep; when it is closed this returns None.
+    """
+    for name in _IMPORTED:
+        with suppress(Exception):  # the trial's log says what cannot be imported
+            import_module(name)
+    gc.collect()
+    gc.freeze()  # collecting would copy what the processes share
+    running: dict[int, tuple[int, Connection]] = {}  # by descriptor
+    with selectors.DefaultSelector() as events:
+        events.register(link, selectors.EVENT_READ)
+        while True:
+            for key, _ in events.select():
+                if key.fileobj is not link:
+                    pid, told = running.pop(key.fd)
+                    events.unregister(key.fd)
+                    os.close(key.fd)
+                    _tell(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    told.close()
+                    continue
+                request, files, *_ = socket.recv_fds(link, _LONGEST, _MOST)
+                if not request:
+                    return None
+                told, logs = Connection(files[0], readable=False), files[1:]
+                server, pid = os.getpid(), os.fork()
+                if pid == 0:
+                    die_with_parent(server)
+                    os.setsid()
+                    for standard in (1, 2):
+                        os.dup2(logs[0], standard)
+                    link.close()
+                    for connection in (told, *(other for _, other in running.values())):
+                        connection.close()
+                    return json.loads(request)  # the logs stay open, and with them their locks
+                for log in logs:
+                    os.close(log)
+                _tell(told, pid)
+                descriptor = os.pidfd_open(pid)
+                running[descriptor] = pid, told
+                events.register(descriptor, selectors.EVENT_READ)
+
+
+def _tell(told: Connection, number: int) -> None:
+    with suppress(OSError):  # the sweep has ended
+        told.send(number)
+
+
+def main() -> None:
+    """What the process does."""
+    words = serve(socket.socket(fileno=int(sys.argv[1])))
+    if words is not None:
+        sys.argv[:] = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
