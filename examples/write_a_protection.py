@@ -44,7 +44,7 @@ class AbsolutePull:
         return self.weight * sum(parts[1:], parts[0])
 
     def remember(self, ending: Ending) -> dict[str, dict[str, Tensor]]:
-        anchor = {k: p.detach().clone() for k, p in ending.policy.named_parameters()}
+        anchor = ending.weights()
         used = {
             k: u.to(anchor[k].dtype) for k, u in used_weights(ending.policy, ending.share).items()
         }

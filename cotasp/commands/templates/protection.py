@@ -25,5 +25,4 @@ class Example:
         used = used_weights(ending.policy, ending.share)
         before = ending.state.get("tasks", {})
         tasks = {name: mine.float() + before.get(name, 0.0) for name, mine in used.items()}
-        weights = {name: p.detach().clone() for name, p in ending.policy.named_parameters()}
-        return {"tasks": tasks, "anchor": weights}
+        return {"tasks": tasks, "anchor": ending.weights()}
