@@ -6,15 +6,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any, ClassVar
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME = 5.0  # s in which SIGTERM is one request: who stops a sweep's processes stops the sweep, too
 
 
 class StopRequest:
-    """Inside the block, notes the first of these signals; a second one stops at once.
+    """Inside the block, notes the first of these signals; a second one stops at once, a second
+    SIGTERM after `SAME` seconds.
 
     In other threads than the main one, where Python lets nobody handle signals, it hears what a
     block of the main thread does, as long as that lasts.
@@ -24,6 +27,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._noted: signal.Signals | None = None
+        self._when = 0.0
         self._in_main = threading.current_thread() is threading.main_thread()
         self._usual: dict[signal.Signals, Any] = {}
         self._outer: StopRequest | None = None
@@ -42,10 +46,12 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._noted is None:
-            self._noted = signal.Signals(number)
+            self._noted, self._when = signal.Signals(number), time.monotonic()
             said = f"\n{self._noted.name}: stopping where it can go on; once more stops at once\n"
             with suppress(OSError):  # whoever sent it may have closed the terminal
                 os.write(sys.stderr.fileno(), said.encode())
+            return
+        if number == self._noted == signal.SIGTERM and time.monotonic() < self._when + SAME:
             return
         self.__exit__()
         os.kill(os.getpid(), number)

@@ -19,13 +19,21 @@ from contextlib import suppress
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from cotasp.continual.child import python
+from cotasp.continual.stopping import SIGNALS
 from cotasp.sweep.trial import KILLED, Job, die_with_parent, environment, ready, start
 
-SUPPORTED = hasattr(os, "pidfd_open") and sys.platform == "linux"
+SUPPORTED = (
+    hasattr(os, "pidfd_open")
+    and sys.platform == "linux"
+    # torchrl counts GPUs when it is imported, and CUDA does not live through a fork
+    and not Path("/dev/nvidiactl").exists()
+)
+_NOBODY = 0  # in place of a process's number
 _IMPORTED = ("cotasp.continual.loop", "cotasp.agents", "cotasp.commands.run")
-_LONGEST, _MOST = 1 << 20, 1024  # bytes of a request, and files
+_LONGEST, _MOST = 1 << 20, 253  # bytes of a request, and files: what Linux sends at once
 
 
 class ForkedTrial:
@@ -64,7 +72,7 @@ class ForkedTrial:
         try:
             number = self._told.recv()
         except (EOFError, OSError):  # the server is gone, and its trials with it
-            number, self._pid = KILLED, self._pid or 0
+            number, self._pid = KILLED, self._pid or _NOBODY
         if self._pid is None:
             self._pid = number
         else:
@@ -74,13 +82,13 @@ class ForkedTrial:
     def _signal(self, number: int) -> None:
         if self._pid is None:
             self._hear()
-        if self.poll() is None and self._pid:
+        if self.poll() is None and self._pid != _NOBODY:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
 
 
 class ForkServer:
-    """Starts trials, on Linux; elsewhere as `cotasp.sweep.trial.start` does."""
+    """Starts trials, on Linux without an NVIDIA GPU; elsewhere as `cotasp.sweep.trial.start`."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
@@ -88,7 +96,7 @@ class ForkServer:
 
     def start(self, *jobs: Job, simulators: int = 0) -> ForkedTrial | subprocess.Popen:
         """See `cotasp.sweep.trial.start`."""
-        if not SUPPORTED:
+        if not SUPPORTED or len(jobs) >= _MOST:
             return start(*jobs, simulators=simulators)
         here, there = Pipe(duplex=False)
         with ready(*jobs, simulators=simulators) as (words, logs), there:
@@ -96,7 +104,7 @@ class ForkServer:
             request = json.dumps(words).encode()
             try:
                 socket.send_fds(self._open(), [request], files)
-            except OSError:  # it was killed, with all its trials
+            except (BrokenPipeError, ConnectionResetError):  # it was killed, with all its trials
                 self.close()
                 socket.send_fds(self._open(), [request], files)
         return ForkedTrial(here)
@@ -129,6 +137,8 @@ def serve(link: socket.socket) -> list[str] | None:
     Args:
         link: to the sweep; when it is closed this returns None.
     """
+    # a trial that is told to stop writes a checkpoint first: who tells all processes tells it, too
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     for name in _IMPORTED:
         with suppress(Exception):  # the trial's log says what cannot be imported
             import_module(name)
@@ -150,9 +160,15 @@ def serve(link: socket.socket) -> list[str] | None:
                 if not request:
                     return None
                 told, logs = Connection(files[0], readable=False), files[1:]
-                server, pid = os.getpid(), os.fork()
+                server = os.getpid()
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    _refuse(error, logs, told)
+                    continue
                 if pid == 0:
                     die_with_parent(server)
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                     os.setsid()
                     for standard in (1, 2):
                         os.dup2(logs[0], standard)
@@ -160,12 +176,29 @@ def serve(link: socket.socket) -> list[str] | None:
                     for connection in (told, *(other for _, other in running.values())):
                         connection.close()
                     return json.loads(request)  # the logs stay open, and with them their locks
+                try:
+                    descriptor = os.pidfd_open(pid)
+                except OSError as error:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    _refuse(error, logs, told)
+                    continue
                 for log in logs:
                     os.close(log)
                 _tell(told, pid)
-                descriptor = os.pidfd_open(pid)
                 running[descriptor] = pid, told
                 events.register(descriptor, selectors.EVENT_READ)
+
+
+def _refuse(error: OSError, logs: list[int], told: Connection) -> None:
+    """Says in a trial's log why it could not be started, as `cotasp.sweep.trial.note` does."""
+    with suppress(OSError):
+        os.write(logs[0], f"cotasp: error: could not be run: {error}\n".encode())
+    for log in logs:
+        os.close(log)
+    _tell(told, _NOBODY)
+    _tell(told, 1)
+    told.close()
 
 
 def _tell(told: Connection, number: int) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from itertools import count
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from cotasp.sweep import fork_server
 from cotasp.sweep.fork_server import ForkServer
-from cotasp.sweep.trial import KILLED, THREADS, Job
+from cotasp.sweep.trial import KILLED, THREADS, Job, reason
 
 pytestmark = pytest.mark.skipif(not fork_server.SUPPORTED, reason="trials are forked on Linux")
 SCRIPT = """
@@ -114,3 +119,36 @@ def test_elsewhere_a_trial_is_a_process_of_its_own(started, monkeypatch, tmp_pat
     assert isinstance(trial, subprocess.Popen)
     assert trial.wait() == 0
     assert "imported: False" in log(tmp_path).read_text()
+
+
+def test_a_signal_to_all_processes_leaves_a_trial_time_to_stop(started, server, tmp_path):
+    """As systemd, Slurm and a shutdown send it: who forks trials outlives them."""
+    handle = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))"
+    trial = started(f"{handle}; print('ready', flush=True); time.sleep(60)")
+    while "ready" not in log(tmp_path).read_text():
+        time.sleep(0.02)
+    server._process.terminate()
+    trial.terminate()
+    assert trial.wait() == 5
+    assert server._process.poll() is None
+
+
+@pytest.mark.parametrize("what", ["fork", "pidfd_open"])
+def test_a_trial_that_cannot_be_forked_says_why(what, monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    link, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    told, tell = Pipe(duplex=False)
+    with open(log(tmp_path), "ab") as file, tell, link:
+        socket.send_fds(link, [json.dumps(["a_trial"]).encode()], [tell.fileno(), file.fileno()])
+    if what == "pidfd_open":
+        monkeypatch.setattr(os, "fork", lambda: os.posix_spawn("/bin/sleep", ["sleep", "60"], {}))
+    monkeypatch.setattr(os, what, refuse)
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with there:
+        assert fork_server.serve(there) is None
+    signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+    gc.unfreeze()
+    assert fork_server.ForkedTrial(told).wait() == 1
+    assert reason(Job("t", "t.yaml", "t", str(log(tmp_path)), 1)).endswith("no more processes")

@@ -20,7 +20,7 @@ import torch
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.sweep import trial
+from cotasp.sweep import fork_server, trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, prepare, run_sweep
@@ -160,7 +160,9 @@ def children(pid: int) -> list[int]:
 
 
 def trials(sweep: int) -> list[int]:
-    """The processes of a sweep's trials: the children of its only child."""
+    """The processes of a sweep's trials: where they are forked, the children of its only child."""
+    if not fork_server.SUPPORTED:
+        return children(sweep)
     return [pid for server in children(sweep) for pid in children(server)]
 
 
