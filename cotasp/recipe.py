@@ -210,7 +210,11 @@ class Recipe:
             _check_no_distilling(self)
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
-        check_memory_serves(self.memory, self.protections, self.mask, self.actor.heads)
+        values = getattr(self.agent, "values", None)
+        values_heads = getattr(values, "heads", "shared")
+        check_memory_serves(
+            self.memory, self.protections, self.mask, self.actor.heads, values_heads
+        )
         for part in (self.mask, *self.protections):
             if isinstance(part, ChecksActor):
                 part.check_actor(self.actor)

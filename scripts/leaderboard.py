@@ -63,8 +63,9 @@ P: success at the end of the stream, mean over tasks (last step of an episode; *
 steps). F: success lost since a task's own end. FT: what is learned more, or less, than alone with
 the same budget. G: steps to a success of 0.9, where ≥ counts a task that never got there as its
 whole budget. Intervals are bootstrap intervals of 95 % over seeds. *CPU*: processor seconds a seed,
-evaluations left out; *CPU to 0.8*: those until the end of the task at which the mean success of all
-tasks, met or not, was first 0.8, where > counts a seed that never got there as all it used.
+evaluations left out; *CPU to 0.8*: those until the mean success of all tasks was first 0.8 where
+all were evaluated (tasks learned one by one: at the end of the stream, with `evaluation.schedule:
+full` every time); > counts a seed that never got there as all it used.
 *weights*: that a task's policy uses, of all, in thousands. *kept*: what is kept for later tasks
 besides the network. Rows of one table have one protocol; formulas and protocol are explained in
 [Sweeps and reports](ablations.md).
@@ -95,16 +96,16 @@ for name, row in json.load(open("results/table/quickstart.json"))["rows"].items(
 def figures(run: Run) -> dict[str, Any]:
     """What the table keeps of a run; lists have a number per task."""
     summary = run.summary
-    success = np.nan_to_num(np.array(summary["success_last"], dtype=float))  # None: not evaluated
+    success = np.array(summary["success_last"], dtype=float)  # None: not evaluated
     timing = run.path / TIMING
     cost = json.loads(timing.read_text(encoding="utf-8")) if timing.exists() else {}
     seconds = cost.get("cpu_seconds_at_evaluations") or []
-    there = [at for at, mean in zip(seconds, success.mean(axis=0)) if mean >= GOOD]
+    there = [at for at, mean in zip(seconds, success.mean(axis=0)) if mean >= GOOD]  # of all tasks
     kept = {key: summary["per_task"][key] for key in PER_TASK}
     return {
         "seed": run.seed,
         **kept,
-        "any": [curve[-1] for curve in summary["success_any"]],
+        "any": run.kept.at_end(np.array(summary["success_any"], dtype=float).T).tolist(),
         "reached": summary["per_task"]["reached"],
         **{key: summary.get(key) for key in ("weights", "active_weights", "kept_bytes")},
         "cpu_seconds": cost.get("cpu_seconds"),

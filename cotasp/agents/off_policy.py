@@ -120,7 +120,8 @@ class OffPolicyLearner:
             losses = self._make(min(DISTIL_TOGETHER, count - start), start)
         self.actor.sub.write_back()
         self.actor.begin_weights()
-        return {"distillation_loss": float(losses["distillation_loss"][-1])}
+        loss = float(losses["distillation_loss"][-1])
+        return {"distillation_loss": loss, "distillation_updates": float(count)}
 
     # -- collecting -------------------------------------------------------------------------
 
@@ -146,15 +147,19 @@ class OffPolicyLearner:
         self.acting.act_by(*(explores(on_cpu(network)) for network in cut), in_turn=tries)
 
     def _try_policies(self, data: TensorDictBase) -> None:
-        """Counts what finished tasks' policies earn in warm-up; the best one goes on alone."""
+        """Counts what finished tasks' policies earn in warm-up; the best one goes on alone, and a
+        new task begins with its head: with that of the best of those tried, if warm-up ends first.
+        """
         if self.steps >= self.warmup_steps or self.trials.best is not None:
             return
         self.trials.add(data)
-        best = self.trials.best
+        ends = self.steps + len(data) * self.problem.action_repeat >= self.warmup_steps
+        best = self.trials.best_tried if ends else self.trials.best
         if best is None:
             return
-        if self.settings.head_start == "best":
-            self.actor.begin_head_as(sorted(self.actor.ownership.shares)[best])
+        shares = self.actor.ownership.shares
+        if self.settings.head_start == "best" and self.actor.task not in shares:
+            self.actor.begin_head_as(sorted(shares)[best])
             self._begin_phase("theta")
         self.begin_acting()
 

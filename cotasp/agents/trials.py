@@ -25,9 +25,13 @@ class Trials:
     @property
     def best(self) -> int | None:
         """The policy of highest return, of equals the latest; None: some have not been tried."""
-        if not self.policies or len(self.returns) < self.policies:
-            return None
-        return max(range(self.policies), key=lambda i: (self.returns[i], i))
+        return self.best_tried if len(self.returns) == self.policies else None
+
+    @property
+    def best_tried(self) -> int | None:
+        """The same of those that have been tried; None: there is none."""
+        tried = range(len(self.returns))
+        return max(tried, key=lambda i: (self.returns[i], i), default=None)
 
     def add(self, data: TensorDictBase) -> None:
         """Counts transitions [n], in order; `is_init`, if it is there, says which begin an episode

@@ -125,9 +125,15 @@ class Logs:
         self.bar.set_postfix_str(f"at its end: update {updates:,} of {due:,}", refresh=False)
         self.bar.update(0)
 
-    def facts(self, task: str, values: Mapping[str, float | None]) -> None:
-        """Logs what the learner tells of a task once it has ended."""
-        at = self.offset + self.recipe.steps_per_task
+    def facts(self, task: str, values: Mapping[str, float | None], steps: int) -> None:
+        """Logs what the learner tells of a lesson, once it has ended, under its first task.
+
+        Args:
+            task: the name.
+            values: what is told.
+            steps: of the lesson.
+        """
+        at = self.offset + steps
         self._log("facts", task, values, at)
 
     def episodes(self, ended: Iterable[TrainingEpisode]) -> None:

@@ -183,7 +183,7 @@ class RunState:
         with at(f"task {self._name!r}, at its end", RunError):
             facts = self.learner.end_task()
         self.history.add_facts(name, facts)
-        self.logs.facts(name, self.history.facts[name])
+        self.logs.facts(name, self.history.facts[name], self.lesson_steps)
         self.faults += self.collection.faults  # type: ignore[union-attr]  # a task is in training
         self.collection.close()  # type: ignore[union-attr]  # as above
         self.collection, self.updates_at_end = None, None

@@ -239,8 +239,8 @@ class ContinualActor:
 
     def renew(self, batch: Batch) -> None:
         """Renewals that are due after the last step of the weights."""
-        wires = self.beginnings.wires
-        self.components.renew(self.sub, batch.observation, self.progress, wires)
+        factors = self.beginnings.factors
+        self.components.renew(self.sub, batch.observation, self.progress, factors)
 
     @property
     def optimisers(self) -> list[Adam]:
@@ -284,6 +284,8 @@ class ContinualActor:
             self.teacher = extract(self.meta_policy, self._share_now())
         left = len(self.beginnings.tasks) - len(self.others.shares)
         scale, further = keep_weights(mask, self.meta_policy, self.others, left, updates)
+        read, _ = self._begun  # empty: everything
+        scale = {name: keep & read[name] if name in read else keep for name, keep in scale.items()}
         self._kept = scale, 0.0
         everything = {k: torch.ones_like(w, dtype=torch.bool) for k, w in self._weights().items()}
         self.begin_weights(free=everything | scale)

@@ -20,7 +20,7 @@ from cotasp.modules.beginning import (
     Wires,
     Workspace,
 )
-from cotasp.modules.masks import MaskPolicy, Private
+from cotasp.modules.masks import Keeps, MaskPolicy, Private
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.returned import wrong_tensor, wrong_tensors
 from cotasp.modules.scored import Scored
@@ -52,8 +52,10 @@ class Beginnings:
         self._scored = mask if isinstance(mask, Scored) else None
         if self._scored is not None:
             self._draw_scored(self._scored)
-        # true where there is a weight, by parameter's name; empty: everywhere
-        self.wires = self._draw_wires(mask) if isinstance(mask, Wires) else {}
+        # what a drawn weight is multiplied by, by parameter's name, 0: it is not there; empty: by 1
+        self.factors = self._draw_wires(mask) if isinstance(mask, Wires) else {}
+        # true where there is a weight; empty: everywhere
+        self.wires = {name: factor != 0 for name, factor in self.factors.items()}
 
     # -- before the first task ----------------------------------------------------------------
 
@@ -66,15 +68,14 @@ class Beginnings:
 
     @torch.no_grad()
     def _draw_wires(self, mask: Wires) -> dict[str, Tensor]:
-        """Leaves the network the weights that a mask says; true where there is one."""
+        """Leaves the network the weights that a mask says; their factors, every name's."""
         weights = dict(self.policy.named_parameters())
         with calling("mask", mask):
             factors = mask.wires(self.policy, len(self.tasks))
         self._refuse("wires", "numbers", wrong_tensors(factors, weights, every=False))
         for name, factor in factors.items():
             weights[name].mul_(factor)
-        ones = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-        return ones | {name: factor != 0 for name, factor in factors.items()}
+        return {name: torch.ones_like(weight) for name, weight in weights.items()} | dict(factors)
 
     # -- a task -------------------------------------------------------------------------------
 
@@ -151,12 +152,11 @@ class Beginnings:
         return first
 
     def _drawn_workspace(self, mask: Workspace, generator: torch.Generator) -> dict[str, Tensor]:
-        factors = mask.wires(self.policy, len(self.tasks)) if isinstance(mask, Wires) else {}
         first = {}
         for name, part in self._workspace(mask).items():
             weight = self.policy.get_parameter(name).detach()
             drawn = self.policy.drawn(name, generator)
-            first[name] = torch.where(part, drawn * factors.get(name, 1.0), weight)
+            first[name] = torch.where(part, drawn * self.factors.get(name, 1.0), weight)
         return first
 
     def _workspace(self, mask: Workspace) -> dict[str, Tensor]:
@@ -207,6 +207,10 @@ class Beginnings:
             guard: true where a weight may move in this task; None: everywhere.
         """
         mask = self.mask
+        if isinstance(mask, Keeps) and share is not None and not getattr(mask, "distils", False):
+            # what nobody keeps is 0, so its policy goes on as it ended; later tasks' stay out
+            free = guard or {}
+            return {k: own | free[k] if k in free else own for k, own in share.scale.items()}, 0.0
         if not isinstance(mask, Scales):
             return {}, 0.0
         if share is not None:

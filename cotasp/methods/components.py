@@ -132,7 +132,7 @@ class Components:
         sub: SubPolicy,
         observations: Tensor,
         progress: float,
-        wires: Mapping[str, Tensor],
+        factors: Mapping[str, Tensor],
     ) -> None:
         """Renewals that are due after the last step of the weights.
 
@@ -140,13 +140,13 @@ class Components:
             sub: the sub-network, cut.
             observations: [B, m].
             progress: of the task, in [0, 1].
-            wires: of the meta-policy; see `network_view`.
+            factors: of the meta-policy; see `network_view`.
         """
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
                 with torch.no_grad(), calling("renewal", each.component):
                     view = network_view(
-                        sub, observations, each.generator, each.state, progress, wires
+                        sub, observations, each.generator, each.state, progress, factors
                     )
                     values = each.component.renew(view)
                 wrong = wrong_tensors(values, view.weights, every=False)

@@ -20,7 +20,7 @@ class EWC:
     """Elastic weight consolidation: pulls weights back in proportion to their Fisher information.
 
     penalty = weight / 2 * sum_i F_i (theta_i - theta*_i)^2 (arXiv 1612.00796, Eq. 3), with
-    theta* the weights at the end of the last task and F the sum over finished tasks of
+    theta* the weights at the end of the last task and F the sum over ends of tasks of
     F_i = E_s E_{a ~ pi(.|s)} [(d log pi(a|s) / d theta_i)^2].  Continual World (arXiv 2105.10919)
     has no 1/2: its `weight` is half of one here.
 

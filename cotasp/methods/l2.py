@@ -20,7 +20,7 @@ class L2:
     """Pulls weights back to where the last task left them, the more tasks use them the harder.
 
     penalty = weight * sum_i n_i (theta_i - theta*_i)^2, with theta* the weights at the end of the
-    last task and n_i the number of finished tasks that use weight i (the L2 of EWC's comparison,
+    last task and n_i how often a task has ended that uses weight i (the L2 of EWC's comparison,
     arXiv 1612.00796, with the importances added up as in Continual World, arXiv 2105.10919).
 
     Args:

@@ -20,7 +20,7 @@ class MAS:
     """Pulls weights back in proportion to how much finished policies' outputs depend on them (MAS).
 
     penalty = weight * sum_i O_i (theta_i - theta*_i)^2, with theta* the weights at the end of the
-    last task and O the sum over finished tasks of
+    last task and O the sum over ends of tasks of
     O_i = E_s |d (||tanh loc(s)||^2 + ||log scale(s)||^2) / d theta_i| (memory-aware synapses, arXiv
     1711.09601, as in Continual World, arXiv 2105.10919).
 

@@ -96,7 +96,11 @@ def check_memory_unused(memory: Memory, protections: Sequence[Protection], agent
 
 
 def check_memory_serves(
-    memory: Memory, protections: Sequence[Protection], mask: MaskPolicy, heads: str
+    memory: Memory,
+    protections: Sequence[Protection],
+    mask: MaskPolicy,
+    heads: str,
+    values_heads: str = "shared",
 ) -> None:
     """Sees that a memory has what protections ask for, and that training can use what it gives.
 
@@ -121,8 +125,9 @@ def check_memory_serves(
             f"sub-network ({type(mask).__name__}) is not that of other tasks' rows, got "
             f"{kind}; use shelf, or mask=dense"
         )
-    if heads != "shared":
-        raise RecipeError(
-            f"memory: expected one whose training batches are of the task in training, for its "
-            f"head is not that of other tasks' rows, got {kind}; use shelf, or actor.heads=shared"
-        )
+    for name, which in (("actor.heads", heads), ("agent.values.heads", values_heads)):
+        if which != "shared":
+            raise RecipeError(
+                f"memory: expected one whose training batches are of the task in training, for its "
+                f"head is not that of other tasks' rows, got {kind}; use shelf, or {name}=shared"
+            )

@@ -17,7 +17,7 @@ def network_view(
     generator: Generator,
     state: MutableMapping[str, dict[str, Tensor]],
     progress: float,
-    wires: Mapping[str, Tensor] | None = None,
+    factors: Mapping[str, Tensor] | None = None,
 ) -> Network:
     """The task's units and the weights between them, for a renewal: the same whether they alone
     are computed or the whole network under its mask.
@@ -28,14 +28,15 @@ def network_view(
         generator: of fresh weights, on the CPU.
         state: of the renewal.
         progress: of the task, in [0, 1].
-        wires: true where the meta-policy has a weight, by name, missing: everywhere; one that is
-            not there does not move, but keeps no unit from being renewed.
+        factors: what the meta-policy's weights were multiplied by once they were drawn, by name;
+            0: one is not there, so does not move, but keeps no unit from being renewed.
     """
     axes, layers = sub.axes, range(len(sub.network.hidden))
     rows = [[n for n, (row, _) in axes.items() if row == i] for i in layers]
     columns = [[n for n, (_, column) in axes.items() if column == i] for i in layers]
     members = sub.members
-    there = gather(wires or {}, axes, members)
+    factors = gather(factors or {}, axes, members)
+    there = {name: factor != 0 for name, factor in factors.items()}
     fixed = gather(sub.fixed, axes, sub.places)
     fixed = {name: where & there[name] if name in there else where for name, where in fixed.items()}
 
@@ -44,7 +45,8 @@ def network_view(
         return [output[..., place] for output, place in zip(outputs, sub.places)]
 
     def fresh(name: str) -> Tensor:
-        return gather({name: sub.policy.drawn(name, generator)}, axes, members)[name]
+        drawn = gather({name: sub.policy.drawn(name, generator)}, axes, members)[name]
+        return drawn * factors[name] if name in factors else drawn
 
     def start(name: str) -> Tensor:
         return gather({name: sub.start(name)}, axes, members)[name]

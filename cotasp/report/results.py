@@ -227,10 +227,11 @@ def dictionary_table(study: Study) -> Table:
 
 
 def updates(run: Run) -> float:
-    """Updates of the whole run, or NaN.  Tasks that are learned together tell them once, and those
-    that are recalled have none.
+    """Updates of the whole run, with those of distillation, or NaN.  Tasks that are learned
+    together tell them once, and those that are recalled have none.
     """
-    told = [task_fact(run, task, "updates") for task in run.tasks]
+    names = ("updates", "distillation_updates")
+    told = [task_fact(run, task, name) for task in run.tasks for name in names]
     known = [value for value in told if not math.isnan(value)]
     return float(sum(known)) if known else math.nan
 

@@ -82,7 +82,7 @@ class ForkedTrial:
     def _signal(self, number: int) -> None:
         if self._pid is None:
             self._hear()
-        if self.poll() is None and self._pid != _NOBODY:
+        if self.poll() is None and self._pid:  # not `_NOBODY`
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
 

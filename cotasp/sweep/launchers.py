@@ -126,12 +126,19 @@ class Stacked:
         return LocalPool(self.workers, stacked=True, simulators=shared)
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Every component must be one whose steps can be computed together."""
+        """Every component must be one whose steps can be computed together, and the logger one
+        that follows several runs.
+        """
         cannot = not_stackable(recipe.method)
         if cannot is not None:
             raise RecipeError(
                 f"{cannot} cannot be computed together with other learners' updates; run with "
                 f"--launcher local"
+            )
+        if recipe.logger in ("mlflow", "wandb"):  # which have one run per process
+            raise RecipeError(
+                f"logger: {recipe.logger} cannot follow several runs of one process; use "
+                f"logger=tensorboard, or run with --launcher local"
             )
 
 

@@ -179,6 +179,8 @@ def test_batches_of_many_tasks_are_refused_where_these_have_sub_networks_of_thei
     loads(f"{{{dense}}}")
     with pytest.raises(RecipeError, match=r"^recipe.memory: .* head is not that of other tasks"):
         loads(f"{{{dense}, actor: {{heads: per_task}}}}")
+    with pytest.raises(RecipeError, match=r"use shelf, or agent.values.heads=shared"):
+        loads(f"{{{dense}, agent: {{values: {{carry: weights, heads: per_task}}}}}}")
 
 
 @pytest.mark.parametrize(

@@ -198,8 +198,26 @@ def test_units_of_the_task_may_be_renewed_whatever_else_there_is(mask, more):
     train(made, 0, steps=40)
     made.start_task(1)
     made.learn(transitions(30, seed=2))
-    wires = made.actor.beginnings.wires
+    factors = made.actor.beginnings.factors
     generator = torch.Generator().manual_seed(0)
-    view = network_view(made.actor.sub, STATES, generator, {}, 0.5, wires)
+    view = network_view(made.actor.sub, STATES, generator, {}, 0.5, factors)
     for layer in range(2):
         assert free_units(view, layer).any(), layer
+
+
+def test_fresh_weights_of_a_column_are_as_its_first_ones():
+    """A column's layer reads a part of the network, so its weights are drawn larger."""
+    made = learner(
+        mask=PNN(),
+        actor=ActorSpec(hidden=(240, 240), norm="none", heads="per_task"),
+        protection=Unprotected(),
+        code_updates=0,
+        distillation_updates=0,
+    )
+    made.start_task(0)
+    actor, generator = made.actor, torch.Generator().manual_seed(0)
+    view = network_view(actor.sub, STATES, generator, {}, 0.5, actor.beginnings.factors)
+    name = "body.layers.1.weight"
+    first, fresh = view.weights[name], view.fresh(name)
+    assert first.std() > 1.5 * (2 / 240) ** 0.5
+    torch.testing.assert_close(fresh.std(), first.std(), rtol=0.2, atol=0.0)

@@ -9,6 +9,7 @@ import torch
 
 from cotasp.agents.settings import ValuesSpec
 from cotasp.methods.freeze import Freeze
+from cotasp.methods.packnet import PackNet
 from cotasp.methods.wsn import WSN
 from cotasp.modules.masks import Copies, Dense, Step
 from cotasp.testing._toy import copied
@@ -50,6 +51,27 @@ def test_a_task_that_returns_trains_what_it_alone_uses(method, execution):
     assert torch.equal(outputs(made, 2), outputs(made, 0))
     assert sorted(made.actor.ownership.shares) == [0, 1]
     assert len(made.summary()["mask_overlap"]) == 3
+
+
+def test_a_packed_task_goes_on_with_its_weights_and_the_free_ones_alone():
+    made = learner(
+        texts=["a", "b", "a", "c"],
+        owners=(0, 1, 0, 3),
+        mask=PackNet(),
+        protection=Freeze("tasks"),
+        code_updates=0,
+        distillation_updates=0,
+    )
+    train(made, 0)
+    mine = {name: kept.clone() for name, kept in made.actor.ownership.shares[0].scale.items()}
+    train(made, 1)
+    theirs = made.actor.ownership.shares[1].scale
+    ended = outputs(made, 0)
+    made.start_task(2)
+    assert torch.equal(outputs(made, 2), ended)
+    train(made, 2)
+    again = made.actor.ownership.shares[0].scale
+    assert not any((again[k] & theirs[k] & ~mine[k]).any() for k in again)
 
 
 def test_it_goes_on_from_its_own_code_and_is_one_owner():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -100,3 +102,58 @@ def test_the_best_earlier_policy_acts_in_warm_up_and_may_begin_the_new_head(head
 def test_a_head_start_needs_trials():
     with pytest.raises(RecipeError, match=r"^head_start: expected fresh, for no policy is tried"):
         SAC(head_start="best")
+
+
+def test_where_warm_up_ends_first_the_best_of_those_tried_counts():
+    trials = Trials(3)
+    assert trials.best_tried is None
+    trials.add(episodes([1, 1], [5], [2]))  # the third is not over
+    trials.returns = trials.returns[:2]
+    assert (trials.best, trials.best_tried) == (None, 1)
+
+
+def tries(owners: tuple[int, ...] = (), warmup_steps: int = 15) -> Any:
+    """Two finished tasks, and a third whose warm-up has begun; both are tried for ten steps."""
+    made = learner(
+        texts=["a", "b", "c"],
+        owners=owners,
+        mask=Dense(),
+        protection=Unprotected(),
+        actor=ActorSpec(hidden=(24, 24), heads="per_task"),
+        code_updates=0,
+        distillation_updates=0,
+        warmup="best_earlier",
+        head_start="best",
+        warmup_steps=warmup_steps,
+    )
+    for task in range(2):
+        train(made, task, steps=80)
+    made.start_task(2)
+    return made
+
+
+def episode(reward: float) -> TensorDict:
+    data = transitions(10, seed=0)
+    data["next", "done"][:] = data["next", "terminated"][:] = False
+    data["next", "done"][-1] = True
+    data["next", "reward"][:] = reward
+    data["is_init"] = torch.arange(10)[:, None] == 0
+    return data
+
+
+def test_a_warm_up_of_fewer_episodes_than_policies_ends_with_a_head_start_all_the_same():
+    made = tries(warmup_steps=10)
+    own = made.actor.meta_policy.rows(2), made.actor.meta_policy.rows(0)
+    made.learn(episode(1.0))  # of the first; the second has no turn
+    weight = made.actor._weights()["mean.weight"]
+    made.actor.sub.write_back()
+    assert torch.equal(weight[own[0]], weight[own[1]])
+
+
+def test_the_head_of_a_task_that_returns_is_its_own():
+    made = tries(owners=(0, 1, 0), warmup_steps=40)
+    before = made.sub_network(2)(STATES)[0]
+    for reward in (1.0, 5.0):
+        made.learn(episode(reward))
+    assert made.trials.best == 1
+    assert torch.equal(made.sub_network(2)(STATES)[0], before)

@@ -81,6 +81,20 @@ def test_what_it_cost_to_learn_most_of_it_is_told(table, tmp_path):
     assert f"| {at[-1] + 7:.0f} s | not reached |" in leaderboard.PAGE.read_text()
 
 
+def test_both_rules_of_success_are_averaged_alike(table, tmp_path):
+    run = make_run(tmp_path / "seed0", recipe(), skill=1.0)
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["protocol"]["averaged_evaluations"] = 2
+    for rule in ("success_last", "success_any"):
+        for curve in summary[rule]:
+            curve[-2:] = [1.0, 0.5]
+    path.write_text(json.dumps(summary))
+    add(run, "--command", "one", "--method", "a")
+    (told,) = json.loads(table.read_text())["rows"]["a"]["runs"]
+    assert told["any"] == [0.75] * len(summary["tasks"])
+
+
 def test_a_row_is_replaced_and_others_stay(table, tmp_path):
     add(make_run(tmp_path / "a", recipe()), "--command", "one", "--method", "a")
     add(make_run(tmp_path / "b", recipe()), "--command", "one", "--method", "b")

@@ -57,6 +57,7 @@ def test_updates_are_those_that_are_told():
 
     assert of({"a": {"updates": 620.0}}) == 620
     assert of({"a": {"updates": 620.0}, "b": {"updates": 20.0}}) == 640
+    assert of({"a": {"updates": 620.0, "distillation_updates": 500.0}}) == 1120
     assert math.isnan(of({"a": {"free": 1.0}}))
 
 

@@ -94,6 +94,12 @@ def test_what_cannot_be_stacked_is_refused_before_anything_is_written(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_logger_of_one_run_per_process_is_refused_with_stacked(recipe, tmp_path):
+    plan = Plan(recipe=recipe, overrides=["logger=mlflow"])
+    with pytest.raises(RecipeError, match=r"^sweep: all: logger: mlflow cannot follow several"):
+        run_sweep(plan, tmp_path / "sweep", Stacked(), progress=False)
+
+
 def test_again_nothing_runs_and_what_is_missing_does(plan, undisturbed, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("summary.json")}
     outcomes = run_sweep(plan, undisturbed, Local(), progress=False)

@@ -304,3 +304,10 @@ def test_a_lesson_goes_on_after_a_fault_of_the_part_that_waits():
     finally:
         for name in ("Unstable", "Stable"):
             del gymnasium.registry[f"cotasp/{name}-v0"]
+
+
+def test_what_is_told_at_a_lessons_end_stands_at_its_last_step(finished):
+    *_, out = finished
+    rows = [row.split(",") for row in (out / "metrics.csv").read_text().splitlines()]
+    at = {(row[1], int(row[0])) for row in rows if row[2] == "facts/updates"}
+    assert at == {("right", 200), ("top", 400)}
