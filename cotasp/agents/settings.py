@@ -92,8 +92,9 @@ class OffPolicy:
             the second task on by the policy of a random finished task, drawn for every episode;
             `"best_earlier"` (ClonEx's, arXiv 2209.13900): each finished task's policy for one
             episode, in turn, then the one that earned most.
-        head_start: `"best"`: where every task has a head of its own, it begins as that of the
-            policy which earned most in warm-up (ClonEx's); `"fresh"`: as it was drawn.
+        head_start: `"best"`: where every task has a head of its own, a new task's begins as that
+            of the policy which earned most, of those that warm-up had an episode for (ClonEx's);
+            `"fresh"`: as it was drawn.
         warmup_hold: environment steps that a random action is held for, on average (after
             arXiv 2006.01782, with geometric durations).
         noise_correlation: of the noise in one action and the next, in [0, 1) (arXiv

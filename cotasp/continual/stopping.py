@@ -16,8 +16,8 @@ SAME = 5.0  # s in which SIGTERM is one request: who stops a sweep's processes s
 
 
 class StopRequest:
-    """Inside the block, notes the first of these signals; a second one stops at once, a second
-    SIGTERM after `SAME` seconds.
+    """Inside the block, notes the first of these signals; a second one stops at once, but for
+    SIGTERM within `SAME` seconds of the first.
 
     In other threads than the main one, where Python lets nobody handle signals, it hears what a
     block of the main thread does, as long as that lasts.

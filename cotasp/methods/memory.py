@@ -125,9 +125,13 @@ def check_memory_serves(
             f"sub-network ({type(mask).__name__}) is not that of other tasks' rows, got "
             f"{kind}; use shelf, or mask=dense"
         )
-    for name, which in (("actor.heads", heads), ("agent.values.heads", values_heads)):
+    parts = (
+        ("actor.heads", "its head", heads),
+        ("agent.values.heads", "its critics' head", values_heads),
+    )
+    for name, what, which in parts:
         if which != "shared":
             raise RecipeError(
-                f"memory: expected one whose training batches are of the task in training, for its "
-                f"head is not that of other tasks' rows, got {kind}; use shelf, or {name}=shared"
+                f"memory: expected one whose training batches are of the task in training, for "
+                f"{what} is not that of other tasks' rows, got {kind}; use shelf, or {name}=shared"
             )

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -25,14 +26,34 @@ from cotasp.continual.child import python
 from cotasp.continual.stopping import SIGNALS
 from cotasp.sweep.trial import KILLED, Job, die_with_parent, environment, ready, start
 
-SUPPORTED = (
-    hasattr(os, "pidfd_open")
-    and sys.platform == "linux"
-    # torchrl counts GPUs when it is imported, and CUDA does not live through a fork
-    and not Path("/dev/nvidiactl").exists()
-)
+# torchrl counts GPUs when it is imported, and CUDA does not live through a fork
+_GPUS = [Path("/dev", name) for name in ("nvidiactl", "nvhost-gpu", "dxg")]
+
+
+def _is_supported() -> bool:
+    if sys.platform != "linux" or any(gpu.exists() for gpu in _GPUS):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # an old kernel, or a sandbox that forbids it
+        return False
+    return True
+
+
+SUPPORTED = _is_supported()
 _NOBODY = 0  # in place of a process's number
-_IMPORTED = ("cotasp.continual.loop", "cotasp.agents", "cotasp.commands.run")
+_IMPORTED = (
+    "cotasp.agents.off_policy",
+    "cotasp.agents.sac",
+    "cotasp.commands.run",
+    "cotasp.continual.loop",
+    "cotasp.continual.saved",
+    "cotasp.continual.setup",
+    "cotasp.dictionaries.anchored",
+    "cotasp.methods.freeze",
+    "cotasp.modules.critics",
+    "cotasp.tasks.point",
+)
 _LONGEST, _MOST = 1 << 20, 253  # bytes of a request, and files: what Linux sends at once
 
 
@@ -40,17 +61,18 @@ class ForkedTrial:
     """A trial's process, with what the pools need of `subprocess.Popen`.
 
     Args:
-        told: where the server tells the process's number, and how it ended.
+        answers: where the server sends the process's number, and how it ended.
     """
 
-    def __init__(self, told: Connection) -> None:
+    def __init__(self, answers: Connection) -> None:
         self.returncode: int | None = None
-        self._told = told
+        self._answers = answers
         self._pid: int | None = None
+        self._due: int | None = None  # a signal that it is to have once it has begun
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
-        while self.returncode is None and self._told.poll():
+        while self.returncode is None and self._answers.poll():
             self._hear()
         return self.returncode
 
@@ -70,19 +92,26 @@ class ForkedTrial:
 
     def _hear(self) -> None:
         try:
-            number = self._told.recv()
+            number = self._answers.recv()
         except (EOFError, OSError):  # the server is gone, and its trials with it
             number, self._pid = KILLED, self._pid or _NOBODY
         if self._pid is None:
             self._pid = number
+            if self._due is not None:
+                self._send(self._due)
         else:
             self.returncode = number
-            self._told.close()
+            self._answers.close()
 
     def _signal(self, number: int) -> None:
-        if self._pid is None:
-            self._hear()
-        if self.poll() is None and self._pid:  # not `_NOBODY`
+        if self.poll() is None:
+            if self._pid is None:
+                self._due = number
+            else:
+                self._send(number)
+
+    def _send(self, number: int) -> None:
+        if self._pid:  # not `_NOBODY`
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
 
@@ -112,15 +141,21 @@ class ForkServer:
     def _open(self) -> socket.socket:
         if self._link is None:
             # a message is a request; the other end's closing is the last one
-            self._link, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            link, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with there:
-                self._process = subprocess.Popen(
-                    python(__name__, str(there.fileno())),
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[there.fileno()],
-                    env=environment(),
-                    start_new_session=True,  # the terminal's Ctrl-C is the sweep's
-                )
+                try:
+                    self._process = subprocess.Popen(
+                        python(__name__, str(there.fileno())),
+                        stdin=subprocess.DEVNULL,
+                        pass_fds=[there.fileno()],
+                        env=environment(),
+                        start_new_session=True,  # the terminal's Ctrl-C is the sweep's
+                        preexec_fn=partial(die_with_parent, os.getpid()),
+                    )
+                except OSError:
+                    link.close()
+                    raise
+            self._link = link
         return self._link
 
     def close(self) -> None:
@@ -150,21 +185,21 @@ def serve(link: socket.socket) -> list[str] | None:
         while True:
             for key, _ in events.select():
                 if key.fileobj is not link:
-                    pid, told = running.pop(key.fd)
+                    pid, answers = running.pop(key.fd)
                     events.unregister(key.fd)
                     os.close(key.fd)
-                    _tell(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                    told.close()
+                    _answer(answers, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    answers.close()
                     continue
                 request, files, *_ = socket.recv_fds(link, _LONGEST, _MOST)
                 if not request:
                     return None
-                told, logs = Connection(files[0], readable=False), files[1:]
+                answers, logs = Connection(files[0], readable=False), files[1:]
                 server = os.getpid()
                 try:
                     pid = os.fork()
                 except OSError as error:
-                    _refuse(error, logs, told)
+                    _refuse(error, logs, answers)
                     continue
                 if pid == 0:
                     die_with_parent(server)
@@ -173,7 +208,7 @@ def serve(link: socket.socket) -> list[str] | None:
                     for standard in (1, 2):
                         os.dup2(logs[0], standard)
                     link.close()
-                    for connection in (told, *(other for _, other in running.values())):
+                    for connection in (answers, *(other for _, other in running.values())):
                         connection.close()
                     return json.loads(request)  # the logs stay open, and with them their locks
                 try:
@@ -181,29 +216,29 @@ def serve(link: socket.socket) -> list[str] | None:
                 except OSError as error:
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
-                    _refuse(error, logs, told)
+                    _refuse(error, logs, answers)
                     continue
                 for log in logs:
                     os.close(log)
-                _tell(told, pid)
-                running[descriptor] = pid, told
+                _answer(answers, pid)
+                running[descriptor] = pid, answers
                 events.register(descriptor, selectors.EVENT_READ)
 
 
-def _refuse(error: OSError, logs: list[int], told: Connection) -> None:
+def _refuse(error: OSError, logs: list[int], answers: Connection) -> None:
     """Says in a trial's log why it could not be started, as `cotasp.sweep.trial.note` does."""
     with suppress(OSError):
         os.write(logs[0], f"cotasp: error: could not be run: {error}\n".encode())
     for log in logs:
         os.close(log)
-    _tell(told, _NOBODY)
-    _tell(told, 1)
-    told.close()
+    _answer(answers, _NOBODY)
+    _answer(answers, 1)
+    answers.close()
 
 
-def _tell(told: Connection, number: int) -> None:
+def _answer(answers: Connection, number: int) -> None:
     with suppress(OSError):  # the sweep has ended
-        told.send(number)
+        answers.send(number)
 
 
 def main() -> None:

@@ -75,10 +75,10 @@ class LocalPool:
 
     def close(self) -> None:
         self.waiting.clear()
-        for process in self.running.values():
-            process.terminate()
         until = time.monotonic() + _GRACE
         try:
+            for process in self.running.values():
+                process.terminate()
             while any(p.poll() is None for p in self.running.values()) and time.monotonic() < until:
                 time.sleep(_POLL)
         finally:  # also when a second Ctrl-C ends the waiting

@@ -72,6 +72,8 @@ def test_a_packed_task_goes_on_with_its_weights_and_the_free_ones_alone():
     train(made, 2)
     again = made.actor.ownership.shares[0].scale
     assert not any((again[k] & theirs[k] & ~mine[k]).any() for k in again)
+    assert made.actor.not_stackable == "PackNet"  # stacked updates know no such parts
+    assert returning(mask=Dense(), protection=Freeze("tasks")).actor.not_stackable is None
 
 
 def test_it_goes_on_from_its_own_code_and_is_one_owner():

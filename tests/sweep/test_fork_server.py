@@ -152,3 +152,17 @@ def test_a_trial_that_cannot_be_forked_says_why(what, monkeypatch, tmp_path):
     gc.unfreeze()
     assert fork_server.ForkedTrial(told).wait() == 1
     assert reason(Job("t", "t.yaml", "t", str(log(tmp_path)), 1)).endswith("no more processes")
+
+
+def test_a_server_that_cannot_be_started_refuses_one_trial_alone(started, server, monkeypatch):
+    server.close()
+    usual = subprocess.Popen
+
+    def refuse(*_, **__):
+        monkeypatch.setattr(subprocess, "Popen", usual)
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(BlockingIOError):
+        started("")
+    assert started("sys.exit(3)").wait() == 3
