@@ -36,6 +36,15 @@ def episodes(*rewards: list[float], broken: tuple[int, ...] = ()) -> TensorDict:
     )
 
 
+def episode(reward: float) -> TensorDict:
+    data = transitions(10, seed=0)
+    data["next", "done"][:] = data["next", "terminated"][:] = False
+    data["next", "done"][-1] = True
+    data["next", "reward"][:] = reward
+    data["is_init"] = torch.arange(10)[:, None] == 0
+    return data
+
+
 @pytest.mark.parametrize("broken", [(), (1,)])
 def test_the_policy_of_the_best_episode_is_chosen(broken):
     trials, data = Trials(3), episodes([1, 1], [2, 3], [4], [9, 9], broken=broken)
@@ -85,12 +94,7 @@ def test_the_best_earlier_policy_acts_in_warm_up_and_may_begin_the_new_head(head
     fresh = made.sub_network(2)(STATES)[0]
     for reward in (1.0, 5.0):  # of the first two policies
         assert len(made.acting.heads) == 2
-        data = transitions(10, seed=0)
-        data["next", "done"][:] = data["next", "terminated"][:] = False
-        data["next", "done"][-1] = True
-        data["next", "reward"][:] = reward
-        data["is_init"] = torch.arange(10)[:, None] == 0
-        made.learn(data)
+        made.learn(episode(reward))
     (acts,) = made.acting.heads
     assert torch.equal(acts(STATES)[0], made.sub_network(1)(STATES)[0])
     mine = made.sub_network(2)(STATES)[0]
@@ -130,15 +134,6 @@ def tries(owners: tuple[int, ...] = (), warmup_steps: int = 15) -> Any:
         train(made, task, steps=80)
     made.start_task(2)
     return made
-
-
-def episode(reward: float) -> TensorDict:
-    data = transitions(10, seed=0)
-    data["next", "done"][:] = data["next", "terminated"][:] = False
-    data["next", "done"][-1] = True
-    data["next", "reward"][:] = reward
-    data["is_init"] = torch.arange(10)[:, None] == 0
-    return data
 
 
 def test_a_warm_up_of_fewer_episodes_than_policies_ends_with_a_head_start_all_the_same():
