@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import re
 import sys
 import tempfile
@@ -35,6 +36,7 @@ import torch
 from benchmarks._machine import commit, machine
 from cotasp.continual.loop import run
 from cotasp.recipe import load
+from cotasp.sweep.trial import die_with_parent
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 METHODS = {
@@ -177,7 +179,10 @@ def main() -> int:
         for method in options.methods
     ]
     done, failed = [tuple(row[key] for key in WHICH) for row in rows], 0
-    with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    # a worker that outlived this script would go on with its run for nobody
+    ends = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+    with ProcessPoolExecutor(options.workers, spawn, **ends) as pool:
         under_way = [pool.submit(train, *each) for each in due if each not in done]
         for ended in as_completed(under_way):
             if (error := ended.exception()) is not None:

@@ -179,7 +179,12 @@ def lock(log: IO[bytes], job: Job) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """A worker that is killed takes its trial along; else two would write to one directory."""
+    """A worker that is killed takes its trial along; else two would write to one directory.
+
+    Does nothing where there is no such signal.
+    """
+    if _LIBC is None:
+        return
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # it was killed before this: no signal will come any more
         os.kill(os.getpid(), signal.SIGKILL)
