@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import signal
@@ -26,7 +27,10 @@ if (
     and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
     and shutil.disk_usage(MEMORY).free > ROOM
     and os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") > ROOM
-):  # runs wait for the disk at every checkpoint, which is a third of the suite's time
+):  # runs wait for the disk at every checkpoint, which is a third of their time here
+    # what has been compiled stays where the next suite finds it
+    cache = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
