@@ -32,7 +32,6 @@ from cotasp.__main__ import main
 sys.exit(main(sys.argv[1:]) or 1)  # it ended without a batch
 """
 COMMAND = "import sys; from cotasp.__main__ import main; sys.exit(main(sys.argv[1:]))"
-HELP = "from cotasp.__main__ import main; main(['--help'])"
 REFUSED = "import sys; from cotasp.__main__ import main; sys.exit(main(sys.argv[1:]) != 2)"
 IN_THE_RUN = "Park the car on the right."
 
@@ -40,7 +39,7 @@ IN_THE_RUN = "Park the car on the right."
 def commands(run: Path, out: Path) -> dict[str, list[str]]:
     """By name, what a process of Python is given."""
     return {
-        "--help": ["-c", HELP],
+        "--help": ["-c", COMMAND, "--help"],
         "refusal": ["-c", REFUSED, "run", "smoke", "agent.warmup_steps=1500"],
         "show": ["-c", COMMAND, "show", "smoke"],
         "prompt": ["-c", COMMAND, "prompt", str(run), IN_THE_RUN],

@@ -86,10 +86,8 @@ class ContinualActor:
         self.progress = 0.0  # of the task in training
         finished = FinishedPolicies(self.sub, self.ownership, problem.action_dim)
         self.gradients = Gradients(self.components, self.sub, finished, problem.marks, rehearsal)
-        self.not_stackable = not_stackable(method)  # the component that is not, or None
-        owners = [problem.owner(task) for task in range(len(problem.texts))]
-        if isinstance(method.mask, Keeps) and len(set(owners)) < len(owners):
-            self.not_stackable = type(method.mask).__name__  # a task that returns reads a part
+        returning = len(self.beginnings.tasks) < len(problem.texts)
+        self.not_stackable = not_stackable(method, returning)  # the component that is not, or None
         self.in_training = False  # whether a task has begun and not ended
         self._begun: Scale = {}, 0.0  # of the task in training, where its mask says
         self._kept: Scale = {}, 0.0  # of the task that ends

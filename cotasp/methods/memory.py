@@ -100,7 +100,7 @@ def check_memory_serves(
     protections: Sequence[Protection],
     mask: MaskPolicy,
     heads: str,
-    values_heads: str = "shared",
+    values_heads: str,
 ) -> None:
     """Sees that a memory has what protections ask for, and that training can use what it gives.
 

@@ -6,15 +6,21 @@ from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Transforms
 from cotasp.modules.beginning import Scales
-from cotasp.modules.masks import Learned
+from cotasp.modules.masks import Keeps, Learned
 from cotasp.modules.scored import Scored
 
 
-def not_stackable(method: Method) -> str | None:
-    """The component that steps of many stacked actors cannot serve; None: there is none."""
+def not_stackable(method: Method, returning: bool = False) -> str | None:
+    """The component that steps of many stacked actors cannot serve; None: there is none.
+
+    Args:
+        method: its components.
+        returning: whether tasks share a policy: one that returns reads the weights it has kept.
+    """
     joint = isinstance(method.mask, Learned) and method.mask.joint
     distils = getattr(method.mask, "distils", False)
-    if joint or distils or isinstance(method.mask, (Scored, Scales)):
+    reads_a_part = returning and isinstance(method.mask, Keeps)
+    if joint or distils or reads_a_part or isinstance(method.mask, (Scored, Scales)):
         return type(method.mask).__name__
     if method.actor.deviation is not None:
         return "actor.deviation"

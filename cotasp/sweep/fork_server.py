@@ -10,7 +10,6 @@ import gc
 import json
 import os
 import runpy
-import selectors
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from cotasp.continual.child import python
@@ -94,14 +93,15 @@ class ForkedTrial:
         try:
             number = self._answers.recv()
         except (EOFError, OSError):  # the server is gone, and its trials with it
-            number, self._pid = KILLED, self._pid or _NOBODY
-        if self._pid is None:
-            self._pid = number
-            if self._due is not None:
-                self._send(self._due)
+            self.returncode = KILLED
         else:
+            if self._pid is None:
+                self._pid = number
+                if self._due is not None:
+                    self._send(self._due)
+                return
             self.returncode = number
-            self._answers.close()
+        self._answers.close()
 
     def _signal(self, number: int) -> None:
         if self.poll() is None:
@@ -180,49 +180,45 @@ def serve(link: socket.socket) -> list[str] | None:
     gc.collect()
     gc.freeze()  # collecting would copy what the processes share
     running: dict[int, tuple[int, Connection]] = {}  # by descriptor
-    with selectors.DefaultSelector() as events:
-        events.register(link, selectors.EVENT_READ)
-        while True:
-            for key, _ in events.select():
-                if key.fileobj is not link:
-                    pid, answers = running.pop(key.fd)
-                    events.unregister(key.fd)
-                    os.close(key.fd)
-                    _answer(answers, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                    answers.close()
-                    continue
-                request, files, *_ = socket.recv_fds(link, _LONGEST, _MOST)
-                if not request:
-                    return None
-                answers, logs = Connection(files[0], readable=False), files[1:]
-                server = os.getpid()
-                try:
-                    pid = os.fork()
-                except OSError as error:
-                    _refuse(error, logs, answers)
-                    continue
-                if pid == 0:
-                    die_with_parent(server)
-                    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-                    os.setsid()
-                    for standard in (1, 2):
-                        os.dup2(logs[0], standard)
-                    link.close()
-                    for connection in (answers, *(other for _, other in running.values())):
-                        connection.close()
-                    return json.loads(request)  # the logs stay open, and with them their locks
-                try:
-                    descriptor = os.pidfd_open(pid)
-                except OSError as error:
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
-                    _refuse(error, logs, answers)
-                    continue
-                for log in logs:
-                    os.close(log)
-                _answer(answers, pid)
-                running[descriptor] = pid, answers
-                events.register(descriptor, selectors.EVENT_READ)
+    while True:
+        for source in wait([link, *running]):
+            if isinstance(source, int):
+                pid, answers = running.pop(source)
+                os.close(source)
+                _answer(answers, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                answers.close()
+                continue
+            request, files, *_ = socket.recv_fds(link, _LONGEST, _MOST)
+            if not request:
+                return None
+            answers, logs = Connection(files[0], readable=False), files[1:]
+            server = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                _refuse(error, logs, answers)
+                continue
+            if pid == 0:
+                die_with_parent(server)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+                os.setsid()
+                for standard in (1, 2):
+                    os.dup2(logs[0], standard)
+                link.close()
+                for connection in (answers, *(other for _, other in running.values())):
+                    connection.close()
+                return json.loads(request)  # the logs stay open, and with them their locks
+            try:
+                descriptor = os.pidfd_open(pid)
+            except OSError as error:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                _refuse(error, logs, answers)
+                continue
+            for log in logs:
+                os.close(log)
+            _answer(answers, pid)
+            running[descriptor] = pid, answers
 
 
 def _refuse(error: OSError, logs: list[int], answers: Connection) -> None:

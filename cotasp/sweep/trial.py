@@ -149,7 +149,7 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
             pass_fds=[log.fileno() for log in logs],
             env=environment(),
             start_new_session=True,  # the terminal's Ctrl-C is the sweep's, which passes on one
-            preexec_fn=None if _LIBC is None else partial(die_with_parent, os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
 
 

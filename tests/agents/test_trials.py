@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from tensordict import TensorDict
 
 from cotasp.agents.acting import Behaviour
+from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.sac import SAC
 from cotasp.agents.trials import Trials
 from cotasp.errors import RecipeError
@@ -45,6 +44,27 @@ def episode(reward: float) -> TensorDict:
     return data
 
 
+def tries(
+    head_start: str = "best", owners: tuple[int, ...] = (), warmup_steps: int = 60
+) -> OffPolicyLearner:
+    """Two finished tasks, and a third that has begun its warm-up, in which both are tried."""
+    made = learner(
+        owners=owners,
+        mask=Dense(),
+        protection=Unprotected(),
+        actor=ActorSpec(hidden=(24, 24), heads="per_task"),
+        code_updates=0,
+        distillation_updates=0,
+        warmup="best_earlier",
+        head_start=head_start,
+        warmup_steps=warmup_steps,
+    )
+    for task in range(2):
+        train(made, task, steps=80)
+    made.start_task(2)
+    return made
+
+
 @pytest.mark.parametrize("broken", [(), (1,)])
 def test_the_policy_of_the_best_episode_is_chosen(broken):
     trials, data = Trials(3), episodes([1, 1], [2, 3], [4], [9, 9], broken=broken)
@@ -78,19 +98,7 @@ def test_policies_take_turns_from_the_first_on():
 
 @pytest.mark.parametrize("head_start", ["fresh", "best"])
 def test_the_best_earlier_policy_acts_in_warm_up_and_may_begin_the_new_head(head_start):
-    made = learner(
-        mask=Dense(),
-        protection=Unprotected(),
-        actor=ActorSpec(hidden=(24, 24), heads="per_task"),
-        code_updates=0,
-        distillation_updates=0,
-        warmup="best_earlier",
-        head_start=head_start,
-        warmup_steps=60,
-    )
-    for task in range(2):
-        train(made, task, steps=80)
-    made.start_task(2)
+    made = tries(head_start)
     fresh = made.sub_network(2)(STATES)[0]
     for reward in (1.0, 5.0):  # of the first two policies
         assert len(made.acting.heads) == 2
@@ -111,29 +119,8 @@ def test_a_head_start_needs_trials():
 def test_where_warm_up_ends_first_the_best_of_those_tried_counts():
     trials = Trials(3)
     assert trials.best_tried is None
-    trials.add(episodes([1, 1], [5], [2]))  # the third is not over
-    trials.returns = trials.returns[:2]
+    trials.add(episodes([1, 1], [5], [9], broken=(2,)))  # the third is not over
     assert (trials.best, trials.best_tried) == (None, 1)
-
-
-def tries(owners: tuple[int, ...] = (), warmup_steps: int = 15) -> Any:
-    """Two finished tasks, and a third whose warm-up has begun; both are tried for ten steps."""
-    made = learner(
-        texts=["a", "b", "c"],
-        owners=owners,
-        mask=Dense(),
-        protection=Unprotected(),
-        actor=ActorSpec(hidden=(24, 24), heads="per_task"),
-        code_updates=0,
-        distillation_updates=0,
-        warmup="best_earlier",
-        head_start="best",
-        warmup_steps=warmup_steps,
-    )
-    for task in range(2):
-        train(made, task, steps=80)
-    made.start_task(2)
-    return made
 
 
 def test_a_warm_up_of_fewer_episodes_than_policies_ends_with_a_head_start_all_the_same():
@@ -146,7 +133,7 @@ def test_a_warm_up_of_fewer_episodes_than_policies_ends_with_a_head_start_all_th
 
 
 def test_the_head_of_a_task_that_returns_is_its_own():
-    made = tries(owners=(0, 1, 0), warmup_steps=40)
+    made = tries(owners=(0, 1, 0, 3, 4, 5))
     before = made.sub_network(2)(STATES)[0]
     for reward in (1.0, 5.0):
         made.learn(episode(reward))
