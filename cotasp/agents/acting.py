@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torchrl.envs.utils import ExplorationType, exploration_type
 
+from cotasp.modules.policy import Policy
 from cotasp.storage.tensors import check_shapes
 
-Heads = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 
-
-def on_cpu(network: nn.Module, mask: Tensor | None = None, head: int = 0) -> Heads:
-    """Heads on the CPU, where environments are: an action for one observation takes several times
-    as long on a GPU.  A network that is there already is used as it is, another one is copied.
+def on_cpu(network: nn.Module, mask: Tensor | None = None, head: int = 0) -> Policy:
+    """Its policy on the CPU, where environments are: an action for one observation takes several
+    times as long on a GPU.  A network that is there already is used as it is, another one copied.
 
     Args:
         network: a `MetaPolicy`.
@@ -37,21 +36,21 @@ class ActingPolicy(nn.Module):
     TorchRL's exploration type decides between tanh(loc) and a sample.
 
     Args:
-        heads: the policy, where the environment is; see `on_cpu`.
+        policy: the policy, where the environment is; see `on_cpu`.
         squashed_noise: whether noise is added before the squashing, or after it and clipped.
     """
 
-    heads: Heads
+    policy: Policy
 
-    def __init__(self, heads: Heads, squashed_noise: bool = True) -> None:
+    def __init__(self, policy: Policy, squashed_noise: bool = True) -> None:
         super().__init__()
-        self.__dict__["heads"] = heads  # no submodule: nobody is to copy or to move it
+        self.__dict__["policy"] = policy  # no submodule: nobody is to copy or to move it
         self.squashed_noise = squashed_noise
 
     @torch.no_grad()
     def forward(self, observation: Tensor) -> Tensor:
         """Actions [*, action_dim] of observations [*, n]."""
-        loc, scale = self.heads(observation)
+        loc, scale = self.policy(observation)
         if exploration_type() is ExplorationType.RANDOM:
             return noisy(loc, scale * torch.randn_like(loc), self.squashed_noise)
         return torch.tanh(loc)
@@ -81,7 +80,7 @@ class Behaviour(nn.Module):
         squashed_noise: whether noise is added before the squashing, or after it and clipped.
     """
 
-    heads: tuple[Heads, ...]
+    policies: tuple[Policy, ...]
 
     def __init__(
         self,
@@ -96,17 +95,17 @@ class Behaviour(nn.Module):
         self.hold = hold
         self.correlation = correlation
         # not submodules: a collector must neither copy nor move what the learner trains
-        self.__dict__["heads"] = ()
+        self.__dict__["policies"] = ()
         self.policy_index = 0  # of the policies, for the episode under way
         self.in_turn = False
         self.random_action: Tensor | None = None
         self.noise: Tensor | None = None
 
-    def act_by(self, *heads: Heads, in_turn: bool = False) -> None:
+    def act_by(self, *policies: Policy, in_turn: bool = False) -> None:
         """Acts by the given policies, which are where the environment is, see `on_cpu`; among
         several, one is drawn for every episode, or they take turns, from the first one on.
         """
-        self.__dict__["heads"] = heads
+        self.__dict__["policies"] = policies
         self.in_turn = in_turn
 
     def begin_turns(self) -> None:
@@ -125,22 +124,22 @@ class Behaviour(nn.Module):
             observation: of the environment.
             is_init: bool [*, 1], whether an episode begins.
         """
-        begins, heads = bool(is_init.any()), self.heads
-        if not heads:
+        begins, policies = bool(is_init.any()), self.policies
+        if not policies:
             if self.random_action is None or begins or self.hold * float(torch.rand(())) < 1.0:
                 shape = (*observation.shape[:-1], self.action_dim)
                 self.random_action = torch.rand(shape, device=observation.device) * 2.0 - 1.0
             return self.random_action
         index = self.policy_index
-        if len(heads) == 1:
+        if len(policies) == 1:
             index = 0
         elif self.in_turn:
-            index = (index + begins) % len(heads)
-        elif begins or index >= len(heads):
-            index = int(torch.randint(len(heads), ()))
+            index = (index + begins) % len(policies)
+        elif begins or index >= len(policies):
+            index = int(torch.randint(len(policies), ()))
         if index != self.policy_index:  # setting a module's attribute is as slow as adding tensors
             self.policy_index = index
-        loc, scale = heads[index](observation)
+        loc, scale = policies[index](observation)
         if exploration_type() is ExplorationType.RANDOM:
             return noisy(loc, scale * self._next_noise(loc, begins), self.squashed_noise)
         return torch.tanh(loc)
@@ -183,16 +182,16 @@ class SampledBehaviour(nn.Module):
     It remembers nothing from step to step.
     """
 
-    heads: Heads
+    policy: Policy
 
-    def act_by(self, heads: Heads) -> None:
+    def act_by(self, policy: Policy) -> None:
         """Acts by a policy, which is where the environment is, see `on_cpu`."""
-        self.__dict__["heads"] = heads  # no submodule, as of `Behaviour`
+        self.__dict__["policy"] = policy  # no submodule, as of `Behaviour`
 
     @torch.no_grad()
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Actions in [-1, 1] and u, [*, action_dim] each, of observations [*, n]."""
-        loc, scale = self.heads(observation)
+        loc, scale = self.policy(observation)
         raw = loc
         if exploration_type() is ExplorationType.RANDOM:
             raw = loc + scale * torch.randn_like(loc)

@@ -11,7 +11,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
-from cotasp.agents.meta_learning import Rows, Skilled
+from cotasp.agents.meta_learning import Skilled, Transitions
 from cotasp.errors import RunError
 from cotasp.storage import rows as storage
 from cotasp.storage.tensors import check_shapes
@@ -45,7 +45,7 @@ class Experience:
         self.added = 0  # rows, those since overwritten included
         shapes = (capacity, sizes[0]), (capacity, sizes[1]), (capacity,), (capacity,)
         try:
-            self.columns = Rows(*(_mapped(shape) for shape in shapes))
+            self.columns = Transitions(*(_mapped(shape) for shape in shapes))
         except OSError as error:
             raise RunError(
                 f"{self.name}: expected room for {capacity} transitions in "
@@ -56,7 +56,7 @@ class Experience:
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Transitions) -> None:
         """Appends rows [n]; beyond the capacity, none or in the place of the oldest."""
         room = self.capacity - self.added if self.keep == "first" else self.capacity
         count = len(rows.log_prob)
@@ -69,9 +69,9 @@ class Experience:
             column[places] = new[first:last].to(column)
         self.added += last
 
-    def sample(self, shape: Sequence[int], generator: Generator) -> Rows:
+    def sample(self, shape: Sequence[int], generator: Generator) -> Transitions:
         """Rows drawn uniformly with replacement, [*shape]."""
-        kept = Rows(*(column[: len(self)] for column in self.columns))
+        kept = Transitions(*(column[: len(self)] for column in self.columns))
         return sample_rows(kept, shape, generator)
 
     def rows(self) -> storage.Rows:
@@ -104,10 +104,10 @@ class Experience:
                 column[places] = read[key]
 
 
-def sample_rows(rows: Rows, shape: Sequence[int], generator: Generator) -> Rows:
+def sample_rows(rows: Transitions, shape: Sequence[int], generator: Generator) -> Transitions:
     """Rows of some [n], drawn uniformly with replacement, [*shape]."""
     places = torch.randint(len(rows.log_prob), tuple(shape), generator=generator)
-    return Rows(*(column[places] for column in rows))
+    return Transitions(*(column[places] for column in rows))
 
 
 def _mapped(shape: Sequence[int]) -> Tensor:

@@ -6,7 +6,6 @@ and noise, but can be called one by one, so that the actor sees the new critic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 
 from cotasp.methods.batch import Batch
 from cotasp.modules.ensembles import Ensemble, fit
-from cotasp.modules.policy import gaussian_kl, sample_squashed
+from cotasp.modules.policy import Policy, gaussian_kl, sample_squashed
 
-Policy = Callable[[Tensor], tuple[Tensor, Tensor]]  # observation -> loc, scale
 Rule = Literal["min", "mean"]  # how the critics' values become one
 
 

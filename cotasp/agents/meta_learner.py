@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from cotasp.agents.acting import ActingPolicy, SampledBehaviour, on_cpu
 from cotasp.agents.experience import Experience, Trajectories
-from cotasp.agents.meta_learning import Rows, Weights, adapted, inner_loss
+from cotasp.agents.meta_learning import Transitions, Weights, adapted, inner_loss
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.meta_training import MetaTraining
 from cotasp.agents.on_policy import OnPolicyLearner
@@ -114,7 +114,7 @@ class MetaLearner:
         """One inner step on a whole batch, as it was trained for; its loss."""
         weights = {name: w.detach() for name, w in self.ppo.actor.sub.weights().items()}
         rows, clip = _rows(rollout), self.meta.weight_clip
-        batch = Rows(*(column[None] for column in rows))
+        batch = Transitions(*(column[None] for column in rows))
         self.ppo.begin_with(adapted(self._heads, weights, self.step_sizes, batch, clip))
         with torch.no_grad():
             return {"actor_loss": inner_loss(self._heads, weights, rows, clip)}
@@ -149,7 +149,7 @@ class MetaLearner:
             self.meta, self._heads, start, step_sizes, self.experience, skilled, seed, anew
         )
 
-    def _revisited_rows(self, task: int, start: Weights, updates: int) -> Rows:
+    def _revisited_rows(self, task: int, start: Weights, updates: int) -> Transitions:
         """An episode of the start in each environment of a finished task, rows [n].
 
         An advantage is what follows in the episode, less its mean over episodes at the same step,
@@ -170,7 +170,7 @@ class MetaLearner:
         observation, raw_action = steps.observation[first], steps.raw_action[first]
         with torch.no_grad():
             log_prob = log_density(*self._heads(start, observation), raw_action)
-        return Rows(observation, raw_action, log_prob, advantage)
+        return Transitions(observation, raw_action, log_prob, advantage)
 
     def end_task(self) -> dict[str, float]:
         updates, due = self.consolidate(0.0)
@@ -208,8 +208,8 @@ class MetaLearner:
         return network
 
     def policy(self, task: int) -> TensorDictModule:
-        heads = on_cpu(self.sub_network(task))
-        return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
+        policy = on_cpu(self.sub_network(task))
+        return TensorDictModule(ActingPolicy(policy), ["observation"], ["action"])
 
     def summary(self) -> dict[str, Any]:
         return self.ppo.summary()
@@ -246,8 +246,8 @@ class MetaLearner:
             self.training.load_state_dict(state["training"])
 
 
-def _rows(rollout: Rollout) -> Rows:
-    return Rows(rollout.observation, rollout.raw_action, rollout.log_prob, rollout.advantage)
+def _rows(rollout: Rollout) -> Transitions:
+    return Transitions(rollout.observation, rollout.raw_action, rollout.log_prob, rollout.advantage)
 
 
 def _capacity(meta: MetaLearning, problem: Problem) -> int:

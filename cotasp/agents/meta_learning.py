@@ -16,10 +16,11 @@ from torch.func import grad, vmap
 from cotasp.agents.rollout import log_density
 
 Weights = Mapping[str, Tensor]
-Heads = Callable[[Weights, Tensor], tuple[Tensor, Tensor]]  # weights, observation -> loc, scale
+# weights, observation -> loc, scale
+PolicyAt = Callable[[Weights, Tensor], tuple[Tensor, Tensor]]
 
 
-class Rows(NamedTuple):
+class Transitions(NamedTuple):
     """Rows of D_j, [*, B].
 
     Args:
@@ -36,13 +37,13 @@ class Rows(NamedTuple):
 
 
 class Skilled(NamedTuple):
-    """Rows of D*_j: [*, B, observation_dim] and [*, B, action_dim], the latter as of `Rows`."""
+    """Rows of D*_j: [*, B, observation_dim] and [*, B, action_dim], as in `Transitions`."""
 
     observation: Tensor
     raw_action: Tensor
 
 
-def inner_loss(heads: Heads, weights: Weights, rows: Rows, clip: float) -> Tensor:
+def inner_loss(policy: PolicyAt, weights: Weights, rows: Transitions, clip: float) -> Tensor:
     """L_in = -mean [w log pi(a|s) A], w = clip(pi(a|s) / pi_old(a|s), 1 - eps, 1 + eps), a scalar.
 
     w has no gradient; with eps = 0 it is 1, and this is plain policy gradient.
@@ -50,16 +51,16 @@ def inner_loss(heads: Heads, weights: Weights, rows: Rows, clip: float) -> Tenso
     Args:
         clip: eps.
     """
-    log_prob = log_density(*heads(weights, rows.observation), rows.raw_action)
+    log_prob = log_density(*policy(weights, rows.observation), rows.raw_action)
     ratio = (log_prob - rows.log_prob).detach().exp()
     return -(ratio.clamp(1 - clip, 1 + clip) * log_prob * rows.advantage).mean()
 
 
 def adapted(
-    heads: Heads,
+    policy: PolicyAt,
     weights: Weights,
     step_sizes: Weights,
-    rows: Rows,
+    rows: Transitions,
     clip: float,
     order: Literal["second", "first"] = "second",
 ) -> dict[str, Tensor]:
@@ -74,11 +75,11 @@ def adapted(
     fixed = {name: weight for name, weight in weights.items() if name not in step_sizes}
     moving = {name: weights[name] for name in step_sizes}
 
-    def loss(moving: Weights, batch: Rows) -> Tensor:
-        return inner_loss(heads, {**fixed, **moving}, batch, clip)
+    def loss(moving: Weights, batch: Transitions) -> Tensor:
+        return inner_loss(policy, {**fixed, **moving}, batch, clip)
 
     for i in range(len(rows.log_prob)):
-        slope = grad(loss)(moving, Rows(*(column[i] for column in rows)))
+        slope = grad(loss)(moving, Transitions(*(column[i] for column in rows)))
         if order == "first":
             slope = {name: value.detach() for name, value in slope.items()}
         moving = {name: w - step_sizes[name] * slope[name] for name, w in moving.items()}
@@ -86,23 +87,26 @@ def adapted(
 
 
 def outer_loss(
-    heads: Heads, weights: Weights, skilled: Skilled, kind: Literal["squared", "likelihood"]
+    policy: PolicyAt,
+    weights: Weights,
+    skilled: Skilled,
+    kind: Literal["squared", "likelihood"],
 ) -> Tensor:
     """How far a policy is from skilled trajectories, a scalar.
 
     `"squared"`: mean ||tanh(loc) - tanh(u*)||^2; `"likelihood"`: -mean log N(u*; loc, scale^2).
     """
-    loc, scale = heads(weights, skilled.observation)
+    loc, scale = policy(weights, skilled.observation)
     if kind == "likelihood":
         return -log_density(loc, scale, skilled.raw_action).mean()
     return (torch.tanh(loc) - torch.tanh(skilled.raw_action)).square().sum(-1).mean()
 
 
 def meta_loss(
-    heads: Heads,
+    policy: PolicyAt,
     weights: Weights,
     step_sizes: Weights,
-    rows: Rows,
+    rows: Transitions,
     skilled: Skilled,
     clip: float,
     order: Literal["second", "first"] = "second",
@@ -115,8 +119,8 @@ def meta_loss(
         skilled: [J, B].
     """
 
-    def of_task(rows: Rows, skilled: Skilled) -> Tensor:
-        reached = adapted(heads, weights, step_sizes, rows, clip, order)
-        return outer_loss(heads, reached, skilled, outer)
+    def of_task(rows: Transitions, skilled: Skilled) -> Tensor:
+        reached = adapted(policy, weights, step_sizes, rows, clip, order)
+        return outer_loss(policy, reached, skilled, outer)
 
     return vmap(of_task, randomness="error")(rows, skilled).mean()

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from cotasp.agents.checks import check_losses
 from cotasp.agents.experience import Experience, sample_rows
-from cotasp.agents.meta_learning import Heads, Rows, Skilled, Weights, meta_loss
+from cotasp.agents.meta_learning import PolicyAt, Skilled, Transitions, Weights, meta_loss
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.methods.adam import Adam
 
@@ -22,7 +22,7 @@ class MetaTraining:
 
     Args:
         settings: how.
-        heads: the policy, as a function of its weights.
+        policy: the policy, as a function of its weights.
         start: theta, to begin with.
         step_sizes: alpha, to begin with, of the weights that adapt; the others are left alone.
         experience, skilled: of the finished tasks.
@@ -34,20 +34,20 @@ class MetaTraining:
     def __init__(
         self,
         settings: MetaLearning,
-        heads: Heads,
+        policy: PolicyAt,
         start: Mapping[str, Tensor],
         step_sizes: Mapping[str, Tensor],
         experience: Sequence[Experience],
         skilled: Sequence[Skilled],
         seed: int,
-        anew: Callable[[int, Weights, int], Rows] | None = None,
+        anew: Callable[[int, Weights, int], Transitions] | None = None,
     ) -> None:
         self.settings = settings
-        self.heads = heads
+        self.policy = policy
         self.experience = experience
         self.skilled = skilled
         self.anew = anew
-        self.revisited: list[Rows] = []  # taken anew, of finished tasks, until they have served
+        self.revisited: list[Transitions] = []  # of finished tasks, until they have served
         self.generator = Generator().manual_seed(seed)
         learns = step_sizes if settings.learn_step_sizes and settings.inner_steps else {}
         self.start = {
@@ -89,7 +89,7 @@ class MetaTraining:
         settings = self.settings
         rows, skilled = self._drawn()
         loss = meta_loss(
-            self.heads,
+            self.policy,
             self.start,
             self.step_sizes,
             rows,
@@ -109,7 +109,7 @@ class MetaTraining:
         weight = max(1.0 - _SMOOTHING, 1.0 / self.updates)
         self.loss += weight * (value - self.loss)
 
-    def _drawn(self) -> tuple[Rows, Skilled]:
+    def _drawn(self) -> tuple[Transitions, Skilled]:
         settings, tasks = self.settings, list(range(len(self.experience)))
         if settings.tasks_per_update is not None and settings.tasks_per_update < len(tasks):
             order = torch.randperm(len(tasks), generator=self.generator)
@@ -127,7 +127,7 @@ class MetaTraining:
             places = torch.randint(len(skilled.raw_action), shape, generator=self.generator)
             outer.append(Skilled(*(column[places] for column in skilled)))
         return (
-            Rows(*(torch.stack(columns).to(device) for columns in zip(*inner))),
+            Transitions(*(torch.stack(columns).to(device) for columns in zip(*inner))),
             Skilled(*(torch.stack(columns).to(device) for columns in zip(*outer))),
         )
 
@@ -151,5 +151,5 @@ class MetaTraining:
                     tensor.copy_(state[name][key])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
-        self.revisited = [Rows(**rows) for rows in state["revisited"]]
+        self.revisited = [Transitions(**rows) for rows in state["revisited"]]
         self.loss, self.first_loss = float(state["loss"]), float(state["first_loss"])

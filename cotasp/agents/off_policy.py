@@ -15,7 +15,7 @@ from cotasp.agents.budget import check_budget, first_update_after, warmup_steps
 from cotasp.agents.checks import check_episode, check_losses, check_parameters
 from cotasp.agents.compiled import width_multiple
 from cotasp.agents.precision import check_precision
-from cotasp.agents.settings import Heads, OffPolicy
+from cotasp.agents.settings import OffPolicy
 from cotasp.agents.stacked import UpdatesTogether
 from cotasp.agents.trials import Trials
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
@@ -30,7 +30,7 @@ from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay
 from cotasp.methods.sizes import size_facts
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.policy import MetaPolicy, Policy
 
 CHECK_EVERY = 100  # updates between two looks at the parameters; losses are all looked at
 ANNEAL_EVERY = 100  # updates after which a smooth mask follows the progress of its task
@@ -163,9 +163,9 @@ class OffPolicyLearner:
             self._begin_phase("theta")
         self.begin_acting()
 
-    def _explores(self, heads: Heads) -> Heads:
+    def _explores(self, policy: Policy) -> Policy:
         with calling("agent", self.settings):
-            explorer = self.settings.explores(heads)
+            explorer = self.settings.explores(policy)
         wrong = None if callable(explorer) else f"{explorer!r:.80}"
         refuse_returned("agent", self.settings, "explores", "a function of observations", wrong)
         return explorer
@@ -278,9 +278,9 @@ class OffPolicyLearner:
         return self.actor.sub_network(self.problem.owner(task))
 
     def policy(self, task: int) -> TensorDictModule:
-        heads = self._explores(on_cpu(self.sub_network(task)))
-        policy = ActingPolicy(heads, self.settings.squashed_noise)
-        return TensorDictModule(policy, ["observation"], ["action"])
+        policy = self._explores(on_cpu(self.sub_network(task)))
+        acting = ActingPolicy(policy, self.settings.squashed_noise)
+        return TensorDictModule(acting, ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""

@@ -30,9 +30,8 @@ from cotasp.methods.memory import check_memory_unused
 from cotasp.methods.method import Method
 from cotasp.methods.multistep import fitted_discount
 from cotasp.methods.problem import Problem
-from cotasp.methods.subpolicy import Policy
-from cotasp.methods.trained import ActorRates, Rows
-from cotasp.modules.policy import MetaPolicy
+from cotasp.methods.trained import ActorRates, LossRows
+from cotasp.modules.policy import MetaPolicy, Policy
 
 
 class OnPolicyLearner:
@@ -190,7 +189,8 @@ class OnPolicyLearner:
             part, spread, _ = self._losses(policy, rows.rows(places))
             return part - self.settings.entropy * spread
 
-        self.actor.step(loss - self.settings.entropy * spread, rows=Rows(rows.observation, of_some))
+        parts = LossRows(rows.observation, of_some)
+        self.actor.step(loss - self.settings.entropy * spread, None, parts)
         self.updates += 1
         if phase == "weights":
             blank = rows.log_prob.new_empty(0)
@@ -258,8 +258,8 @@ class OnPolicyLearner:
         return self.actor.sub_network(self.problem.owner(task))
 
     def policy(self, task: int) -> TensorDictModule:
-        heads = on_cpu(self.sub_network(task))
-        return TensorDictModule(ActingPolicy(heads), ["observation"], ["action"])
+        policy = on_cpu(self.sub_network(task))
+        return TensorDictModule(ActingPolicy(policy), ["observation"], ["action"])
 
     def prompt_mask(self, embedding: Tensor) -> Tensor:
         """The mask [sum(hidden)] that an embedding [m] alone gives, from today's dictionaries."""

@@ -73,7 +73,7 @@ class SAC(OffPolicy):
         self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor
     ) -> dict[str, Tensor]:
         from cotasp.agents.losses import actor_loss, temperature_gradient
-        from cotasp.methods.trained import Rows
+        from cotasp.methods.trained import LossRows
 
         log_alpha = values.number("log_temperature")
         alpha = log_alpha.exp()
@@ -96,8 +96,8 @@ class SAC(OffPolicy):
             some = batch.observation[places], alpha, noise[1][places]
             return actor_loss(values.critics, policy, *some, self.ensemble)[1]
 
-        rows = Rows(batch.observation, of_some)
-        actor.step(surrogate, lambda *arguments: objective(*arguments)[1], rows)
+        parts = LossRows(batch.observation, of_some)
+        actor.step(surrogate, lambda *arguments: objective(*arguments)[1], parts)
 
         entropy = self.target_entropy
         aim = -float(batch.action.shape[-1]) if entropy is None else entropy

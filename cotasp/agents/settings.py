@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cotasp.agents.values import Values
     from cotasp.methods.batch import Batch
     from cotasp.methods.trained import TrainedActor
+    from cotasp.modules.policy import Policy
 
-Heads = Callable[["Tensor"], "tuple[Tensor, Tensor]"]  # observation -> loc, scale
 
 _AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size", "n_step")
 _AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_transition")
@@ -200,6 +200,6 @@ class OffPolicy:
         """
         raise NotImplementedError
 
-    def explores(self, heads: Heads) -> Heads:
+    def explores(self, policy: Policy) -> Policy:
         """The policy that collects: loc and scale of actions before their squashing."""
-        return heads
+        return policy

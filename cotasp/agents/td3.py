@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cotasp.agents.settings import Heads, OffPolicy
+from cotasp.agents.settings import OffPolicy
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cotasp.methods.batch import Batch
     from cotasp.methods.problem import Problem
     from cotasp.methods.trained import TrainedActor
+    from cotasp.modules.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ class TD3(OffPolicy):
     ) -> dict[str, Tensor]:
         import torch
 
-        from cotasp.methods.trained import Rows
-        from cotasp.modules.ensembles import fit
+        from cotasp.methods.trained import LossRows
 
         with torch.no_grad():
             eps = (noise[0] * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
@@ -68,7 +68,7 @@ class TD3(OffPolicy):
             both = values.targets.values(batch.next_observation, following)
             least = both.amin(-2) if self.ensemble == "min" else both.mean(-2)
             target = batch.reward + batch.discount * least
-            critic, gradients = fit(values.critics, batch.observation, batch.action, target)
+            critic, gradients = values.fit(batch, target)
         values.step_critics(gradients)
 
         def objective(policy: Any, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,13 +84,15 @@ class TD3(OffPolicy):
         loss, surrogate = objective(policy, batch.observation, noise[1])
         if values.steps % self.policy_delay == 0:
             inputs = batch.observation, noise[1]
-            rows = Rows(inputs[0], lambda some: objective(policy, *(x[some] for x in inputs))[1])
-            actor.step(surrogate, lambda *arguments: objective(*arguments)[1], rows)
+            parts = LossRows(
+                inputs[0], lambda some: objective(policy, *(x[some] for x in inputs))[1]
+            )
+            actor.step(surrogate, lambda *arguments: objective(*arguments)[1], parts)
         values.move_targets(self.tau)
         return dict(zip(self.losses, (critic, loss)))
 
-    def explores(self, heads: Heads) -> Heads:
-        return partial(_with_noise, heads, self.exploration_noise)
+    def explores(self, policy: Policy) -> Policy:
+        return partial(_with_noise, policy, self.exploration_noise)
 
     def learner(self, problem: Problem, method: Method) -> Learner:
         from cotasp.agents.off_policy import OffPolicyLearner
@@ -98,6 +100,6 @@ class TD3(OffPolicy):
         return OffPolicyLearner(self, problem, method)
 
 
-def _with_noise(heads: Heads, deviation: float, observation: Tensor) -> tuple[Tensor, Tensor]:
-    loc, scale = heads(observation)
+def _with_noise(policy: Policy, deviation: float, observation: Tensor) -> tuple[Tensor, Tensor]:
+    loc, scale = policy(observation)
     return loc, scale.new_full(scale.shape, deviation)

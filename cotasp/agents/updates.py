@@ -79,11 +79,11 @@ def update(
     """
     if phase == "distillation":
         loss = distillation_loss(actor.policy, batch.observation)
-        actor.step(loss.sum())
+        actor.step(loss.sum(), None, None)
         return {"distillation_loss": loss.detach()}
     if phase == "imitation" and actor.teacher is not None:
         loss = imitation_loss(actor.policy, actor.teacher, batch.observation)
-        actor.step(loss.sum())
+        actor.step(loss.sum(), None, None)
         return {"imitation_loss": loss.detach()}
     losses = settings.update(values, actor, batch, noise)
     names = settings.losses

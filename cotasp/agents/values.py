@@ -13,8 +13,9 @@ from torch import Tensor
 from cotasp.agents.compiled import PLAIN, LossFunctions
 from cotasp.errors import RecipeError, calling
 from cotasp.methods.adam import Adam, Steps
+from cotasp.methods.batch import Batch
 from cotasp.methods.problem import Problem
-from cotasp.modules.ensembles import Headed, bind
+from cotasp.modules.ensembles import Headed, bind, fit
 from cotasp.modules.specs import Critic
 
 
@@ -120,6 +121,12 @@ class Values:
         """One of the numbers, [*], without gradient."""
         adam = self.number_optimiser
         return adam.parameters[self.names.index(name)].detach()  # type: ignore[union-attr]
+
+    def fit(self, batch: Batch, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The loss [*] of the critics against targets [*, B], and its gradients in the order of
+        their parameters; critics that follow their targets (PopArt) do so first.
+        """
+        return fit(self.critics, batch.observation, batch.action, target)
 
     def step_critics(self, gradients: Sequence[Tensor]) -> None:
         """One step of the critics down gradients in the order of their parameters."""

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Ending": "protection",
         "Freeze": "freeze",
         "Guards": "protection",
+        "LossRows": "trained",
         "Memory": "memory",
         "Method": "method",
         "Network": "renewal",

@@ -22,4 +22,5 @@ from cotasp.methods.renewal import Network as Network
 from cotasp.methods.renewal import Renewal as Renewal
 from cotasp.methods.renewal import free_units as free_units
 from cotasp.methods.renewal import renew_units as renew_units
+from cotasp.methods.trained import LossRows as LossRows
 from cotasp.methods.trained import TrainedActor as TrainedActor

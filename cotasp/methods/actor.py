@@ -29,12 +29,12 @@ from cotasp.methods.problem import Problem
 from cotasp.methods.prompts import Prompts, begun_tasks
 from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
-from cotasp.methods.subpolicy import Policy, SubPolicy
-from cotasp.methods.trained import ActorRates, Objective, Rows
+from cotasp.methods.subpolicy import SubPolicy
+from cotasp.methods.trained import ActorRates, LossRows, Objective
 from cotasp.modules.beginning import Scales
 from cotasp.modules.masks import Keeps
 from cotasp.modules.ownership import Ownership
-from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.policy import MetaPolicy, Policy
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract
 
@@ -218,9 +218,7 @@ class ContinualActor:
         self._attached = mask.requires_grad
         return partial(self.sub, mask=mask)
 
-    def step(
-        self, loss: Tensor, objective: Objective | None = None, rows: Rows | None = None
-    ) -> None:
+    def step(self, loss: Tensor, objective: Objective | None, rows: LossRows | None) -> None:
         """One step of the weights or the code down a loss; see `TrainedActor.step`."""
         if self.trains != "weights":
             loss = loss + self.task_code.cost(self.progress, self._owned)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from cotasp.modules.policy import MetaPolicy
+from cotasp.modules.policy import MetaPolicy, Policy
 from cotasp.modules.share import Share, multipliers
 from cotasp.modules.subnetwork import (
     Active,
@@ -49,7 +49,7 @@ class FinishedNetwork:
             if name in self.common
         }
 
-    def policy(self, training: Mapping[str, Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def policy(self, training: Mapping[str, Tensor]) -> Policy:
         """The task's policy, with weights of the network in training, without padding, by name."""
         weights = dict(self.weights)
         for name, (there, here) in self.common.items():

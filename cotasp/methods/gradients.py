@@ -14,7 +14,7 @@ from cotasp.methods.finished import FinishedPolicies
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.protection import Now
 from cotasp.methods.subpolicy import SubPolicy
-from cotasp.methods.trained import Objective, Rows, gradients_by_task
+from cotasp.methods.trained import LossRows, Objective, gradients_by_task
 
 # number of rows -> as many old ones
 DrawRehearsal = Callable[[int, Generator], "Rehearsal | None"]
@@ -50,7 +50,7 @@ class Gradients:
         loss: Tensor,
         beside: Sequence[Tensor],
         objective: Objective | None,
-        rows: Rows | None,
+        rows: LossRows | None,
     ) -> tuple[Mapping[str, Tensor], Sequence[Tensor]]:
         """Gradients of the weights in training, by name, and of what trains beside them.
 
@@ -70,7 +70,7 @@ class Gradients:
         return self.components.gradients(loss, self._views(weights, objective, rows)), slopes
 
     def _views(
-        self, weights: Mapping[str, Tensor], objective: Objective | None, rows: Rows | None
+        self, weights: Mapping[str, Tensor], objective: Objective | None, rows: LossRows | None
     ) -> list[Now]:
         """What each protection sees of an update."""
         parts = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from cotasp.methods.batch import Batch, Rehearsal
 from cotasp.methods.memory import Memory, old_rows, rows_kept
 from cotasp.methods.problem import Problem
 from cotasp.methods.replay import Replay, row_shapes
+from cotasp.modules.policy import Policy
 from cotasp.storage.rows import Rows
 from cotasp.storage.tensors import check_shapes
 
@@ -72,9 +73,7 @@ class KeptRows:
         """Bytes of what is kept now."""
         return sum(column.nbytes for column in (*self._all.values(), self._task))
 
-    def keep(
-        self, task: int, replay: Replay, policy: Callable[[Tensor], tuple[Tensor, Tensor]]
-    ) -> None:
+    def keep(self, task: int, replay: Replay, policy: Policy) -> None:
         """Keeps rows of a task that has ended, in place of those kept when it ended before.
 
         Args:

@@ -12,8 +12,8 @@ from cotasp.methods.actor import ContinualActor
 from cotasp.methods.averaging import average_, clipped
 from cotasp.methods.protection import Now
 from cotasp.methods.stacking import StackedAdam, WriteBack, stack
-from cotasp.methods.subpolicy import Policy
-from cotasp.methods.trained import Objective, Rows
+from cotasp.methods.trained import LossRows, Objective
+from cotasp.modules.policy import Policy
 from cotasp.modules.subnetwork import pad_layers, unpadded
 
 
@@ -83,9 +83,7 @@ class StackedActor:
 
         return lambda observation: torch.vmap(one)(self.weights, observation, mask)
 
-    def step(
-        self, loss: Tensor, objective: Objective | None = None, rows: Rows | None = None
-    ) -> None:
+    def step(self, loss: Tensor, objective: Objective | None, rows: LossRows | None) -> None:
         """One step of all down the sum of their losses and of their penalties."""
         if self.trains == "code":
             if self._attached:

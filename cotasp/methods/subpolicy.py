@@ -12,7 +12,7 @@ from torch.func import functional_call
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight, clipped
 from cotasp.methods.finished_network import FinishedNetwork
-from cotasp.modules.policy import DEVIATION, MetaPolicy
+from cotasp.modules.policy import DEVIATION, MetaPolicy, Policy
 from cotasp.modules.share import Share, multipliers
 from cotasp.modules.subnetwork import (
     active_rows,
@@ -27,7 +27,6 @@ from cotasp.modules.subnetwork import (
 from cotasp.storage.tensors import check_shapes
 
 State = Mapping[str, Mapping[str, Tensor]]  # of a protection
-Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 Multipliers = Callable[[], Mapping[str, Tensor]]  # by parameter's name, of its shape
 
 

@@ -9,13 +9,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from cotasp.methods.subpolicy import Policy
+from cotasp.modules.policy import Policy
 
 Objective = Callable[[Policy, Tensor, Tensor], Tensor]  # policy, observations, noise -> scalar
 
 
-class Rows(NamedTuple):
-    """What a loss was taken of.
+class LossRows(NamedTuple):
+    """The rows that a loss is the mean over, for what asks for parts of it.
 
     Args:
         observation: [B, m].
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 def gradients_by_task(
-    rows: Rows, marks: Sequence[Sequence[float]], weights: Mapping[str, Tensor]
+    rows: LossRows, marks: Sequence[Sequence[float]], weights: Mapping[str, Tensor]
 ) -> list[Mapping[str, Tensor]]:
     """Gradients of a loss's parts, one for each task that has rows; they sum to the loss's.
 
@@ -58,15 +58,16 @@ class TrainedActor(Protocol):
     def policy_in_training(self) -> Policy:
         """The same, attached to what now trains: weights or code."""
 
-    def step(
-        self, loss: Tensor, objective: Objective | None = None, rows: Rows | None = None
-    ) -> None:
+    def step(self, loss: Tensor, objective: Objective | None, rows: LossRows | None) -> None:
         """One step of what trains down a loss, the sum of all learners'.
 
         Args:
             loss: scalar, of `policy_in_training`.
-            objective: what it is of any policy, observations and noise, for protections that ask.
-            rows: that it is of, for protections that ask for tasks' parts of it.
+            objective: what it is of any policy, observations and noise, for protections that
+                look at finished tasks' rows (`agem`); None: there is no such function, and they
+                leave the gradient as it is.
+            rows: that it is of, for protections that look at each task's part of it (`pcgrad`);
+                None: they leave the gradient as it is.
         """
 
 

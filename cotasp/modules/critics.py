@@ -144,7 +144,7 @@ class Analytic:
         return self.head.values(outputs), pullback
 
     @torch.no_grad()
-    def fit(
+    def loss_and_gradients(
         self, observation: Tensor, action: Tensor, target: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         outputs, tape = self.layers.taped(observation, action)

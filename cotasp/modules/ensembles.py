@@ -32,7 +32,7 @@ class Ensemble(Protocol):
         sum(slope * values) by the actions, [*, B, action_dim]; that can be called once.
         """
 
-    def fit(
+    def loss_and_gradients(
         self, observation: Tensor, action: Tensor, target: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """The loss [*] against targets [*, B], summed over members and averaged over rows, and its
@@ -61,10 +61,10 @@ class Adapts(Protocol):
 def fit(
     critics: Ensemble, observation: Tensor, action: Tensor, target: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """`Ensemble.fit`, to which critics that adapt do so first."""
+    """`Ensemble.loss_and_gradients`, for which critics that adapt do so first."""
     if isinstance(critics, Adapts):
         critics.adapt(observation, target)
-    return critics.fit(observation, action, target)
+    return critics.loss_and_gradients(observation, action, target)
 
 
 def bind(critics: nn.Module, parameters: Sequence[Tensor] | None = None) -> Ensemble:
@@ -112,7 +112,7 @@ class Autograd:
 
         return values.detach(), pullback
 
-    def fit(
+    def loss_and_gradients(
         self, observation: Tensor, action: Tensor, target: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         with torch.enable_grad():

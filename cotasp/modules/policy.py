@@ -25,6 +25,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Observations [*, n] to loc and scale [*, action_dim] of a Gaussian before it is squashed."""
+
 DEVIATION = "_log_deviation"  # ends the name of a Gaussian weight's log standard deviation
 
 

@@ -93,7 +93,7 @@ class PopArt:
         return self._own(outputs, turn) * deviation + self._of(self.mean, turn), pullback
 
     @torch.no_grad()
-    def fit(
+    def loss_and_gradients(
         self, observation: Tensor, action: Tensor, target: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         outputs, tape = self.layers.taped(observation, action)

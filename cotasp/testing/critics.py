@@ -51,7 +51,7 @@ def _rows(*front: int) -> tuple[Tensor, Tensor, Tensor]:
 def _check_fit(network: nn.Module) -> None:
     """Along a random direction, by central differences: that knows of no loss."""
     batch, parameters = _rows(), list(network.parameters())
-    loss, gradients = bind(network).fit(*batch)
+    loss, gradients = bind(network).loss_and_gradients(*batch)
     ensure(loss.shape == (), f"a loss is a scalar, got {list(loss.shape)}")
     shapes = [g.shape for g in gradients] == [p.shape for p in parameters]
     ensure(shapes, "gradients have the parameters' shapes, in their order")
@@ -65,7 +65,7 @@ def _check_fit(network: nn.Module) -> None:
         for step in (1e-5, -1e-5):
             moved = [parameter.detach() for parameter in parameters]
             moved[k] = moved[k] + step * direction
-            ends.append(bind(network, moved).fit(*batch)[0])
+            ends.append(bind(network, moved).loss_and_gradients(*batch)[0])
         slope = (ends[0] - ends[1]) / 2e-5
         along = (gradient * direction).sum()
         ensure_close(along, slope, f"gradient {k} is the loss's slope", rtol=1e-5, atol=1e-8)
@@ -86,14 +86,14 @@ def _check_stacked(critic: Critic, members: int) -> None:
     alone = [_made(critic) for _ in range(3)]
     stacked = [torch.stack([p.detach() for p in same]) for same in zip(*_parameters(alone))]
     together, batch = bind(alone[0], stacked), _rows(3)
-    loss, gradients = together.fit(*batch)
+    loss, gradients = together.loss_and_gradients(*batch)
     values = together.values(*batch[:2])
     ensure(values.shape == (3, members, ROWS), "stacked values have a learner's axis in front")
     for i, network in enumerate(alone):
         one, mine = bind(network), tuple(x[i] for x in batch)
         promise = f"learner {i} of three stacked ones is what it is alone"
         ensure_close(values[i], one.values(*mine[:2]), promise, rtol=1e-7, atol=1e-9)
-        expected, theirs = one.fit(*mine)
+        expected, theirs = one.loss_and_gradients(*mine)
         ensure_close(loss[i], expected, promise, rtol=1e-7, atol=1e-9)
         for gradient, reference in zip(gradients, theirs):
             ensure_close(gradient[i], reference, promise, rtol=1e-7, atol=1e-9)

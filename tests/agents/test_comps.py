@@ -24,7 +24,14 @@ from cotasp.agents.acting import SampledBehaviour
 from cotasp.agents.comps import CoMPS
 from cotasp.agents.experience import Experience, Trajectories
 from cotasp.agents.meta_learner import MetaLearner
-from cotasp.agents.meta_learning import Rows, Skilled, adapted, inner_loss, meta_loss, outer_loss
+from cotasp.agents.meta_learning import (
+    Skilled,
+    Transitions,
+    adapted,
+    inner_loss,
+    meta_loss,
+    outer_loss,
+)
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.meta_training import MetaTraining
 from cotasp.agents.on_policy import OnPolicyLearner
@@ -55,7 +62,7 @@ from tests.continual.runs import contents
 TASKS, BATCH = 3, 12
 
 
-def problem(steps: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor], Rows, Skilled]:
+def problem(steps: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor], Transitions, Skilled]:
     """A policy in float64, its weights and step sizes, and rows [TASKS, steps, BATCH]."""
     generator = torch.Generator().manual_seed(0)
 
@@ -73,7 +80,7 @@ def problem(steps: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor], Rows
         return functional_call(network, dict(weights), (observation,))
 
     shape = TASKS, steps, BATCH
-    rows = Rows(normal(*shape, OBS), normal(*shape, ACT), normal(*shape) - 3, normal(*shape))
+    rows = Transitions(normal(*shape, OBS), normal(*shape, ACT), normal(*shape) - 3, normal(*shape))
     skilled = Skilled(normal(TASKS, BATCH, OBS), normal(TASKS, BATCH, ACT))
     return heads, weights, step_sizes, rows, skilled
 
@@ -135,7 +142,7 @@ def reference(
     heads: Any,
     weights: dict[str, Tensor],
     step_sizes: dict[str, Tensor],
-    rows: Rows,
+    rows: Transitions,
     skilled: Skilled,
     order: str,
     outer: str,
@@ -197,7 +204,7 @@ def test_training_lowers_the_loss_and_tasks_may_be_drawn():
         experience = Experience(j, 200, (OBS, ACT), "first")
         generator = torch.Generator().manual_seed(j)
         draw = partial(torch.randn, generator=generator)
-        experience.add(Rows(draw(200, OBS), draw(200, ACT), draw(200) - 3, draw(200)))
+        experience.add(Transitions(draw(200, OBS), draw(200, ACT), draw(200) - 3, draw(200)))
         kept.append(experience)
     skilled = [Skilled(torch.randn(50, OBS), torch.full((50, ACT), 0.5)) for _ in range(TASKS)]
     network = MetaPolicy(OBS, ACT, (7, 5))
@@ -224,7 +231,7 @@ def test_a_bounded_memory_keeps_the_first_rows_or_the_last(keep, left):
     made = Experience(0, 8, (1, 1), keep)
     for first, last in ((0, 5), (5, 6), (6, 23)):
         numbers = torch.arange(first, last).float()
-        made.add(Rows(numbers[:, None], numbers[:, None], numbers, numbers))
+        made.add(Transitions(numbers[:, None], numbers[:, None], numbers, numbers))
         rows = made.rows()
         assert rows.stop - rows.start == min(8, last)
     read = rows.read(rows.start, rows.stop)
@@ -315,7 +322,7 @@ def test_the_first_batch_of_a_later_task_is_learned_from_by_the_learned_step():
         assert torch.equal(start[name], weight)
     data = whole(10, seed=1)
     made.learn(data)
-    rows = Rows(*(c[:20][None] for c in made.experience[1].columns))
+    rows = Transitions(*(c[:20][None] for c in made.experience[1].columns))
     expected = adapted(made._heads, made.start, made.step_sizes, rows, 0.2)
     for name, weight in weights(made, 1).items():
         torch.testing.assert_close(weight, expected[name])

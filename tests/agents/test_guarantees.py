@@ -322,7 +322,9 @@ def test_a_gradient_that_is_not_finite_leaves_owned_weights_alone():
     made.actor.train("weights", 1.0)
     weight = next(iter(made.actor.sub.weights().values()))
     made.actor.step(
-        (weight * float("nan")).sum() + sum(w.sum() for w in made.actor.sub.weights().values())
+        (weight * float("nan")).sum() + sum(w.sum() for w in made.actor.sub.weights().values()),
+        None,
+        None,
     )
     made.actor.sub.write_back()
     after = behaviour(made, 0)

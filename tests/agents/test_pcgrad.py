@@ -10,7 +10,7 @@ from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Unprotected
 from cotasp.methods.pcgrad import PCGrad, projected
 from cotasp.methods.protection import Now, check_parts
-from cotasp.methods.trained import Rows, gradients_by_task
+from cotasp.methods.trained import LossRows, gradients_by_task
 from cotasp.modules.masks import Dense
 from tests.agents.problems import learner, transitions
 
@@ -61,7 +61,7 @@ def test_parts_sum_to_the_gradient_of_the_whole():
     def loss(places):
         return (rows[places] @ weight).square().mean()
 
-    given = Rows(observation, loss)
+    given = LossRows(observation, loss)
     one, other = gradients_by_task(given, MARKS * 2, {"w": weight})  # of two lessons
     (whole,) = torch.autograd.grad(loss(torch.arange(9)), weight)
     torch.testing.assert_close(one["w"] + other["w"], whole)

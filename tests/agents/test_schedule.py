@@ -53,19 +53,19 @@ def test_warm_up_only_collects_and_then_updates_keep_their_rate(rate, expected):
 def test_the_first_task_warms_up_uniformly_and_later_ones_by_a_random_earlier_prompt():
     made = learner(warmup_steps=20)
     made.start_task(0)
-    assert not made.acting.heads
+    assert not made.acting.policies
     actions = torch.stack([made.acting(state, BEGINS) for state in STATES])
     assert actions.shape == (200, ACT)
     assert actions.min() < -0.9
     assert actions.max() > 0.9
     made.learn(transitions(20, seed=0))
-    assert [head.func for head in made.acting.heads] == [made.actor.sub.network]
+    assert [head.func for head in made.acting.policies] == [made.actor.sub.network]
     made.end_task()
     train(made, 1)
     made.start_task(2)
-    assert len(made.acting.heads) == 2
-    expected = [made.policy(task).module.heads(STATES)[0] for task in (0, 1)]
-    for head, loc in zip(made.acting.heads, expected):
+    assert len(made.acting.policies) == 2
+    expected = [made.policy(task).module.policy(STATES)[0] for task in (0, 1)]
+    for head, loc in zip(made.acting.policies, expected):
         assert torch.equal(head(STATES)[0], loc)
 
 
@@ -80,7 +80,7 @@ def test_what_acts_is_up_to_date_also_where_it_is_a_copy(mask, monkeypatch):
         made.start_task(task)
         for chunk in range(20):
             made.learn(transitions(5, seed=chunk))
-            (acts,) = made.acting.heads
+            (acts,) = made.acting.policies
             assert acts.func is not made.actor.sub.network
             assert all(map(torch.equal, acts(STATES), made.actor.sub(STATES)))
         made.end_task()
@@ -127,9 +127,9 @@ def test_steps_are_the_environments_where_actions_are_held():
     assert made.acting.hold == 2.0
     made.start_task(0)
     made.learn(transitions(4, seed=0))
-    assert (made.steps, made.updates, made.acting.heads) == (16, 0, ())
+    assert (made.steps, made.updates, made.acting.policies) == (16, 0, ())
     made.learn(transitions(1, seed=1))
-    assert (made.steps, made.updates, len(made.acting.heads)) == (20, 0, 1)
+    assert (made.steps, made.updates, len(made.acting.policies)) == (20, 0, 1)
     made.learn(transitions(20, seed=2))
     assert (made.steps, made.updates) == (100, 20)
     assert made.replay.capacity == 25

@@ -101,9 +101,9 @@ def test_the_best_earlier_policy_acts_in_warm_up_and_may_begin_the_new_head(head
     made = tries(head_start)
     fresh = made.sub_network(2)(STATES)[0]
     for reward in (1.0, 5.0):  # of the first two policies
-        assert len(made.acting.heads) == 2
+        assert len(made.acting.policies) == 2
         made.learn(episode(reward))
-    (acts,) = made.acting.heads
+    (acts,) = made.acting.policies
     assert torch.equal(acts(STATES)[0], made.sub_network(1)(STATES)[0])
     mine = made.sub_network(2)(STATES)[0]
     assert torch.equal(mine, fresh) == (head_start == "fresh")

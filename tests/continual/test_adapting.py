@@ -38,7 +38,7 @@ def test_a_new_task_is_learned_from_the_run_and_the_run_stays(undisturbed, tmp_p
     assert [task.name for task in adapted.tasks] == ["right", "left", "top"]
     rows = torch.linspace(-1, 1, 40).reshape(10, 4)
     for task in ("right", "left"):  # nothing was forgotten on the way
-        ours, theirs = (run.policy(task=task).module.heads(rows)[0] for run in (adapted, original))
+        ours, theirs = (run.policy(task=task).module.policy(rows)[0] for run in (adapted, original))
         assert torch.equal(ours, theirs)
     assert [task.name for task in cotasp.open_run(out / "fresh").tasks] == ["top"]
 

@@ -102,7 +102,7 @@ def test_plain_values_are_fitted_by_squared_error(family):
     observation, action, target = rows()
     values = critics(observation, action)
     expected = sum(F.mse_loss(of_member, target) for of_member in values)
-    loss, gradients = bind(critics).fit(observation, action, target)
+    loss, gradients = bind(critics).loss_and_gradients(observation, action, target)
     torch.testing.assert_close(loss, expected.detach())
     theirs = torch.autograd.grad(expected, list(critics.parameters()))
     for gradient, reference in zip(gradients, theirs, strict=True):
@@ -130,8 +130,8 @@ def test_autograd_gives_what_is_written_out(norm):
     """The generic way on the module that needs it least."""
     critics = made(MLPCritic((9, 8), "gelu", norm))
     given = rows()
-    loss, gradients = critics.ensemble().fit(*given)
-    expected, theirs = Autograd(critics).fit(*given)
+    loss, gradients = critics.ensemble().loss_and_gradients(*given)
+    expected, theirs = Autograd(critics).loss_and_gradients(*given)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradients, theirs, rtol=1e-10, atol=1e-12)
 
@@ -179,7 +179,7 @@ def test_cross_entropy_and_its_gradients_are_pytorch_s():
     outputs, _ = critics.ensemble().layers.taped(observation, action)
     masses = torch.stack([masses_by_scipy(float(y)) for y in target])
     expected = sum(F.cross_entropy(logits, masses) for logits in outputs)
-    loss, gradients = critics.ensemble().fit(observation, action, target)
+    loss, gradients = critics.ensemble().loss_and_gradients(observation, action, target)
     torch.testing.assert_close(loss, expected.detach())
     theirs = torch.autograd.grad(expected, list(critics.parameters()))
     for gradient, reference in zip(gradients, theirs, strict=True):
@@ -196,7 +196,8 @@ def test_a_histogram_learns_its_targets():
     parameters, ensemble = list(critics.parameters()), bind(critics)
     optimiser = torch.optim.Adam(parameters, 1e-2)
     for _ in range(500):
-        for parameter, gradient in zip(parameters, ensemble.fit(observation, action, target)[1]):
+        _, gradients = ensemble.loss_and_gradients(observation, action, target)
+        for parameter, gradient in zip(parameters, gradients):
             parameter.grad = gradient
         optimiser.step()
     error = (critics(observation, action) - target).abs().max()

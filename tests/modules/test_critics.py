@@ -70,7 +70,7 @@ def test_gradients_are_autograds(hidden, activation, norm):
     ours, pullback = critics.ensemble().action_vjp(observation, action)
     assert torch.equal(ours, values)
     torch.testing.assert_close(pullback(slope), rise, rtol=1e-10, atol=1e-12)
-    ours, gradients = critics.ensemble().fit(observation, action, target)
+    ours, gradients = critics.ensemble().loss_and_gradients(observation, action, target)
     torch.testing.assert_close(ours, loss)
     for gradient, theirs in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, theirs, rtol=1e-10, atol=1e-12)
@@ -85,13 +85,13 @@ def test_learners_stacked_are_learners_alone(hidden, norm):
     target, slope = torch.randn(3, B).double(), torch.randn(3, 2, B).double()
     values, pullback = together.action_vjp(observation, action)
     rise = pullback(slope)
-    loss, gradients = together.fit(observation, action, target)
+    loss, gradients = together.loss_and_gradients(observation, action, target)
     for i, critics in enumerate(alone):
         one = critics.ensemble()
         expected, pullback = one.action_vjp(observation[i], action[i])
         torch.testing.assert_close(values[i], expected)
         torch.testing.assert_close(rise[i], pullback(slope[i]))
-        expected, theirs = one.fit(observation[i], action[i], target[i])
+        expected, theirs = one.loss_and_gradients(observation[i], action[i], target[i])
         torch.testing.assert_close(loss[i], expected)
         for mine, gradient in zip(gradients, theirs, strict=True):
             torch.testing.assert_close(mine[i], gradient)

@@ -77,7 +77,7 @@ def test_it_is_fitted_to_normalised_targets_by_autograds_gradient():
         observation, action, noise, turn = rows(3, seed=step)
         target = 40.0 * (noise + turn)
         bind(critics).adapt(observation, target)
-    loss, gradients = bind(critics).fit(observation, action, target)
+    loss, gradients = bind(critics).loss_and_gradients(observation, action, target)
     mean = critics.mean[turn]
     deviation = (critics.square - critics.mean**2).sqrt()[turn]
     outputs, _ = bind(critics).layers.taped(observation, action)

@@ -241,7 +241,7 @@ def test_what_is_told_of_the_task_reaches_policies_and_critics(told, tmp_path):
     run(tiny(f"task_input={told}"), out, progress=False)
     opened = cotasp.open_run(out)
     length = {"number": 2, "text": 16}[told]
-    assert opened.policy(task="left").module.heads.func.body.layers[0].in_features == 4 + length
+    assert opened.policy(task="left").module.policy.func.body.layers[0].in_features == 4 + length
     assert opened.evaluate(task="left").score() is not None
 
 

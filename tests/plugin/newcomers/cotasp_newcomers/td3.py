@@ -22,23 +22,30 @@ class TD3(OffPolicy):
     def update(self, values, actor, batch, noise):
         import torch
 
+        from cotasp.methods import LossRows
+
         with torch.no_grad():
             disturbance = (noise[0] * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
             action = actor.policy(batch.next_observation)[0].tanh() + disturbance
             both = values.targets.values(batch.next_observation, action.clamp(-1.0, 1.0))
             following = both.amin(-2) if self.ensemble == "min" else both.mean(-2)
             target = batch.reward + batch.discount * following
-            critic_loss, gradients = values.critics.fit(batch.observation, batch.action, target)
+            critic_loss, gradients = values.fit(batch, target)
         values.step_critics(gradients)
-        losses = partial(_losses, values.critics)
-        loss, surrogate = losses(actor.policy_in_training(), batch.observation, noise[1])
+        losses, policy = partial(_losses, values.critics), actor.policy_in_training()
+        loss, surrogate = losses(policy, batch.observation, noise[1])
+
+        def loss_of(some):
+            return losses(policy, batch.observation[some], noise[1][some])[1]
+
         if values.steps % self.policy_delay == 0:
-            actor.step(surrogate, lambda *arguments: losses(*arguments)[1])
+            parts = LossRows(batch.observation, loss_of)
+            actor.step(surrogate, lambda *inputs: losses(*inputs)[1], parts)
         values.move_targets(self.tau)
         return {"critic_loss": critic_loss, "actor_loss": loss}
 
-    def explores(self, heads):
-        return partial(_disturbed, heads, self.exploration_noise)
+    def explores(self, policy):
+        return partial(_disturbed, policy, self.exploration_noise)
 
     def learner(self, problem, method):
         from cotasp.agents import OffPolicyLearner
@@ -57,6 +64,6 @@ def _losses(critics, policy, observation, noise):
     return -both.mean((-2, -1)), -(rise * action).sum()
 
 
-def _disturbed(heads, deviation, observation):
-    loc, scale = heads(observation)
+def _disturbed(policy, deviation, observation):
+    loc, scale = policy(observation)
     return loc, scale.new_full(scale.shape, deviation)
