@@ -332,6 +332,17 @@ def _check_plain(recipe: Recipe) -> None:
         )
     if rows_kept(recipe.memory, 1):
         raise RecipeError(f"memory: expected task, for {agent} keeps all transitions by itself")
+    if recipe.actor.heads != "shared":
+        raise RecipeError(
+            f"actor.heads: expected shared, for {agent} prepares one network for whatever comes "
+            f"next, got {recipe.actor.heads}"
+        )
+    together = getattr(recipe.stream, "together", 1)
+    if together > 1:
+        raise RecipeError(
+            f"stream.together: expected 1 with {agent}, which every single task prepares for the "
+            f"next, got {together}; use the agent ppo"
+        )
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

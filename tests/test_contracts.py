@@ -14,6 +14,7 @@ from torch import nn
 from cotasp import testing
 from cotasp.agents.meta_settings import MetaLearning
 from cotasp.agents.sac import SAC
+from cotasp.agents.td3 import TD3
 from cotasp.methods.memories.shelf import Shelf
 from cotasp.methods.packnet import PackNet
 from cotasp.modules.masks import Dense, Step
@@ -308,6 +309,23 @@ class Sizing(SAC):
         return super().update(values, actor, batch, noise)
 
 
+@dataclass(frozen=True)
+class Misnaming(TD3):
+    """Names other rows than those of its loss."""
+
+    def update(self, values, actor, batch, noise):
+        step = actor.step
+
+        def misnames(loss, objective, rows):
+            step(loss, objective, rows._replace(loss=lambda some: rows.loss(some[1:])))
+
+        actor.step = misnames
+        try:
+            return super().update(values, actor, batch, noise)
+        finally:
+            actor.step = step
+
+
 class Repeating(Point):
     """Gives each task the same name."""
 
@@ -394,6 +412,7 @@ BROKEN = [
     ("renewal", Gambling(), "random numbers are drawn by the network's generator"),
     ("agent", replace(Hidden(), **SMALL), "equal seeds make equal learners"),
     ("agent", replace(Sizing(), **SMALL), "compact and dense execution with this agent"),
+    ("agent", with_fields(Misnaming(), **SMALL), "the loss of all rows that a step names"),
     ("stream", Repeating(), "each task has a name of its own"),
     ("stream", Local(), "tasks go to other processes"),
     ("stream", Unseeded(), "equal seeds make equal environments"),

@@ -146,6 +146,11 @@ def test_a_folder_is_no_recipe(tmp_path):
             "use 3, or another horizon",
         ),
         (
+            "stream: {name: point, horizon: 30, action_repeat: 1000000000000}",
+            "recipe.stream.action_repeat: expected a divisor of the 30 steps of an episode, got "
+            "1000000000000; use 30, or another horizon",
+        ),
+        (
             "stream: {name: cw10, action_repeat: 0}",
             "recipe.stream.action_repeat: expected at least",
         ),

@@ -41,29 +41,42 @@ class CoMPS:
         """Environments side by side."""
         return self.ppo.num_envs
 
+    def __post_init__(self) -> None:
+        for name, expected, why in (
+            ("start", "kept", "every task begins with the start that was meta-learned"),
+            ("reset_std", False, "the deviation begins every task as it began the first"),
+            ("code_epochs", 0, "there are no codes"),
+        ):
+            got = getattr(self.ppo, name)
+            if got != expected:
+                raise RecipeError(
+                    f"ppo.{name}: expected {expected} with comps, for {why}, got {got}"
+                )
+
     def check_budget(self, budget: Budget) -> None:
         """Sees that there is a task to prepare for, and room for an episode of each.
 
         Raises:
-            RecipeError: a stream of one task, less memory per task than an episode fills, or
-                revisits without a horizon or with one environment.
+            RecipeError: a stream of one task, less training or memory per task than an episode
+                takes, or revisits with one environment.
         """
         if budget.tasks == 1:
             raise RecipeError(
                 "stream: expected two tasks or more, got one: with nothing to come, there is "
                 "nothing to prepare for; use the agent ppo"
             )
-        if self.meta.inner_data == "anew" and budget.horizon is None:
-            raise RecipeError(
-                "agent.meta.inner_data: expected 'kept' for tasks without one horizon, whose "
-                "episodes need not end, got 'anew'"
-            )
         if self.meta.inner_data == "anew" and self.ppo.num_envs == 1:
             raise RecipeError(
                 "agent.ppo.num_envs: expected at least 2 with meta.inner_data 'anew', whose "
                 "advantages are differences between episodes, got 1"
             )
-        rows, horizon = self.meta.rows_per_task, budget.horizon
+        rows, horizon, steps = self.meta.rows_per_task, budget.horizon, budget.steps_per_task
+        if horizon is not None and steps // self.ppo.num_envs < horizon:
+            raise RecipeError(
+                f"agent.ppo.num_envs: expected at most {steps // horizon}, so that within the "
+                f"{steps} steps of a task an episode of {horizon} ends in each, got "
+                f"{self.ppo.num_envs}; use fewer, or raise steps_per_task"
+            )
         if rows is not None and horizon is not None and rows < horizon // budget.action_repeat:
             raise RecipeError(
                 f"agent.meta.rows_per_task: expected at least the "
@@ -78,6 +91,11 @@ class CoMPS:
             self.check_budget(Budget(*numbers, len(problem.texts)))
         except RecipeError as error:
             raise RecipeError(f"recipe.{error}") from error
+        if self.meta.inner_data == "anew" and problem.horizon is None:
+            raise RecipeError(
+                "recipe.agent.meta.inner_data: expected 'kept' for tasks without one horizon, "
+                "whose episodes need not end, got 'anew'; set stream.horizon, if there is one"
+            )
         if any(problem.owner(task) != task for task in range(len(problem.texts))):
             raise RecipeError(
                 "recipe.stream.returning: expected 'new' with the agent comps, whose next start "

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,7 +56,7 @@ class MetaLearner:
         self.meta = meta
         self.problem = problem
         plain = Method(method.encoder, method.dictionary, Dense(), (Unprotected(),), method.actor)
-        self.ppo = OnPolicyLearner(replace(ppo, start="kept"), problem, plain)
+        self.ppo = OnPolicyLearner(ppo, problem, plain)
         self.network = self.ppo.actor.meta_policy
         self.start = self._weights()
         # the deviation begins every task as it began the first, so that it explores

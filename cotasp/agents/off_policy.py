@@ -96,7 +96,8 @@ class OffPolicyLearner:
         owner = self.problem.owner(task)
         active = self.actor.begin_task(owner)
         self.steps = self.updates = 0
-        facts = self._distill() if task > 0 and self.settings.distillation_updates else {}
+        distils = self.settings.distillation_updates and not self.actor.returns
+        facts = self._distill() if task > 0 and distils else {}
         if self.settings.values.carry == "nothing":
             self.values = self._new_values()
         else:
@@ -214,7 +215,7 @@ class OffPolicyLearner:
     def _begin_stretch(self) -> int:
         """Begins the phase of the next update; the number of updates when it may end."""
         theta = self.settings.theta_updates
-        cycle = theta + self.settings.code_updates
+        cycle = theta + (self.settings.code_updates if self.actor.learns_codes else 0)
         within = self.updates % cycle
         self._begin_phase("theta" if within < theta else "code")
         self._set_learning_rate()

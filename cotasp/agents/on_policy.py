@@ -95,7 +95,7 @@ class OnPolicyLearner:
             self._new_value_optimiser()
         self.actor.train("weights", 0.0, anew=True)
         whole, std = self.settings.start == "fresh", self.settings.reset_std
-        if task and (whole or std):
+        if task and (whole or std) and not self.actor.returns:
             drawn = self.drawn_weights(self.generator)
             head = {name: w for name, w in drawn.items() if name.startswith("log_std")}
             self.begin_with(drawn if whole else head)
@@ -162,7 +162,8 @@ class OnPolicyLearner:
         settings = self.settings
         progress = self.steps / self.problem.steps_per_task
         losses: dict[str, Tensor] = {}
-        for phase, epochs in (("weights", settings.epochs), ("code", settings.code_epochs)):
+        code_epochs = settings.code_epochs if self.actor.learns_codes else 0
+        for phase, epochs in (("weights", settings.epochs), ("code", code_epochs)):
             for i in range(epochs):
                 self.actor.train(phase, progress, anew=i == 0)
                 for rows in self.minibatches(rollout):
@@ -174,7 +175,7 @@ class OnPolicyLearner:
         """One pass over the rows, in random order."""
         size = len(rollout.log_prob)
         order = torch.randperm(size, generator=self.generator).to(self.device)
-        for places in order.chunk(min(self.settings.minibatches, size)):
+        for places in order.tensor_split(min(self.settings.minibatches, size)):
             yield rollout.rows(places)
 
     def _update(self, rows: Rollout, phase: str) -> dict[str, Tensor]:

@@ -26,8 +26,10 @@ class OnPolicy:
         value_learning_rate: Adam's, of the value network.
         code_learning_rate: Adam's, of the codes.
         epochs: passes over a batch that train the weights.
-        code_epochs: passes that train the code, after those.
-        minibatches: that a batch is cut into, at random, for every pass.
+        code_epochs: passes that train the code, after those; none under masks without a gradient
+            by the code.
+        minibatches: that a batch is cut into, at random, for every pass; each is a row larger
+            than another at most.
         clip_ratio: eps, how far a ratio may leave 1 and still count, above 0.
         clip: largest norm of the gradient of the policy's weights, as for `sac`; None: no limit.
         entropy: weight of the entropy bonus, in nats.

@@ -85,7 +85,8 @@ class OffPolicy:
             2105.10919); None: no limit.
         final_learning_rate: factor of the learning rate at a task's end; the rate goes down to it
             linearly over the task's second half.
-        theta_updates, code_updates: updates of the weights, then of the codes, in alternation.
+        theta_updates, code_updates: updates of the weights, then of the codes, in alternation;
+            under masks without a gradient by the code, such as `dense`, of the weights alone.
         warmup_steps: environment steps of each task that only collect data; None: a tenth of the
             task, at most 2,000.
         warmup: how they act: `"uniform"`: uniformly at random; `"earlier_prompts"` (CoTASP's): from

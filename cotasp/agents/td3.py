@@ -32,7 +32,7 @@ class TD3(OffPolicy):
         exploration_noise: deviation of the noise on actions that collect, in [-1, 1]'s units.
         target_noise: deviation of the noise on the next action, in [-1, 1]'s units.
         noise_clip: largest size of that.
-        policy_delay: updates of the critics for one of the actor.
+        policy_delay: updates of the critics for one of the actor and of the targets.
         saturation_penalty: weight, in the actor's loss, of the mean square of actions before their
             squashing, whose gradient would vanish in a corner (as in hindsight experience replay,
             arXiv 1707.01495); 0: TD3 as published.
@@ -88,7 +88,7 @@ class TD3(OffPolicy):
                 inputs[0], lambda some: objective(policy, *(x[some] for x in inputs))[1]
             )
             actor.step(surrogate, lambda *arguments: objective(*arguments)[1], parts)
-        values.move_targets(self.tau)
+            values.move_targets(self.tau)
         return dict(zip(self.losses, (critic, loss)))
 
     def explores(self, policy: Policy) -> Policy:

@@ -68,7 +68,9 @@ def main(arguments: argparse.Namespace) -> None:
     width = max(len(each.task) for each in episodes)
     print(f"{'task':<{width}}  success   return  steps")
     for each in episodes:
-        said = "yes" if each.success else "no"
+        said = f"{each.success:.2f}"
+        if isinstance(each.success, bool):
+            said = "yes" if each.success else "no"
         print(f"{each.task:<{width}}  {said:>7}  {each.episode_return:7.1f}  {each.steps:5,}")
     films = [captioned(each, arguments.size) for each in episodes]
     if not arguments.out and has_display():

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from cotasp.agents.agent import WholeNetwork
 from cotasp.continual.begun import recipe_of
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.setup import make_tasks
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RecipeError, RunError, calling
 from cotasp.prompting.recall import Exact, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import KINDS
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import RunDirectory, write_json
 from cotasp.tasks.streams import Extensible
+from cotasp.tasks.task import Task
 
 RESULT = "adapt.json"
 
@@ -67,10 +71,13 @@ def adapt(
     for path in (out, out / "adapted", out / "fresh"):
         RunDirectory.check_free(path)
     recipe, finished = recipe_of(directory), finished_tasks(directory.path)
-    extended, alone = (longer(recipe, count, env, text, steps) for count in (finished, 0))
+    check_adaptable(recipe)
+    extended = longer(recipe, finished, env, text, steps)
+    alone = longer(recipe, 0, env, text, steps) if baseline else None
     tasks = make_tasks(extended)
     task = tasks[-1]
     before = OpenedRun(directory.path, recall)
+    _check_same_embeddings(before, tasks[:finished], tasks)
     facts = before.prompt(task.text)
     own = OpenedRun(directory.path, Exact())
     evaluator = Evaluator(tasks, extended.evaluation, extended.seed, extended.faults)
@@ -85,7 +92,7 @@ def adapt(
     summaries = {
         "adapted": run(extended, out / "adapted", source=place, adapting=True, progress=progress)
     }
-    if baseline:
+    if alone is not None:
         summaries["fresh"] = run(alone, out / "fresh", progress=progress)
     result: dict[str, Any] = {
         "run": str(source),
@@ -112,6 +119,34 @@ def finished_tasks(path: Path) -> int:
     if not finished:
         raise RunError(f"{path}: no task is finished yet; wait until one is")
     return finished
+
+
+def check_adaptable(recipe: Recipe) -> None:
+    """Raises RecipeError where no later task can follow those of a run."""
+    agent = type(recipe.agent).__name__
+    if isinstance(recipe.agent, WholeNetwork):
+        raise RecipeError(
+            f"adapt: a {agent} has no prompts, which a new task begins from; adapt a run whose "
+            f"agent is sac, td3 or ppo"
+        )
+    if recipe.actor.heads == "per_task":
+        raise RecipeError(
+            "adapt: this run's network has a head for each of its tasks and none for another "
+            "(actor.heads); train with actor.heads shared"
+        )
+
+
+def _check_same_embeddings(run: OpenedRun, known: Sequence[Task], tasks: Sequence[Task]) -> None:
+    """Raises RecipeError where one text more gives those of the run other embeddings."""
+    encoder, texts = run.recipe.encoder, [text for task in known for text in task.texts]
+    with calling("encoder", encoder):
+        extended = encoder.prepare([text for task in tasks for text in task.texts])
+        same = torch.equal(extended(texts), run.encoder(texts))
+    if not same:
+        raise RecipeError(
+            f"adapt: with the encoder {type(encoder).__name__} one more text changes the "
+            f"embeddings of those that the run was trained with; train with sbert"
+        )
 
 
 def longer(recipe: Recipe, count: int, env: str, text: str | None, steps: int) -> Recipe:

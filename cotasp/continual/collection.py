@@ -33,6 +33,7 @@ class Collection:
         faults: what to do when the environment raises an error or returns a number that is not
             finite: `"stop"` raises, `"skip"` drops the step and begins a new episode, in every
             environment of a batch.
+        seed: of episodes that begin where an environment cannot be brought back.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Collection:
         task: str,
         action_repeat: int = 1,
         faults: Literal["stop", "skip"] = "stop",
+        seed: int = 0,
     ) -> None:
         self.env = env
         self.policy = policy
         self.task = task
         self.action_repeat = action_repeat
         self.on_fault = faults
+        self.seed = seed
         self.steps = 0
         self.faults = 0
         self._now: TensorDictBase | None = None  # what the next action answers to
@@ -137,7 +140,7 @@ class Collection:
             self.env.load_state_dict(state["env"])
             self._now = TensorDict(state["now"], batch_size=self.env.batch_size)
         except Exception as error:  # an environment raises whatever it likes
-            self.env.set_seed(derive_seed(self.steps, self.task))
+            self.env.set_seed(derive_seed(self.seed, "again", self.steps))
             reason = str(error) if isinstance(error, RunError) else repr(error)
             warnings.warn(
                 f"task {self.task!r}: {reason}; a new episode begins, so that the run goes on, but "

@@ -109,7 +109,7 @@ class Evaluator:
         self.settings = settings
         self.seed = seed
         self.on_fault = faults
-        self._envs: dict[str, EnvBase] = {}
+        self._envs: dict[str, EnvBase] = {}  # by their names, without tasks' marks
 
     def __call__(self, task: int, policy: TensorDictModuleBase) -> Score:
         """The score of a policy on task number `task`.
@@ -143,8 +143,8 @@ class Evaluator:
     def _evaluated(self, task: int, policy: TensorDictModuleBase, seed: int) -> Episodes:
         name = self.tasks[task].env
         if name not in self._envs:
-            self._envs[name] = self.tasks[task].make_env(num_envs=self.settings.episodes, seed=seed)
-        env = self._envs[name]
+            self._envs[name] = self.tasks[task].make_part(self.settings.episodes, seed)
+        env = self.tasks[task].marked(self._envs[name])
         env.set_seed(seed)
         before = 0
         if isinstance(env, SkipsFaults):
@@ -165,6 +165,10 @@ class Evaluator:
         if observed is not None and not torch.isfinite(observed[alive]).all():
             raise RunError("an observation is not finite")
         reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
+        failed = torch.zeros_like(alive[:, 0])
+        if self.on_fault == "skip":  # a fault has no reward, see `SkipsFaults`
+            failed = reward.isnan().any(-1)
+            reward = reward.nan_to_num(nan=0.0)
         if not torch.isfinite(reward).all():
             raise RunError("a reward is not finite")
         last = alive.sum(-1, keepdim=True) - 1
@@ -180,6 +184,10 @@ class Evaluator:
             successes = dict.fromkeys(
                 successes, ((returns.double() - low) / (high - low)).clamp(0, 1)
             )
+        successes = {
+            rule: torch.where(failed, torch.zeros_like(values), values)
+            for rule, values in successes.items()
+        }
         return Episodes(
             successes[self.settings.success],
             successes["last"],

@@ -93,10 +93,12 @@ def _training_return(kept: Kept) -> Values:
 
 
 def _return_not_reached(kept: Kept) -> Values:
-    if kept.training_return is None or kept.return_threshold is None:
+    returns, counts = kept.training_return, kept.training_episodes
+    if returns is None or counts is None or kept.return_threshold is None:
         return np.full(kept.tasks, math.nan)
-    best = np.nan_to_num(kept.training_return, nan=-math.inf).max(axis=1)
-    return np.where(best >= kept.return_threshold, 0.0, 1.0)
+    best = np.nan_to_num(returns, nan=-math.inf).max(axis=1)
+    missed = np.where(best >= kept.return_threshold, 0.0, 1.0)
+    return np.where(counts.sum(axis=1) > 0, missed, math.nan)
 
 
 def _episodes_to_return(kept: Kept) -> Values:

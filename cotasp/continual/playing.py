@@ -9,6 +9,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs import EnvBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type, step_mdp
 
+from cotasp.continual.randomness import forked
 from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
 from cotasp.film.episode import Episode
@@ -60,8 +61,7 @@ def watch(
         env.begin_drawing(size)
         deterministic = settings.mode == "deterministic"
         kind = ExplorationType.DETERMINISTIC if deterministic else ExplorationType.RANDOM
-        with torch.random.fork_rng(devices=[]), set_exploration_type(kind), torch.no_grad():
-            torch.default_generator.manual_seed(seed)
+        with forked(seed), set_exploration_type(kind), torch.no_grad():
             played = [_episode(env, task, policy, settings) for _ in range(episodes)]
     finally:
         cast(EnvBase, env).close()
@@ -70,7 +70,7 @@ def watch(
 
 def _episode(
     env: EnvBase, task: Task, policy: TensorDictModuleBase, settings: Evaluation
-) -> tuple[bool, float, int, tuple[np.ndarray, ...], tuple[bool, ...]]:
+) -> tuple[bool | float, float, int, tuple[np.ndarray, ...], tuple[bool, ...]]:
     """Success, return, steps, frames and whether each frame is of a success."""
     drawn = cast(Drawn, env)
     every = max(1, round((task.horizon or _HORIZON) / task.action_repeat / _FRAMES))
@@ -88,5 +88,8 @@ def _episode(
             frames.append(drawn.frame())
             solved.append(last)
         now = step_mdp(now.set("next", after))
-    success = last if settings.success == "last" else anywhere
+    success: bool | float = last if settings.success == "last" else anywhere
+    if task.return_range is not None:
+        low, high = task.return_range
+        success = min(1.0, max(0.0, (total - low) / (high - low)))
     return success, total, actions * task.action_repeat, tuple(frames), tuple(solved)

@@ -138,7 +138,7 @@ class RemoteCollection:
         make_env: makes the environment; picklable.
         policy: as for `Collection`.  It is sent with every batch, weights included, and its
             `state_dict()` comes back: it holds what the policy remembers from step to step.
-        task, action_repeat, faults: as for `Collection`.
+        task, action_repeat, faults, seed: as for `Collection`.
 
     Raises:
         RunError: see `Link.call`.
@@ -152,13 +152,14 @@ class RemoteCollection:
         task: str,
         action_repeat: int,
         faults: str,
+        seed: int,
     ) -> None:
         self.link = link
         self.policy = policy
         self.task = task
         self.steps = 0
         self.faults = 0
-        link.call("begin_task", make_env, task, action_repeat, faults)
+        link.call("begin_task", make_env, task, action_repeat, faults, seed)
 
     def collect(self, steps: int) -> TensorDictBase:
         """See `Collection.collect`."""

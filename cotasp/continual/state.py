@@ -152,7 +152,7 @@ class RunState:
         side_by_side = agent.num_envs if isinstance(agent, Parallel) else None
         make_env = partial(make_lesson, self.lesson, num_envs=side_by_side, seed=seed)
         repeat = self.lesson[0].action_repeat
-        settings = self.learner.behaviour(), self._name, repeat, self.recipe.faults
+        settings = self.learner.behaviour(), self._name, repeat, self.recipe.faults, seed
         if self.link is None:
             return Collection(make_env(), *settings)
         return RemoteCollection(self.link, make_env, *settings)

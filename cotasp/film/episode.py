@@ -16,7 +16,8 @@ class Episode:
     Args:
         task: name of the task in whose environment it was played.
         text: the sentence, or the task's own text.
-        success: whether it counts as solved, by the run's rule.
+        success: whether it counts as solved, by the run's rule; of a task that is judged by its
+            return, the normalised return, in [0, 1].
         episode_return: undiscounted sum of rewards.
         steps: environment steps.
         frames: [height, width, 3] uint8 each, the first before the first action.
@@ -25,7 +26,7 @@ class Episode:
 
     task: str
     text: str
-    success: bool
+    success: bool | float
     episode_return: float
     steps: int
     frames: tuple[np.ndarray, ...]

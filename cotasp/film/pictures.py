@@ -45,6 +45,8 @@ def captioned(episode: Episode, size: int) -> list[np.ndarray]:
         status, colour = ("success", _GREEN) if solved else (f"{place / max(1, last):.0%}", _GREY)
         if place == last:
             status, colour = ("success", _GREEN) if episode.success else ("no success", _RED)
+            if not isinstance(episode.success, bool):  # judged by its return
+                status, colour = f"success {episode.success:.2f}", _GREY
         draw.rectangle([0, image.height - bar, size, image.height], fill=colour)
         line = image.height - bar / 2
         draw.text((bar / 2, line), task, fill="white", font=task_font, anchor="lm")

@@ -125,6 +125,16 @@ class ContinualActor:
         """What the task in training had ended with before; None: it has never ended."""
         return self.ownership.shares.get(self.task)
 
+    @property
+    def returns(self) -> bool:
+        """Whether the task in training had ended before, and goes on."""
+        return self._before is not None
+
+    @property
+    def learns_codes(self) -> bool:
+        """Whether updates of the code change anything, for masks have a gradient by it."""
+        return self.masks.policy.gradient != "none"
+
     def _begin_choices(self) -> None:
         """Begins what the task chooses its part of the network by, beside the weights: its code,
         and scores of weights where its mask has them.

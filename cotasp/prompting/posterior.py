@@ -16,6 +16,7 @@ from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import (
     Recall,
+    check_corpus,
     check_share,
     normalised_space,
     similarities,
@@ -95,6 +96,7 @@ class Posterior:
             check_share(self, name)
         for name in ("familiar", "others"):
             check_share(self, name, 0.0)
+        check_corpus(self.corpus)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
         known, (named, others) = taught_as(text, tasks), self.candidates(tasks, encoder)

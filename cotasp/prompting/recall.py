@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import Encoder
-from cotasp.prompting.texts import normal_form
+from cotasp.prompting.texts import checked_texts, normal_form
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,6 +125,7 @@ class Margin:
             check_share(self, name)
         for name in ("margin", "words"):
             check_share(self, name, 0.0)
+        check_corpus(self.corpus)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
         space = normalised_space(self._phrasings(tasks, encoder), encoder, self.shrinkage)
@@ -146,6 +147,15 @@ class Margin:
         except RecipeError:  # an encoder without room for texts that are none of the run's
             return tasks
         return list(dict.fromkeys(tuple(map(normal_form, texts)) for texts in (*corpus, *tasks)))
+
+
+def check_corpus(corpus: Sequence[Sequence[str]] | None) -> None:
+    """Raises RecipeError unless each task of a corpus has phrasings that an encoder takes."""
+    for number, texts in enumerate(corpus or ()):
+        where = f"corpus[{number}]"
+        if not texts:
+            raise RecipeError(f"{where}: expected a task's phrasings, got none; leave it out")
+        checked_texts(where, texts)
 
 
 def normalised_space(

@@ -162,7 +162,7 @@ def check_repeat(stream: Any, horizon: int | None) -> None:
     if repeat < 1:
         raise RecipeError(f"{name}.action_repeat: expected at least 1, got {repeat}")
     if horizon is not None and horizon % repeat:
-        fitting = max(n for n in range(1, repeat) if horizon % n == 0)
+        fitting = max(n for n in range(1, min(repeat, horizon + 1)) if horizon % n == 0)
         raise RecipeError(
             f"{name}.action_repeat: expected a divisor of the {horizon} steps of an episode, got "
             f"{repeat}; use {fitting}, or another horizon"

@@ -38,7 +38,8 @@ class SkipsFaults(Protocol):
 
     Attributes:
         skip_faults: whether a simulator that raises, or returns a number that is not finite, ends
-            its episode there without success, and is counted; otherwise what it raises passes.
+            its episode there, without success and with NaN for a reward, and is counted; otherwise
+            what it raises passes.
         faults: that were skipped so far.
     """
 
@@ -81,7 +82,8 @@ class SimulatorEnv(EnvBase):
 
     Attributes:
         skip_faults: whether a simulator that raises, or returns a number that is not finite, ends
-            its episode there without success, and is counted; otherwise what it raises passes.
+            its episode there, without success and with NaN for a reward, and is counted; otherwise
+            what it raises passes.
         faults: that were skipped so far.
 
     Raises:
@@ -181,7 +183,7 @@ class SimulatorEnv(EnvBase):
                     if not self.skip_faults:
                         raise
                     self.faults += 1
-                    now, gained, signals = observation[i], 0.0, (True, False, False, False)
+                    now, gained, signals = observation[i], np.nan, (True, False, False, False)
                 observation[i], reward[i], flags[1:, i, 0] = now, gained, signals
         flags[0] = flags[1] | flags[2]
         packed = self._pack(observation, flags)

@@ -73,12 +73,17 @@ class Task:
         Raises:
             PluginError: building it failed; the library's own errors pass.
         """
-        env = self.make_part(num_envs, seed)
+        return self.marked(self.make_part(num_envs, seed))
+
+    def marked(self, part: EnvBase) -> EnvBase:
+        """The task's environment, of what `make_part` made, for this task or one of the same
+        `env`.
+        """
         if not self.mark:
-            return env
+            return part
         from cotasp.tasks.lesson_env import LessonEnv
 
-        return LessonEnv([env], [self.mark])
+        return LessonEnv([part], [self.mark])
 
     def make_part(self, num_envs: int | None, seed: int) -> EnvBase:
         """As `make_env`, without the mark."""

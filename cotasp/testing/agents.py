@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 from tensordict import TensorDict
+from torch import Tensor
 
 from cotasp.agents.agent import Agent, Learner
+from cotasp.methods.actor import ContinualActor
 from cotasp.methods.freeze import Freeze
+from cotasp.methods.trained import LossRows, Objective
 from cotasp.schema import fields_of
 from cotasp.storage.snapshot import pack
 from cotasp.testing._ensure import ensure
@@ -25,8 +28,9 @@ from cotasp.testing._toy import (
 
 
 def check_agent(agent: Agent) -> None:
-    """Checks that a learner acts within bounds, forgets nothing under `freeze`, gives back its
-    state, resumes bit for bit, and (with a field `execution`) is the same compact and dense.
+    """Checks that a learner acts within bounds, tells protections truly what its loss is of,
+    forgets nothing under `freeze`, gives back its state, resumes bit for bit, and (with a field
+    `execution`) is the same compact and dense.
 
     Args:
         agent: learns within tasks of 40 steps.
@@ -35,6 +39,8 @@ def check_agent(agent: Agent) -> None:
         AssertionError: a promise of `cotasp.agents.Agent` or `Learner` is broken.
     """
     learner = toy(agent)
+    if isinstance(actor := getattr(learner, "actor", None), ContinualActor):
+        _watch_steps(actor)
     missing = [n for n in vars(Learner) if n[0] != "_" and not callable(getattr(learner, n, None))]
     ensure(not missing, f"a learner has the methods of Learner, got none called {missing}")
     train(learner, 0)
@@ -63,3 +69,27 @@ def check_agent(agent: Agent) -> None:
     ensure_nothing_forgotten("this agent and freeze", agent, protections=(Freeze(),))
     if "execution" in fields_of(type(agent)):
         ensure_compact_is_dense("this agent", agent)
+
+
+def _watch_steps(actor: ContinualActor) -> None:
+    """Has each step of the weights checked against what it says of its loss."""
+    step = actor.step
+
+    def watched(loss: Tensor, objective: Objective | None, rows: LossRows | None) -> None:
+        weights = list(actor.sub.weights().values()) if actor.trains == "weights" else []
+        if weights and rows is not None:
+            places = torch.arange(len(rows.observation))
+            both = (
+                torch.autograd.grad(x, weights, retain_graph=True, materialize_grads=True)
+                for x in (loss, rows.loss(places))
+            )
+            same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(*both))
+            ensure(same, "the loss of all rows that a step names has the gradient of its loss")
+        if weights and objective is not None and rows is not None:
+            noise = torch.zeros(len(rows.observation), ACT)
+            value = objective(actor.policy_in_training(), rows.observation, noise)
+            scalar = value.ndim == 0 and value.requires_grad
+            ensure(scalar, "the objective that a step names is a scalar with a gradient")
+        step(loss, objective, rows)
+
+    actor.step = watched  # type: ignore[method-assign]

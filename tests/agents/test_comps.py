@@ -582,6 +582,18 @@ def test_killed_in_the_middle_of_a_tasks_end(undisturbed, tmp_path, monkeypatch)
         (["mask=step"], r"mask: expected dense, for CoMPS has one network without masks, got Step"),
         (["protection=freeze"], r"protection: expected none, .* CoMPS keeps a copy"),
         (["memory=shelf"], r"memory: expected task, for CoMPS keeps all transitions by itself"),
+        (
+            ["actor.heads=per_task"],
+            r"actor\.heads: expected shared, for CoMPS prepares one network",
+        ),
+        (
+            ["stream={name: point, goals: [left, top], together: 2}"],
+            r"stream\.together: expected 1 with CoMPS",
+        ),
+        (["agent.ppo.start=fresh"], r"agent\.ppo\.start: expected kept with comps"),
+        (["agent.ppo.reset_std=true"], r"agent\.ppo\.reset_std: expected False with comps"),
+        (["agent.ppo.code_epochs=1"], r"agent\.ppo\.code_epochs: expected 0 with comps"),
+        (["agent.ppo.num_envs=24"], r"agent\.ppo\.num_envs: expected at most 12, so that .* of 6"),
         (["agent.meta.skilled=0"], r"recipe\.agent\.meta\.skilled: expected at least 1, got 0"),
         (["agent.meta.weight_clip=2"], r"meta\.weight_clip: expected in \[0, 1\], got 2"),
         (
@@ -619,7 +631,7 @@ def test_a_stream_that_does_not_count_its_tasks_is_refused_when_they_are_made():
 def test_tasks_that_cannot_be_revisited_are_refused(horizon, why):
     problem = Problem(["Go.", "Come."], OBS, ACT, 72, horizon=horizon)
     agent = CoMPS(OnPolicy(num_envs=2), MetaLearning(inner_data="anew"))
-    with pytest.raises(RecipeError, match=rf"inner_data: expected 'kept' {why} got 'anew'$"):
+    with pytest.raises(RecipeError, match=rf"inner_data: expected 'kept' {why} got 'anew'"):
         agent.learner(problem, loads(TINY).method)
 
 

@@ -40,7 +40,7 @@ from tests.continual.runs import contents
 pytestmark = pytest.mark.filterwarnings("ignore::cotasp.errors.ConvergenceWarning")
 
 
-def learner(seed: int = 0, **changes: Any) -> OnPolicyLearner:
+def learner(seed: int = 0, owners: tuple[int, ...] = (), **changes: Any) -> OnPolicyLearner:
     torch.manual_seed(seed)
     method = {
         "encoder": RandomEncoder(dim=16),
@@ -53,7 +53,7 @@ def learner(seed: int = 0, **changes: Any) -> OnPolicyLearner:
     agent = {"num_envs": 2, "value_hidden": (8,), "value_warmup": 1, "epochs": 2, "gamma": 0.9}
     for name, value in changes.items():
         (method if name in method else agent)[name] = value
-    problem = Problem(TEXTS, OBS, ACT, steps_per_task=80, seed=seed)
+    problem = Problem(TEXTS, OBS, ACT, steps_per_task=80, seed=seed, owners=owners)
     return OnPolicyLearner(PPO(**agent), problem, Method(**method))
 
 
@@ -338,3 +338,26 @@ def test_rewards_without_bound_are_named():
     data["next", "reward"] *= np.inf
     with pytest.raises(RunError, match=r"(value|actor)_loss is (nan|inf) at update"):
         made.learn(data)
+
+
+@pytest.mark.parametrize("change", [{"start": "fresh"}, {"reset_std": True}], ids=str)
+def test_a_task_that_goes_on_does_so_from_its_own_weights(change):
+    made = learner(owners=(0, 1, 0, 3, 4, 5), **change)
+    train(made, 0)
+    train(made, 1)
+    ended = actions(made, 0)
+    made.start_task(2)
+    made.actor.sub.write_back()
+    for now, then in zip(actions(made, 0), ended):
+        assert torch.equal(now, then)
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(20, 4), (18, 4), (9, 4), (100, 30), (3, 8)])
+def test_a_batch_is_cut_into_as_many_parts_as_are_asked_for(rows, parts):
+    made = learner(minibatches=parts)
+    made.start_task(0)
+    rollout = made.take(batch(1, rows, seed=3), fit_first=False)
+    sizes = [len(part.log_prob) for part in made.minibatches(rollout)]
+    assert len(sizes) == min(rows, parts)
+    assert sum(sizes) == rows
+    assert max(sizes) - min(sizes) <= 1

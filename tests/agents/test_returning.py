@@ -112,3 +112,15 @@ def test_last_layers_of_critics_wait_for_their_task():
     made.start_task(2)
     assert torch.equal(made.values.network.weights[-1], kept["critics.weights.2"])
     assert torch.equal(made.values.number("log_temperature"), kept["log_temperature"])
+
+
+def test_what_makes_a_new_task_plastic_is_not_done_to_one_that_goes_on():
+    made = returning(mask=Step("identity"), distillation_updates=5)
+    train(made, 0)
+    assert "distillation_loss" in made.start_task(1)
+    made.learn(transitions(20, seed=1))
+    made.end_task()
+    ended = outputs(made, 0)
+    assert "distillation_loss" not in made.start_task(2)
+    made.actor.sub.write_back()
+    assert torch.equal(outputs(made, 0), ended)

@@ -11,7 +11,8 @@ from torch.distributions import Normal, kl_divergence
 from cotasp.agents import off_policy
 from cotasp.agents.acting import on_cpu
 from cotasp.agents.settings import ValuesSpec
-from cotasp.modules.masks import Sigmoid, Step
+from cotasp.agents.td3 import TD3
+from cotasp.modules.masks import Dense, Sigmoid, Step
 from tests.agents.problems import ACT, OBS, learner, train, transitions
 
 BEGINS = torch.tensor([True])
@@ -144,3 +145,20 @@ def test_no_update_comes_before_a_row_is_complete():
     assert (made.updates, len(made.replay)) == (0, 0)
     made.learn(data[9:])
     assert (made.updates, len(made.replay)) == (21, 21)
+
+
+def test_under_a_mask_without_gradient_every_update_trains_the_weights():
+    made = learner(mask=Dense(), theta_updates=3, code_updates=7, distillation_updates=0)
+    made.start_task(0)
+    made.learn(transitions(60, seed=0))
+    assert made.updates == made.actor.sub.optimiser.steps > 10
+
+
+def test_targets_move_when_the_delayed_actor_does(monkeypatch):
+    """TD3's algorithm 1."""
+    made = learner(agent_class=TD3, policy_delay=4, code_updates=0, distillation_updates=0)
+    made.start_task(0)
+    moves = []
+    monkeypatch.setattr(type(made.values), "move_targets", lambda self, tau: moves.append(tau))
+    made.learn(transitions(60, seed=0))
+    assert made.updates // 4 == len(moves) == made.actor.sub.optimiser.steps > 3

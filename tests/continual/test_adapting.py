@@ -9,7 +9,8 @@ import torch
 
 import cotasp
 from cotasp.__main__ import main
-from cotasp.continual.adapting import finished_tasks, longer
+from cotasp.continual.adapting import adapt, finished_tasks, longer
+from cotasp.continual.loop import run
 from cotasp.errors import RecipeError
 from cotasp.recipe import loads
 from cotasp.tasks.streams import Extensible
@@ -97,3 +98,27 @@ def test_a_stream_that_takes_none_is_refused():
         longer(tiny("stream={name: point_goals, horizon: 7}"), 1, "top", None, 60)
     with pytest.raises(RecipeError, match="Gymnasium: expected a text for Pendulum-v1"):
         loads(f"{{stream: {GYM}}}").stream.followed_by(0, "Pendulum-v1", None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["encoder={name: tfidf, dim: 16}"], "adapt: with the encoder TfIdf one more text changes"),
+        (["actor.heads=per_task"], "adapt: this run's network has a head for each of its tasks"),
+        (
+            [
+                "agent={name: comps, ppo: {num_envs: 1}}",
+                *("mask=dense", "protection=none", "dictionary.update=frozen"),
+            ],
+            "adapt: a CoMPS has no prompts",
+        ),
+    ],
+    ids=["encoder", "heads", "comps"],
+)
+def test_runs_that_no_task_can_follow_are_refused_before_anything_is_made(
+    overrides, message, tmp_path
+):
+    run(tiny(*overrides), tmp_path / "run", progress=False)
+    with pytest.raises(RecipeError, match=message):
+        adapt(tmp_path / "run", "top", tmp_path / "out", steps=60, baseline=True, progress=False)
+    assert not (tmp_path / "out").exists()

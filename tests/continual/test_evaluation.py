@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
@@ -11,8 +12,12 @@ from tensordict.nn import TensorDictModule
 from torch import nn
 
 from cotasp.continual.evaluation import Episodes, Evaluator
-from cotasp.recipe import Evaluation
+from cotasp.continual.setup import make_tasks
+from cotasp.errors import RunError
+from cotasp.recipe import Evaluation, loads
 from cotasp.tasks.point_streams import Point
+from cotasp.tasks.simulator import SimulatorEnv
+from cotasp.tasks.task import Task
 
 
 def episodes(successes: int, of: int, passing: int = 0) -> TensorDict:
@@ -82,3 +87,75 @@ def test_the_return_of_one_episode_says_nothing_of_others():
     flags, steps = torch.tensor([False]), torch.tensor([10])
     alone = Episodes(torch.tensor([0.4]), flags, flags, torch.tensor([4.0]), steps)
     assert alone.interval() == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("task_input", "goals"),
+    [
+        ("number", "[right, left, right]"),
+        ("text", "[right, {env: right, text: Go east.}]"),
+    ],
+)
+def test_a_task_is_evaluated_with_its_own_mark_where_its_environment_is_anothers_too(
+    task_input, goals
+):
+    recipe = loads(f"{{stream: {{name: point, goals: {goals}}}, task_input: {task_input}}}")
+    tasks, seen = make_tasks(recipe), []
+
+    def act(observation):
+        seen.append(observation[0, 4:])
+        return torch.zeros(*observation.shape[:-1], 2)
+
+    evaluator = Evaluator(tasks, Evaluation(), seed=0, faults="stop")
+    for number, task in enumerate(tasks):
+        seen.clear()
+        evaluator(number, TensorDictModule(act, ["observation"], ["action"]))
+        assert torch.equal(torch.stack(seen), torch.tensor(task.mark).expand(len(seen), -1))
+
+
+class Breaking:
+    """Succeeds at every step, at a reward of -1; every second one breaks in its third step."""
+
+    n_obs, n_act = 2, 1
+
+    def __init__(self, which):
+        self.breaks = which % 2 == 1
+
+    def seed(self, seed): ...
+
+    def reset(self):
+        self.steps = 0
+        return np.zeros(2)
+
+    def step(self, action):
+        self.steps += 1
+        if self.breaks and self.steps == 3:
+            raise ArithmeticError("unstable")
+        return np.zeros(2), -1.0, False, self.steps == 10, True
+
+    def rng_state(self):
+        return {}
+
+    def set_rng_state(self, state): ...
+
+    def close(self): ...
+
+
+@pytest.mark.parametrize("rule", ["last", "any"])
+@pytest.mark.parametrize("judged", [(-20.0, 0.0), None], ids=["return", "success"])
+def test_an_episode_with_a_fault_that_is_skipped_counts_as_failed(rule, judged):
+    def build(num_envs, seed):
+        return SimulatorEnv([Breaking(i) for i in range(num_envs)], batched=True, seed=seed)
+
+    task = Task("break", "Break it.", "breaking", build, return_range=judged)
+    evaluator = Evaluator((task,), Evaluation(episodes=4, success=rule), seed=0, faults="skip")
+    policy = TensorDictModule(lambda x: x[..., :1], ["observation"], ["action"])
+    found = evaluator.episodes(0, policy)
+    whole = 1.0 if judged is None else 0.5
+    assert found.success.tolist() == [whole, 0.0, whole, 0.0]
+    assert found.steps.tolist() == [10, 3, 10, 3]
+    assert found.episode_return.tolist() == [-10.0, -2.0, -10.0, -2.0]
+    assert found.faults >= 2
+    stops = Evaluator((task,), Evaluation(episodes=4), seed=0, faults="stop")
+    with pytest.raises(RunError, match=r"task 'break': .*ArithmeticError.* by faults=skip"):
+        stops(0, policy)

@@ -259,3 +259,5 @@ def test_a_return_that_no_batch_reached_is_told():
     assert unreached is not None
     assert unreached(replace(KEPT, return_threshold=4.0)).tolist() == [1.0, 0.0]
     assert np.isnan(unreached(replace(KEPT, return_threshold=None))).all()
+    recalled = replace(KEPT, training_episodes=np.array([[3.0, 1.0], [0.0, 0.0]]))
+    assert np.isnan(unreached(recalled)).tolist() == [False, True]  # it never trained

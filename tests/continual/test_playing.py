@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
 from PIL import Image
+from tensordict.nn import TensorDictModule
 
 import cotasp
 from cotasp.__main__ import main
 from cotasp.continual.playing import watch
 from cotasp.errors import RecipeError, RunError
+from cotasp.film.pictures import captioned
 from cotasp.recipe import Evaluation
 from cotasp.tasks import GymEntry, Gymnasium, MetaWorldEnv, Point
 from cotasp.tasks.drawing import choose_gl, mujoco_viewer
@@ -20,7 +25,6 @@ from cotasp.tasks.drawing import choose_gl, mujoco_viewer
 
 def towards(goal):
     """A policy for the toy that moves straight to a goal and stays there."""
-    from tensordict.nn import TensorDictModule
 
     def act(observation):
         return ((torch.tensor(goal) - observation[..., :2]) * 4).clamp(-1, 1)
@@ -249,3 +253,29 @@ def test_a_sentence_is_evaluated_as_its_task_is(undisturbed, capsys):
     assert printed[-1].startswith("done: mean success ")
     assert main(["evaluate", str(undisturbed), "--text", "?"]) == 2
     assert "evaluate: expected a text" in capsys.readouterr().err
+
+
+def test_a_task_that_is_judged_by_its_return_is_played_so():
+    task = replace(Point(goals=("right",)).make_tasks()[0], return_range=(-20.0, 40.0))
+    (episode,) = watch(task, towards((0.8, 0.0)), Evaluation(), size=64)
+    assert episode.success == pytest.approx((episode.episode_return + 20) / 60)
+    assert 0 < episode.success < 1
+    assert captioned(episode, 64)[-1].shape == (64 + 28, 64, 3)
+
+
+def test_watching_leaves_every_global_generator_as_it_was_and_begins_it_anew():
+    drawn = []
+
+    def act(observation):
+        drawn.append((random.random(), np.random.random(), float(torch.rand(()))))  # noqa: NPY002
+        return observation[..., :2]
+
+    task = Point(goals=("right",)).make_tasks()[0]
+    policy = TensorDictModule(act, ["observation"], ["action"])
+    states = []
+    for _ in range(2):
+        watch(task, policy, Evaluation(), size=64)
+        states.append((random.getstate(), float(np.random.get_state()[1][0])))  # noqa: NPY002
+    half = len(drawn) // 2
+    assert drawn[:half] == drawn[half:]
+    assert states[0] == states[1]

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensordict.nn import TensorDictModule
 
 from cotasp.__main__ import main
+from cotasp.continual.collection import Collection
 from cotasp.continual.loop import resume, run
 from cotasp.continual.saved import evaluate_run, load_run
 from cotasp.errors import RecipeError, RunError, RunStopped
 from cotasp.recipe import dump
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import RunDirectory
+from cotasp.tasks.point import PointEnv
+from cotasp.tasks.point_streams import Point
 from tests.continual.runs import contents, send, stopped, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -274,8 +278,6 @@ class TestThreads:
 
 
 def test_an_environment_that_cannot_be_brought_back_begins_a_new_episode(tmp_path, monkeypatch):
-    from cotasp.tasks.point import PointEnv
-
     out = stopped(tmp_path / "run", 15)
     monkeypatch.setattr(PointEnv, "state_dict", lambda self: {})
     again = stopped(tmp_path / "again", 15)
@@ -283,6 +285,21 @@ def test_an_environment_that_cannot_be_brought_back_begins_a_new_episode(tmp_pat
         resume(out, progress=False)
     with pytest.warns(UserWarning, match="PointEnv has no state_dict; a new episode begins"):
         resume(again, progress=False)
+
+
+def test_such_an_episode_is_another_with_each_seed(monkeypatch):
+    task = Point(goals=("right",)).make_tasks()[0]
+    monkeypatch.setattr(PointEnv, "state_dict", lambda self: {})
+    policy = TensorDictModule(lambda x: x[..., :2], ["observation"], ["action"])
+    first = []
+    for seed in (0, 0, 1):
+        before, after = (Collection(task.make_env(), policy, "right", seed=seed) for _ in range(2))
+        before.collect(7)
+        with pytest.warns(UserWarning, match="a new episode begins"):
+            after.load_state_dict(before.state_dict())
+        first.append(after.collect(1)["observation"])
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
 
 
 class TestBranching:

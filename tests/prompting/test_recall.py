@@ -7,6 +7,7 @@ import torch
 
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import SBERT, OneHot
+from cotasp.prompting.posterior import Posterior
 from cotasp.prompting.recall import Exact, Margin, Nearest, normalised_space
 from cotasp.registry import KINDS
 from cotasp.tasks.texts import TEXTS, phrasings
@@ -121,6 +122,8 @@ def test_opposites_by_sentences_that_nobody_was_taught():
     [
         (lambda: Nearest(0.0), r"Nearest.threshold: expected in \(0, 1\], got 0.0"),
         (lambda: Margin(words=1.5), r"Margin.words: expected in \[0, 1\], got 1.5"),
+        (lambda: Margin(corpus=(("Go.",), ())), r"corpus\[1\]: expected a task's phrasings, got"),
+        (lambda: Posterior(corpus=(("Go.", "?"),)), r"corpus\[0\]: expected a text .* got '\?'"),
     ],
 )
 def test_bad_fields_are_refused(make, message):

@@ -14,7 +14,7 @@ class Example(OffPolicy):
     Args:
         exploration_noise: deviation of the actions' noise in training, at least 0.
         target_noise, noise_clip: of the actions at which targets are taken.
-        policy_delay: updates of the critics for each of the policy.
+        policy_delay: updates of the critics for each of the policy and of the targets.
     """
 
     losses: ClassVar = ("critic_loss", "actor_loss")
@@ -47,7 +47,7 @@ class Example(OffPolicy):
         if values.steps % self.policy_delay == 0:
             parts = LossRows(batch.observation, loss_of)
             actor.step(surrogate, lambda *inputs: losses(*inputs)[1], parts)
-        values.move_targets(self.tau)
+            values.move_targets(self.tau)
         return {"critic_loss": critic_loss, "actor_loss": loss}
 
     def explores(self, policy):

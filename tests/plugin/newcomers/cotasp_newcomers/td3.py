@@ -41,7 +41,7 @@ class TD3(OffPolicy):
         if values.steps % self.policy_delay == 0:
             parts = LossRows(batch.observation, loss_of)
             actor.step(surrogate, lambda *inputs: losses(*inputs)[1], parts)
-        values.move_targets(self.tau)
+            values.move_targets(self.tau)
         return {"critic_loss": critic_loss, "actor_loss": loss}
 
     def explores(self, policy):
