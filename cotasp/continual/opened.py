@@ -154,10 +154,16 @@ class OpenedRun:
 
         Raises:
             RecipeError: a text that no encoder takes.
-            RunError: the run has finished no task, or a layer would have no neuron.
+            RunError: the run has finished no task, or a layer would have no neuron, or no head is
+                the sentence's.
         """
         recall, lasso, _ = self._read(text)
         if recall.task is None:
+            if self.recipe.actor.heads == "per_task":
+                raise RunError(
+                    f"{text!r} means no finished task for sure, and this run's network has a head "
+                    f"for each of its tasks and none for another (actor.heads)"
+                )
             return extract(self._learner.actor.meta_policy, lasso), None
         place = self.finished[recall.task]
         return self._learner.sub_network(place), place

@@ -184,3 +184,15 @@ def test_tasks_that_are_not_finished_are_called_so(tmp_path, capsys):
         target = str(tmp_path / f"{task}.pt2")
         assert main(["export", str(out), "--task", task, "--out", target]) == 0
         assert said in capsys.readouterr().out
+
+
+def test_a_sentence_of_no_task_has_no_head_where_every_task_has_its_own(tmp_path):
+    run(tiny("actor.heads=per_task"), tmp_path / "run", progress=False)
+    opened = cotasp.open_run(tmp_path / "run")
+    assert opened.prompt("Boil an egg.").verdict == "new"
+    with pytest.raises(
+        RunError, match=r"'Boil an egg\.' means no finished task .* none for another"
+    ):
+        opened.policy("Boil an egg.")
+    rows = TensorDict({"observation": torch.zeros(3, 4)}, [3])
+    assert opened.policy(task="left")(rows)["action"].shape == (3, 2)
