@@ -31,7 +31,8 @@ from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unus
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_keeping, check_parts, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
-from cotasp.modules.masks import ChecksActor, MaskPolicy, Step
+from cotasp.modules.mask_capabilities import ChecksActor
+from cotasp.modules.masks import MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.posterior import Posterior

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.modules.codes import LayerMasks
-from cotasp.modules.masks import Learned
+from cotasp.modules.mask_capabilities import Learned
 from cotasp.storage.tensors import check_shapes
 
 

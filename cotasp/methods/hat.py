@@ -11,7 +11,7 @@ from cotasp.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cotasp.modules.beginning import Beginning
+    from cotasp.modules.mask_capabilities import Beginning
 
 
 @dataclass(frozen=True)

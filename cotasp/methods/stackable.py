@@ -5,9 +5,7 @@ from __future__ import annotations
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Transforms
-from cotasp.modules.beginning import Scales
-from cotasp.modules.masks import Keeps, Learned
-from cotasp.modules.scored import Scored
+from cotasp.modules.mask_capabilities import Keeps, Learned, Scales, Scored
 
 
 def not_stackable(method: Method, returning: bool = False) -> str | None:
