@@ -13,8 +13,6 @@ import torch
 
 from cotasp.continual.begun import BEGUN, recipe_of, warn_of_changes
 from cotasp.continual.branch import (
-    ADAPTING,
-    FREE,
     check_agreement,
     copy_boundary,
     copy_learner,
@@ -29,7 +27,7 @@ from cotasp.continual.state import RunState
 from cotasp.continual.stopping import StopRequest
 from cotasp.continual.unbegun import nothing_left
 from cotasp.errors import RecipeError, RunError, RunStopped, at
-from cotasp.recipe import Recipe, dump, load
+from cotasp.recipe import ADAPT_MAY_DIFFER, BRANCH_MAY_DIFFER, Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.lessons import lesson_name, lesson_of
 
@@ -97,7 +95,7 @@ def run(
     more = {}
     if source is not None:
         before, finished, saved = find_boundary(source)
-        free = ADAPTING if adapting else FREE
+        free = ADAPT_MAY_DIFFER if adapting else BRANCH_MAY_DIFFER
         check_agreement(recipe_of(before), recipe, tasks, finished, free)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         copy = copy_learner if adapting else copy_boundary
