@@ -183,7 +183,7 @@ class ContinualActor:
         """
         self.progress = progress
         policy = self.masks.policy
-        what = "both" if self.task_code.joint else what
+        what = what if self.task_code.learned is None else "both"
         if what == self.trains and not (anew and policy.gradient == "smooth"):
             return
         if self.trains:

@@ -34,7 +34,6 @@ class HAT:
 
     gradient: ClassVar[str] = "smooth"
     local: ClassVar[bool] = True
-    joint: ClassVar[bool] = True
     s_max: float = 200.0
     sparsity: float = 0.01
     bound: float = 6.0

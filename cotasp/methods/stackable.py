@@ -15,10 +15,9 @@ def not_stackable(method: Method, returning: bool = False) -> str | None:
         method: its components.
         returning: whether tasks share a policy: one that returns reads the weights it has kept.
     """
-    joint = isinstance(method.mask, Learned) and method.mask.joint
     distils = getattr(method.mask, "distils", False)
     reads_a_part = returning and isinstance(method.mask, Keeps)
-    if joint or distils or reads_a_part or isinstance(method.mask, (Scored, Scales)):
+    if distils or reads_a_part or isinstance(method.mask, (Learned, Scored, Scales)):
         return type(method.mask).__name__
     if method.actor.deviation is not None:
         return "actor.deviation"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -142,12 +142,10 @@ class Scales(Protocol):
 
 @runtime_checkable
 class Learned(Protocol):
-    """A mask policy whose codes are learned at a cost of their own.
+    """A mask policy whose codes train together with the weights, at a cost of their own.
 
-    With `joint`, codes train together with the weights, else in turns with them.
+    Codes of other policies train in turns with the weights.
     """
-
-    joint: ClassVar[bool]
 
     def cost(self, mask: Tensor, owned: Tensor) -> Tensor:
         """A scalar added to the actor's loss.
