@@ -25,7 +25,6 @@ from cotasp.continual.remote import Link
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.continual.state import RunState
 from cotasp.continual.stopping import StopRequest
-from cotasp.continual.unbegun import nothing_left
 from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.recipe import ADAPT_MAY_DIFFER, BRANCH_MAY_DIFFER, Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
@@ -103,10 +102,24 @@ def run(
     learner = make_learner(recipe, tasks, together)
     there = Path(out).is_dir()
     directory = RunDirectory.create(out, dump(recipe), facts, **more)
-    with directory.locked(), nothing_left(directory, keep_folder=there) as begins:
-        state = RunState(directory, recipe, tasks, learner, progress, link)
-        begins(state)
-        return _continue(state)
+    with directory.locked():
+        state, first = None, 0
+        try:
+            state = RunState(directory, recipe, tasks, learner, progress, link)
+            first = state.steps
+            return _continue(state)
+        except Exception as error:
+            if (state is None or state.steps == first) and _may_discard(error):
+                directory.discard(keep_folder=there)
+            raise
+
+
+def _may_discard(error: Exception) -> bool:
+    """Whether a run that failed by this error before its first step leaves nothing behind: not if a
+    signal stopped it, nor if a file could not be written, for then the error says that files stay.
+    """
+    unwritten = type(error) is RunError and isinstance(error.__cause__, OSError)
+    return not unwritten and not isinstance(error, RunStopped)
 
 
 def resume(
