@@ -31,7 +31,7 @@ from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirect
 from cotasp.tasks.lessons import lesson_name, lesson_of
 
 if TYPE_CHECKING:
-    from cotasp.agents.updates import Together
+    from cotasp.agents.updates import Stacking
 
 PIECE = 1.0  # s of work at a task's end between two looks at signals
 SAVE_EVERY = 60.0  # s of it between two checkpoints
@@ -45,7 +45,7 @@ def run(
     source: str | None = None,
     adapting: bool = False,
     progress: bool = True,
-    together: Together | None = None,
+    stacking: Stacking | None = None,
     link: Link | None = None,
 ) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
@@ -62,7 +62,7 @@ def run(
         adapting: take from there what was learned and not what was measured, so that steps per
             task and evaluations may differ as well.
         progress: whether to draw a progress bar on standard error.
-        together: see `make_learner`.
+        stacking: see `make_learner`.
         link: to the process of the run's environments; None: they are in this one.
 
     Returns:
@@ -99,7 +99,7 @@ def run(
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         copy = copy_learner if adapting else copy_boundary
         more["fill"] = partial(copy, before.path, saved)
-    learner = make_learner(recipe, tasks, together)
+    learner = make_learner(recipe, tasks, stacking)
     there = Path(out).is_dir()
     directory = RunDirectory.create(out, dump(recipe), facts, **more)
     with directory.locked():
@@ -126,7 +126,7 @@ def resume(
     path: str | Path,
     *,
     progress: bool = True,
-    together: Together | None = None,
+    stacking: Stacking | None = None,
     link: Link | None = None,
 ) -> dict[str, Any]:
     """Continues a run that was stopped in whatever way, from its last checkpoint.
@@ -137,7 +137,7 @@ def resume(
     Args:
         path: the run directory.
         progress: whether to draw a progress bar on standard error.
-        together: see `make_learner`.
+        stacking: see `make_learner`.
         link: to the process of the run's environments; None: they are in this one.
 
     Returns:
@@ -162,7 +162,7 @@ def resume(
         warn_of_changes(directory)
         tasks = make_tasks(recipe)
         seed_everything(recipe.seed)
-        learner = make_learner(recipe, tasks, together)
+        learner = make_learner(recipe, tasks, stacking)
         return _continue(RunState(directory, recipe, tasks, learner, progress, link))
 
 
