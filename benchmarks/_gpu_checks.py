@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from cotasp.agents.off_policy import OffPolicyLearner
-from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.stacked import StackedUpdates
 from cotasp.continual.collection import Collection
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.continual.loop import resume, run
@@ -199,7 +199,7 @@ def check_stacked(device: str) -> str:
     torch.set_default_dtype(torch.float64)
     try:
         alone = [_hundred(device, seed) for seed in seeds]
-        others = in_lockstep([partial(_hundred, device, seed) for seed in seeds], UpdatesTogether())
+        others = in_lockstep([partial(_hundred, device, seed) for seed in seeds], StackedUpdates())
     finally:
         torch.set_default_dtype(torch.float32)
     for mine, theirs in zip(alone, others):

@@ -143,10 +143,10 @@ def learners(kind: str, seeds: int, sizes: Sizes, device: str) -> list:
 
 def together(made: list, context: Callable[[], Any] = nullcontext) -> Work:
     """Updates of all learners, sampling and checks included."""
-    from cotasp.agents.stacked import UpdatesTogether
+    from cotasp.agents.stacked import StackedUpdates
     from cotasp.continual.lockstep import in_lockstep
 
-    updates = UpdatesTogether()
+    updates = StackedUpdates()
 
     def compute(*requests: Any) -> list:
         with context():

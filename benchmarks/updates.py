@@ -44,7 +44,7 @@ from torchrl.objectives import SACLoss, SoftUpdate
 
 from cotasp.agents.off_policy import OffPolicyLearner
 from cotasp.agents.sac import SAC
-from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.stacked import StackedUpdates
 from cotasp.agents.updates import Updater
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.methods.freeze import Freeze
@@ -128,7 +128,7 @@ def stacked(seeds: int, precision: str) -> Callable[[], object]:
         one.updater = meet
         one.update(STRETCH)
 
-    return lambda: in_lockstep([partial(work, one) for one in made], UpdatesTogether())
+    return lambda: in_lockstep([partial(work, one) for one in made], StackedUpdates())
 
 
 def torchrl_update() -> Callable[[], object]:

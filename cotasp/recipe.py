@@ -31,7 +31,8 @@ from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unus
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_keeping, check_parts, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
-from cotasp.modules.masks import ChecksActor, MaskPolicy, Step
+from cotasp.modules.mask_capabilities import ChecksActor
+from cotasp.modules.masks import MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.posterior import Posterior
@@ -50,8 +51,28 @@ from cotasp.schema import build, plain
 from cotasp.tasks.point_streams import Point
 from cotasp.tasks.streams import Counted, Stream
 
-# fields that make no other variant: results are compared whatever they are
+# Keys in which two recipes may differ, by what is asked:
+# Do two runs show the same variant?  A report then puts them into one row.
 INCIDENTAL = ("question", "seed", "logger", "device", "checkpoint_every")
+# Does a finished or stopped trial of a sweep stand for the one that is due?
+TRIAL_MAY_DIFFER = ("question", "checkpoint_every")
+# Can a run go on, or be opened, though its `recipe.yaml` was edited?
+RESUME_MAY_DIFFER = ("question", "device", "checkpoint_every", "faults")
+# Can a new run begin where another had finished a task?  All else must agree, or what was learned
+# there means nothing here; of `stream` and `agent`, `cotasp.continual.branch` looks at parts.
+BRANCH_MAY_DIFFER = (
+    "question",
+    "protection",
+    "recall",
+    "dictionary.solver",
+    "dictionary.update",
+    "logger",
+    "device",
+    "checkpoint_every",
+    "faults",
+)
+# The same, if the new run takes what was learned and not what was measured.
+ADAPT_MAY_DIFFER = (*BRANCH_MAY_DIFFER, "steps_per_task", "evaluation")
 
 
 @dataclass(frozen=True)

@@ -238,11 +238,11 @@ def test_a_plug_in_is_listed_without_being_imported_and_works_when_named(install
     expected = "Every n-th neuron. (from acme_masks:Stripes)"
     assert KINDS["mask"].describe("stripes") == expected
     assert main(["list"]) == 0
-    assert f"  stripes        {expected}\n" in capsys.readouterr().out
+    assert f"  {'stripes':<17} {expected}\n" in capsys.readouterr().out  # as progress_compress
     assert "acme_masks" not in sys.modules
     assert main(["list", "mask"]) == 0
     said = capsys.readouterr().out
-    assert f"  stripes        {expected}\n{'':<19}every: 2  # an integer\n" in said
+    assert f"  {'stripes':<17} {expected}\n{'':<22}every: 2  # an integer\n" in said
     recipe = loads("mask: {name: stripes, every: 3}")
     assert recipe.mask.every == 3
     assert "mask: {name: stripes, every: 3}" in dump(recipe)

@@ -16,7 +16,7 @@ from cotasp.agents.checks import check_episode, check_losses, check_parameters
 from cotasp.agents.compiled import width_multiple
 from cotasp.agents.precision import check_precision
 from cotasp.agents.settings import OffPolicy
-from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.stacked import StackedUpdates
 from cotasp.agents.trials import Trials
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
@@ -73,7 +73,7 @@ class OffPolicyLearner:
         )
         self._behaviour = TensorDictModule(self.acting, ["observation", "is_init"], ["action"])
         captured = self.device.type == "cuda" and self.actor.not_stackable is None
-        self.updater: Updater = UpdatesTogether().alone if captured else update_alone
+        self.updater: Updater = StackedUpdates().alone if captured else update_alone
         self.values = self._new_values()
         self.replay: Replay | None = None
 

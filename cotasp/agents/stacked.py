@@ -30,7 +30,7 @@ from cotasp.methods.stacking import StackedAdam, WriteBack, stack
 KEPT = 8  # stacks, each with its captured graph, of the sizes that were met last
 
 
-class UpdatesTogether:
+class StackedUpdates:
     """Updates of several learners of one recipe, computed together; `update_alone` for many.
 
     Learners that are at different places of their tasks, so that their updates differ in kind,

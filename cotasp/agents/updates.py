@@ -52,7 +52,7 @@ class Updated(Protocol):
 Updater = Callable[[Any, Draws], Losses]  # an `Updated`, what its updates draw -> their losses
 
 
-class Together(NamedTuple):
+class Stacking(NamedTuple):
     """How a learner shares a process with others.
 
     Args:

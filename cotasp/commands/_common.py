@@ -66,6 +66,16 @@ def add_run_arguments(parser: argparse.ArgumentParser, threads: int | None, defa
     )
 
 
+def add_recall_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds how the task that a sentence means is found."""
+    parser.add_argument(
+        "--recall",
+        metavar="NAME",
+        help="how the task that a sentence means is found, see `cotasp list recall`; default as in "
+        "the recipe",
+    )
+
+
 def read_recipe(arguments: argparse.Namespace) -> Recipe:
     """The recipe that `add_recipe_arguments` asked for.
 

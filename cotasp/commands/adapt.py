@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from cotasp.commands._common import add_verb, set_threads
+from cotasp.commands._common import add_recall_argument, add_verb, set_threads
 
 EXAMPLES = """examples:
   cotasp adapt runs/smoke-seed0 --env bottom --steps 1500 --baseline
@@ -25,7 +25,7 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the environment")
     parser.add_argument("--baseline", action="store_true", help="train a fresh network, too")
     parser.add_argument("--out", metavar="DIR", help="default: DIR-adapt-ENV")
-    parser.add_argument("--recall", metavar="NAME", help="exact, nearest, margin or posterior")
+    add_recall_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

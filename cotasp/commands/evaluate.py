@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from cotasp.commands._common import add_verb, set_threads
+from cotasp.commands._common import add_recall_argument, add_verb, set_threads
 
 if TYPE_CHECKING:
     from cotasp.continual.evaluation import Episodes
@@ -29,11 +29,7 @@ def add_arguments(subparsers: Any) -> None:
         metavar="SENTENCE",
         help="the policy of this sentence, in the environment of --task or of the task it means",
     )
-    parser.add_argument(
-        "--recall",
-        metavar="NAME",
-        help="exact, nearest, margin or posterior; default as in the recipe",
-    )
+    add_recall_argument(parser)
     parser.add_argument("--episodes", type=int, help="episodes per task")
     parser.add_argument("--mode", choices=["deterministic", "stochastic"], help="of acting")
     parser.add_argument("--json", action="store_true", help="print every episode, as JSON")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cotasp.commands._common import add_verb, set_threads
+from cotasp.commands._common import add_recall_argument, add_verb, set_threads
 
 EXAMPLES = """examples:
   cotasp export runs/smoke-seed0 --task right --out right.pt2
@@ -23,11 +23,7 @@ def add_arguments(subparsers: Any) -> None:
     which.add_argument("--task", metavar="NAME", help="as in the run's table")
     which.add_argument("--text", metavar="SENTENCE", help='as "Close the window."')
     parser.add_argument("--out", required=True, metavar="FILE", help="NAME.pt2 or NAME.onnx")
-    parser.add_argument(
-        "--recall",
-        metavar="NAME",
-        help="exact, nearest, margin or posterior; default as in the recipe",
-    )
+    add_recall_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:

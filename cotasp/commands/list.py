@@ -28,12 +28,14 @@ def main(arguments: argparse.Namespace) -> None:
 
     for kind in [arguments.kind] if arguments.kind else KINDS:
         registry = KINDS[kind]
+        names = registry.names()
+        width = max(map(len, names))
         print(f"{kind}:")
-        for name in registry.names():
-            print(f"  {name:<14} {registry.describe(name)}")
+        for name in names:
+            print(f"  {name:<{width}} {registry.describe(name)}")
             if arguments.kind:
                 for field in _fields(registry, name):
-                    print(f"  {'':<16} {field}")
+                    print(f"  {'':<{width + 2}} {field}")
 
 
 def _fields(registry: Registry, name: str) -> list[str]:

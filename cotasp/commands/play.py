@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotasp.commands._common import add_verb, set_threads
+from cotasp.commands._common import add_recall_argument, add_verb, set_threads
 from cotasp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -37,11 +37,7 @@ def add_arguments(subparsers: Any) -> None:
         "--seed", type=int, default=0, help="of initial states and goals; default 0"
     )
     parser.add_argument("--size", type=int, default=240, metavar="PIXELS", help="default 240")
-    parser.add_argument(
-        "--recall",
-        metavar="NAME",
-        help="exact, nearest, margin or posterior; default as in the recipe",
-    )
+    add_recall_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:

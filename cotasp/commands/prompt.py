@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cotasp.commands._common import add_verb, set_threads
+from cotasp.commands._common import add_recall_argument, add_verb, set_threads
 
 if TYPE_CHECKING:
     from cotasp.continual.opened import PromptFacts
@@ -24,11 +24,7 @@ def add_arguments(subparsers: Any) -> None:
     sub = add_verb(subparsers, "prompt", "Say what a run makes of a sentence.", EXAMPLES)
     sub.add_argument("dir", metavar="DIR", help="run directory")
     sub.add_argument("text", metavar="SENTENCE", help='as "Close the window."')
-    sub.add_argument(
-        "--recall",
-        metavar="NAME",
-        help="exact, nearest, margin or posterior; default as in the recipe",
-    )
+    add_recall_argument(sub)
     sub.add_argument("--json", action="store_true", help="print all facts as JSON")
 
 

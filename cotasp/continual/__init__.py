@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "Evaluator": "evaluation",
-        "evaluate_run": "saved",
         "load_run": "saved",
         "open_run": "opened",
         "resume": "loop",

@@ -10,12 +10,11 @@ import torch
 
 from cotasp.continual.protocol import versions
 from cotasp.errors import RecipeError, RunError
-from cotasp.recipe import Recipe, load, loads, to_node
+from cotasp.recipe import RESUME_MAY_DIFFER, Recipe, load, loads, to_node
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import STAMP, RunDirectory
 
 BEGUN = "recipe"  # of the stamp: the recipe at the beginning, as YAML
-MAY_CHANGE = ("question", "device", "checkpoint_every", "faults")  # while a run is stopped
 
 
 def recipe_of(directory: RunDirectory) -> Recipe:
@@ -40,7 +39,7 @@ def recipe_of(directory: RunDirectory) -> Recipe:
         then, now = (dict(flat(to_node(each))) for each in (loads(begun), recipe))
     except RecipeError as error:
         raise RunError(f"{directory.path / STAMP}: {BEGUN}: {error}") from error
-    differ = differences(then, now, MAY_CHANGE, ("then", "now"))
+    differ = differences(then, now, RESUME_MAY_DIFFER, ("then", "now"))
     if differ:
         raise RunError(
             f"{directory.recipe}: changed since the run began ({'; '.join(differ)}); put that "

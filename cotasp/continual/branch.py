@@ -10,26 +10,14 @@ from cotasp.agents.agent import Agent, Continues
 from cotasp.continual.begun import differences, flat, recipe_of
 from cotasp.continual.history import History
 from cotasp.errors import RecipeError, RunError, at
-from cotasp.recipe import Recipe, to_node
+from cotasp.recipe import BRANCH_MAY_DIFFER, Recipe, to_node
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import RunDirectory
 from cotasp.storage.snapshot import Damaged
 from cotasp.tasks.task import Task
 
-# what may change after a finished task; all else must agree, or what was learned means nothing
-FREE = (
-    "question",
-    "protection",
-    "recall",
-    "dictionary.solver",
-    "dictionary.update",
-    "logger",
-    "device",
-    "checkpoint_every",
-    "faults",
-)
-ADAPTING = (*FREE, "steps_per_task", "evaluation")  # where nothing was evaluated before
+# facts of a stream that must agree
 _WORLD = (
     "environment",
     "simulator",
@@ -77,7 +65,7 @@ def check_agreement(
     recipe: Recipe,
     tasks: tuple[Task, ...],
     finished: int,
-    free: tuple[str, ...] = FREE,
+    free: tuple[str, ...] = BRANCH_MAY_DIFFER,
 ) -> None:
     """Raises RecipeError, naming the keys, when a recipe cannot go on from a source's tasks.
 

@@ -13,8 +13,6 @@ import torch
 
 from cotasp.continual.begun import BEGUN, recipe_of, warn_of_changes
 from cotasp.continual.branch import (
-    ADAPTING,
-    FREE,
     check_agreement,
     copy_boundary,
     copy_learner,
@@ -27,14 +25,13 @@ from cotasp.continual.remote import Link
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.continual.state import RunState
 from cotasp.continual.stopping import StopRequest
-from cotasp.continual.unbegun import nothing_left
 from cotasp.errors import RecipeError, RunError, RunStopped, at
-from cotasp.recipe import Recipe, dump, load
+from cotasp.recipe import ADAPT_MAY_DIFFER, BRANCH_MAY_DIFFER, Recipe, dump, load
 from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.lessons import lesson_name, lesson_of
 
 if TYPE_CHECKING:
-    from cotasp.agents.updates import Together
+    from cotasp.agents.updates import Stacking
 
 PIECE = 1.0  # s of work at a task's end between two looks at signals
 SAVE_EVERY = 60.0  # s of it between two checkpoints
@@ -48,7 +45,7 @@ def run(
     source: str | None = None,
     adapting: bool = False,
     progress: bool = True,
-    together: Together | None = None,
+    stacking: Stacking | None = None,
     link: Link | None = None,
 ) -> dict[str, Any]:
     """Learns the recipe's stream and writes a run directory.
@@ -65,7 +62,7 @@ def run(
         adapting: take from there what was learned and not what was measured, so that steps per
             task and evaluations may differ as well.
         progress: whether to draw a progress bar on standard error.
-        together: see `make_learner`.
+        stacking: see `make_learner`.
         link: to the process of the run's environments; None: they are in this one.
 
     Returns:
@@ -97,25 +94,39 @@ def run(
     more = {}
     if source is not None:
         before, finished, saved = find_boundary(source)
-        free = ADAPTING if adapting else FREE
+        free = ADAPT_MAY_DIFFER if adapting else BRANCH_MAY_DIFFER
         check_agreement(recipe_of(before), recipe, tasks, finished, free)
         facts["begun_from"] = {"run": source, "content": saved.content_hash()}
         copy = copy_learner if adapting else copy_boundary
         more["fill"] = partial(copy, before.path, saved)
-    learner = make_learner(recipe, tasks, together)
+    learner = make_learner(recipe, tasks, stacking)
     there = Path(out).is_dir()
     directory = RunDirectory.create(out, dump(recipe), facts, **more)
-    with directory.locked(), nothing_left(directory, keep_folder=there) as begins:
-        state = RunState(directory, recipe, tasks, learner, progress, link)
-        begins(state)
-        return _continue(state)
+    with directory.locked():
+        state, first = None, 0
+        try:
+            state = RunState(directory, recipe, tasks, learner, progress, link)
+            first = state.steps
+            return _continue(state)
+        except Exception as error:
+            if (state is None or state.steps == first) and _may_discard(error):
+                directory.discard(keep_folder=there)
+            raise
+
+
+def _may_discard(error: Exception) -> bool:
+    """Whether a run that failed by this error before its first step leaves nothing behind: not if a
+    signal stopped it, nor if a file could not be written, for then the error says that files stay.
+    """
+    unwritten = type(error) is RunError and isinstance(error.__cause__, OSError)
+    return not unwritten and not isinstance(error, RunStopped)
 
 
 def resume(
     path: str | Path,
     *,
     progress: bool = True,
-    together: Together | None = None,
+    stacking: Stacking | None = None,
     link: Link | None = None,
 ) -> dict[str, Any]:
     """Continues a run that was stopped in whatever way, from its last checkpoint.
@@ -126,7 +137,7 @@ def resume(
     Args:
         path: the run directory.
         progress: whether to draw a progress bar on standard error.
-        together: see `make_learner`.
+        stacking: see `make_learner`.
         link: to the process of the run's environments; None: they are in this one.
 
     Returns:
@@ -151,7 +162,7 @@ def resume(
         warn_of_changes(directory)
         tasks = make_tasks(recipe)
         seed_everything(recipe.seed)
-        learner = make_learner(recipe, tasks, together)
+        learner = make_learner(recipe, tasks, stacking)
         return _continue(RunState(directory, recipe, tasks, learner, progress, link))
 
 

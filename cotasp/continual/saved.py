@@ -1,10 +1,10 @@
-"""Runs read back: their learner, their scores, their use as a baseline."""
+"""Runs read back: their learner, their use as a baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from cotasp.continual.begun import recipe_of
 from cotasp.continual.kept import Kept
 from cotasp.continual.metrics import METRICS
 from cotasp.continual.protocol import unlike
-from cotasp.continual.score import Score
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe
@@ -87,38 +86,6 @@ def load_run(path: str | Path) -> tuple[Recipe, tuple[Task, ...], Learner]:
     """
     run = SavedRun.read(path)
     return run.recipe, run.tasks, run.learner()
-
-
-def evaluate_run(
-    path: str | Path, *, episodes: int | None = None, mode: str | None = None
-) -> dict[str, Score]:
-    """Scores of every task of a run, from its last checkpoint.
-
-    With the run's own settings, a finished task scores exactly what the run's last evaluation
-    of it found.  A task that the run has not reached is done from its text alone.
-
-    Args:
-        path: run directory.
-        episodes: per task; None: as in the run.
-        mode: `"deterministic"` or `"stochastic"`; None: as in the run.
-
-    Returns:
-        task name to score.
-
-    Raises:
-        RecipeError: fewer than one episode.
-        RunError: see `load_run`.
-    """
-    from cotasp.continual.evaluation import Evaluator
-
-    recipe, tasks, learner = load_run(path)
-    changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
-    settings = replace(recipe.evaluation, **{k: v for k, v in changes.items() if v is not None})
-    evaluator = Evaluator(tasks, settings, recipe.seed, recipe.faults)
-    try:
-        return {task.name: evaluator(i, learner.policy(i)) for i, task in enumerate(tasks)}
-    finally:
-        evaluator.close()
 
 
 def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from cotasp.tasks.lessons import check_lessons, taught_phrasings
 from cotasp.tasks.task import Task, owners
 
 if TYPE_CHECKING:
-    from cotasp.agents.updates import Together
+    from cotasp.agents.updates import Stacking
 
 
 def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
@@ -59,7 +59,7 @@ def _marked(recipe: Recipe, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
 
 
 def make_learner(
-    recipe: Recipe, tasks: tuple[Task, ...], together: Together | None = None
+    recipe: Recipe, tasks: tuple[Task, ...], stacking: Stacking | None = None
 ) -> Learner:
     """The recipe's learner at the beginning of its stream.
 
@@ -68,7 +68,7 @@ def make_learner(
     Args:
         recipe: of the run.
         tasks: of its stream.
-        together: the other learners of this process, if updates are computed with theirs.
+        stacking: with the other learners of this process, if updates are computed with theirs.
 
     Raises:
         RecipeError: a task, text, size or device that cannot be used, or an agent whose updates
@@ -98,7 +98,7 @@ def make_learner(
         action_repeat=recipe.stream.action_repeat,
         seed=recipe.seed,
         device=recipe.device,
-        learners=1 if together is None else together.learners,
+        learners=1 if stacking is None else stacking.learners,
         phrasings=phrasings,
         owners=owners(tasks),
         marks=[task.mark for task in tasks] if tasks[0].together > 1 else (),
@@ -108,11 +108,11 @@ def make_learner(
         learner = recipe.agent.learner(problem, method)
     wrong = None if isinstance(learner, Learner) else f"{learner!r:.80}"
     refuse_returned("agent", recipe.agent, "learner", "a Learner", wrong)
-    if together is not None:
+    if stacking is not None:
         if not isinstance(learner, Stackable):
             raise RecipeError(
                 f"recipe.agent: the updates of {type(recipe.agent).__name__} cannot be computed "
                 f"together with others'; run with --launcher local"
             )
-        learner.stack(together.updater)
+        learner.stack(stacking.updater)
     return learner

@@ -7,8 +7,8 @@ from typing import Any
 from cotasp.continual.kept import NOT_REACHED
 
 
-def _cell(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def summary_table(summary: dict[str, Any]) -> str:

@@ -19,6 +19,9 @@ import torch
 
 from cotasp.dictionaries._cholesky import PIVOT, PIVOT_SINGLE, Array, Factor
 
+BLOCK = 48
+"""Rows of a Gram matrix that are computed together."""
+
 TINY = 1e-300
 """Slacks and magnitudes are kept above this, so that a step length is never negative."""
 
@@ -29,12 +32,11 @@ class GramRows:
     Args:
         atoms: D, [K, m], float64.
         dtype: of the rows; float32 makes a path faster by a third.
-        whole: compute them all at once.
-        block: rows computed together otherwise.
+        whole: compute them all at once, and not a few together.
     """
 
-    def __init__(self, atoms: Array, dtype: torch.dtype, *, whole: bool, block: int = 48):
-        self.atoms, self.block, self.known = atoms, block, np.full(len(atoms), whole)
+    def __init__(self, atoms: Array, dtype: torch.dtype, *, whole: bool):
+        self.atoms, self.known = atoms, np.full(len(atoms), whole)
         self._atoms = torch.from_numpy(atoms).to(dtype)
         gram = self._atoms @ self._atoms.mT if whole else self._atoms.new_empty(2 * (len(atoms),))
         self.matrix = gram.numpy()
@@ -45,7 +47,7 @@ class GramRows:
         if not self.known[j]:
             order = np.where(self.known, np.inf, slack.min(axis=0))
             order[j] = -np.inf
-            block = min(self.block, int(np.sum(~self.known)))
+            block = min(BLOCK, int(np.sum(~self.known)))
             rows = np.argpartition(order, block - 1)[:block]
             # the order of the factors in which the product is fast
             self.matrix[rows] = (self._atoms @ self._atoms[torch.from_numpy(rows)].mT).mT.numpy()

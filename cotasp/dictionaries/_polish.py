@@ -15,6 +15,9 @@ from cotasp.dictionaries._cholesky import PIVOT
 CHUNK = 1 << 24
 """Most entries of the stacked Gram matrices that are factorised at once (128 MB)."""
 
+STEPS = 10
+"""Most Newton steps."""
+
 FEW = 10
 """Atoms between a support and the right one that are worth exchanging one by one."""
 
@@ -71,7 +74,7 @@ class Problem:
 
 
 def polish(
-    problem: Problem, code: Tensor, *, tol: float, patient: Tensor | None = None, steps: int = 10
+    problem: Problem, code: Tensor, *, tol: float, patient: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Newton steps on the support and signs of a code (a primal–dual active set method).
 
@@ -85,7 +88,6 @@ def polish(
         code: [n, K].
         tol: KKT residual to reach, as a share of lmbda.
         patient: rows to go on with by `exchange` where the Newton steps failed, [n]; default none.
-        steps: most Newton steps.
 
     Returns:
         code: [n, K], exact where kkt ≤ tol·lmbda, meaningless elsewhere.
@@ -95,7 +97,7 @@ def polish(
     live = torch.arange(len(code), device=code.device)
     signs, changes = code.sign(), code.new_full((len(code),), torch.inf)
     fewest = changes.clone()
-    for _ in range(steps):
+    for _ in range(STEPS):
         if len(live) == 0:
             break
         here = problem.take(live)
@@ -115,9 +117,7 @@ def polish(
     return out, kkt
 
 
-def exchange(
-    problem: Problem, code: Tensor, *, tol: float, steps: int = 4 * FEW
-) -> tuple[Tensor, Tensor]:
+def exchange(problem: Problem, code: Tensor, *, tol: float) -> tuple[Tensor, Tensor]:
     """As `polish`, one atom of each row per step, which lowers the objective every time.
 
     The code moves towards the solution for its support and signs; the first atom to reach zero
@@ -126,7 +126,7 @@ def exchange(
     """
     code, out, kkt = code.clone(), code.clone(), code.new_full((len(code),), torch.inf)
     live, signs = torch.arange(len(code), device=code.device), code.sign()
-    for _ in range(steps):
+    for _ in range(4 * FEW):
         if len(live) == 0:
             break
         here = problem.take(live)

@@ -17,17 +17,14 @@ def jaccard(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(union > 0, (a & b).sum(dim=-1) / union.clamp(min=1.0), 1.0)
 
 
-def kkt_residual(
-    dictionary: Dictionary, codes: Tensor, *, lmbda: float, positive: bool = False
-) -> Tensor:
+def kkt_residual(dictionary: Dictionary, codes: Tensor, *, lmbda: float) -> Tensor:
     r"""Largest violation [n] of the lasso's optimality by codes [n, K] of remembered texts.
 
-    :math:`\max_k |g_k - \lambda\,\mathrm{sign}(s_k)|` on the support, :math:`|g_k| - \lambda` (or
-    :math:`g_k - \lambda` when `positive`) off it, with :math:`g = (e - sD)D^\top`.
+    :math:`\max_k |g_k - \lambda\,\mathrm{sign}(s_k)|` on the support, :math:`|g_k| - \lambda` off
+    it, with :math:`g = (e - sD)D^\top`.
     """
     G = (dictionary.embeddings - codes @ dictionary.atoms) @ dictionary.atoms.T
-    outside = (G if positive else G.abs()) - lmbda
-    violation = torch.where(codes != 0, (G - lmbda * codes.sign()).abs(), outside)
+    violation = torch.where(codes != 0, (G - lmbda * codes.sign()).abs(), G.abs() - lmbda)
     return violation.clamp(min=0).amax(dim=1)
 
 
@@ -75,7 +72,6 @@ def diagnostics(
     dictionary: Dictionary,
     *,
     lmbda: float,
-    positive: bool = False,
     solver: str | Solver = "lars",
     previous: Tensor | None = None,
 ) -> dict[str, float]:
@@ -86,7 +82,6 @@ def diagnostics(
     Args:
         dictionary: after its update; with at least one remembered pair.
         lmbda: l1 weight, > 0.
-        positive: codes are non-negative.
         solver: of the lasso; a registered name or a `Solver`.
         previous: [K, m], atoms before the update; without them `change` is NaN.
 
@@ -99,12 +94,10 @@ def diagnostics(
     """
     from cotasp.dictionaries.encode import sparse_encode
 
-    fresh = sparse_encode(
-        dictionary.embeddings, dictionary.atoms, lmbda=lmbda, positive=positive, solver=solver
-    ).code
+    fresh = sparse_encode(dictionary.embeddings, dictionary.atoms, lmbda=lmbda, solver=solver).code
     masks = dictionary.codes > 0
     recalls = jaccard(fresh > 0, masks)
-    kkt = kkt_residual(dictionary, dictionary.codes, lmbda=lmbda, positive=positive)
+    kkt = kkt_residual(dictionary, dictionary.codes, lmbda=lmbda)
     return {
         "kkt": kkt.max().item() / lmbda,
         "recall": recalls.mean().item(),

@@ -194,10 +194,9 @@ def _check_inputs(
             f"the paper uses 1e-3 for unit-norm X and atoms"
         )
     if positive and not solver.supports_positive:
-        able = [n for n in ("lars", "fista", "cd")]
         raise RecipeError(
             f"sparse_encode.positive: solver {type(solver).__name__} has no positive codes; "
-            f"use one of {', '.join(able)}"
+            f"use one that has, as lars, fista or cd"
         )
     return number
 

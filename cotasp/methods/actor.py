@@ -31,8 +31,7 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.methods.trained import ActorRates, LossRows, Objective
-from cotasp.modules.beginning import Scales
-from cotasp.modules.masks import Keeps
+from cotasp.modules.mask_capabilities import Keeps, Scales
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy, Policy
 from cotasp.modules.share import Share
@@ -194,7 +193,7 @@ class ContinualActor:
         """
         self.progress = progress
         policy = self.masks.policy
-        what = "both" if self.task_code.joint else what
+        what = what if self.task_code.learned is None else "both"
         if what == self.trains and not (anew and policy.gradient == "smooth"):
             return
         if self.trains:

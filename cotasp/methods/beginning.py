@@ -11,19 +11,21 @@ from cotasp.errors import calling, refuse_returned
 from cotasp.methods.problem import Problem
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
-from cotasp.modules.beginning import (
+from cotasp.modules.mask_capabilities import (
     Beginning,
     FirstCode,
+    Keeps,
     Past,
+    Private,
     Scales,
+    Scored,
     WarmStarts,
     Wires,
     Workspace,
 )
-from cotasp.modules.masks import Keeps, MaskPolicy, Private
+from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.returned import wrong_tensor, wrong_tensors
-from cotasp.modules.scored import Scored
 from cotasp.modules.share import Share
 
 Scale = tuple[Mapping[str, Tensor], float]  # `scale` and `rest` of a share

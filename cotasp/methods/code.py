@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cotasp.errors import calling
 from cotasp.methods.adam import Adam
 from cotasp.modules.codes import LayerMasks
-from cotasp.modules.masks import Learned
+from cotasp.modules.mask_capabilities import Learned
 from cotasp.storage.tensors import check_shapes
 
 
@@ -27,18 +27,8 @@ class TaskCode:
     def __init__(self, values: Tensor, masks: LayerMasks, learning_rate: float) -> None:
         self.parameter = nn.Parameter(values.clone())
         self.masks = masks
-        self.learning_rate = learning_rate
         self.learned = masks.policy if isinstance(masks.policy, Learned) else None
-        self.forget_moments()
-
-    @property
-    def joint(self) -> bool:
-        """Whether the code trains together with the weights."""
-        return self.learned is not None and self.learned.joint
-
-    def forget_moments(self) -> None:
-        """Begins the optimiser anew."""
-        self.optimiser = Adam([self.parameter], self.learning_rate)
+        self.optimiser = Adam([self.parameter], learning_rate)
 
     def mask(self, progress: float) -> Tensor:
         """The mask [sum(hidden)] of now, attached to the code.

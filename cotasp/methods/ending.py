@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cotasp.errors import calling
-from cotasp.modules.masks import Keeps, MaskPolicy, Private
+from cotasp.modules.mask_capabilities import Keeps, Private
+from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy
 

@@ -11,7 +11,7 @@ from cotasp.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cotasp.modules.beginning import Beginning
+    from cotasp.modules.mask_capabilities import Beginning
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class HAT:
 
     gradient: ClassVar[str] = "smooth"
     local: ClassVar[bool] = True
-    joint: ClassVar[bool] = True
     s_max: float = 200.0
     sparsity: float = 0.01
     bound: float = 6.0

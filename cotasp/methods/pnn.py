@@ -10,7 +10,7 @@ from cotasp.errors import RecipeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cotasp.modules.beginning import Beginning
+    from cotasp.modules.mask_capabilities import Beginning
     from cotasp.modules.policy import MetaPolicy
     from cotasp.modules.specs import ActorSpec
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError
-from cotasp.modules.masks import Keeps, MaskPolicy
-from cotasp.modules.scored import Scored
+from cotasp.modules.mask_capabilities import Keeps, Scored
+from cotasp.modules.masks import MaskPolicy
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

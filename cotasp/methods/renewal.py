@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError, calling
+from cotasp.modules.mask_capabilities import Scored
 from cotasp.modules.masks import MaskPolicy
-from cotasp.modules.scored import Scored
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

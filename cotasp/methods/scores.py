@@ -11,9 +11,9 @@ from torch import Generator, Tensor, nn
 from cotasp.errors import calling, refuse_returned
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight
+from cotasp.modules.mask_capabilities import Scored
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.returned import wrong_tensor
-from cotasp.modules.scored import Scored
 from cotasp.storage.tensors import check_shapes
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cotasp.methods.renewal import Network
-    from cotasp.modules.beginning import Beginning
+    from cotasp.modules.mask_capabilities import Beginning
 
 
 @dataclass(frozen=True)

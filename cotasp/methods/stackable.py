@@ -5,9 +5,7 @@ from __future__ import annotations
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Transforms
-from cotasp.modules.beginning import Scales
-from cotasp.modules.masks import Keeps, Learned
-from cotasp.modules.scored import Scored
+from cotasp.modules.mask_capabilities import Keeps, Learned, Scales, Scored
 
 
 def not_stackable(method: Method, returning: bool = False) -> str | None:
@@ -17,10 +15,9 @@ def not_stackable(method: Method, returning: bool = False) -> str | None:
         method: its components.
         returning: whether tasks share a policy: one that returns reads the weights it has kept.
     """
-    joint = isinstance(method.mask, Learned) and method.mask.joint
     distils = getattr(method.mask, "distils", False)
     reads_a_part = returning and isinstance(method.mask, Keeps)
-    if joint or distils or reads_a_part or isinstance(method.mask, (Scored, Scales)):
+    if distils or reads_a_part or isinstance(method.mask, (Learned, Scored, Scales)):
         return type(method.mask).__name__
     if method.actor.deviation is not None:
         return "actor.deviation"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cotasp.dictionaries import Dictionary
-    from cotasp.modules.beginning import Past
+    from cotasp.modules.mask_capabilities import Past
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ code can be trained; each policy states its own in the attribute `gradient`:
 A policy is `local` when a neuron's mask depends on its own code alone.  Where a local policy is
 clipped, training can only switch neurons off, and a compact sub-network carries the whole gradient.
 One with the attribute `all_units = True` gives every task the whole network, so that a batch may
-hold rows of several tasks.
+hold rows of several tasks.  What else a policy may do: `mask_capabilities.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -58,76 +57,6 @@ class MaskPolicy(Protocol):
             [*, K], in [0, 1], dtype of `code`.
         """
         ...
-
-
-@runtime_checkable
-class Keeps(Protocol):
-    """A mask policy that also chooses, when a task ends, which weights between units it keeps.
-
-    These train on by the agent's loss; with the class attribute `distils = True`, they learn to act
-    as the task did before.
-    """
-
-    def keep(
-        self,
-        weights: Mapping[str, Tensor],
-        used: Mapping[str, Tensor],
-        tasks_left: int,
-        updates: int,
-    ) -> tuple[dict[str, Tensor], int]:
-        """What the task's weights are multiplied by from now on, and how long it trains on.
-
-        Args:
-            weights: of the meta-policy, by name.
-            used: true where a finished task uses a weight.
-            tasks_left: tasks of the stream that have not ended, this one included.
-            updates: that the task has had.
-
-        Returns:
-            bool tensors by parameter's name (missing: all kept), and the number of further
-            updates that the kept weights get.  What neither this task nor a finished one uses is
-            set to 0.
-        """
-        ...
-
-
-@runtime_checkable
-class ChecksActor(Protocol):
-    """A mask policy, or a protection, that does not fit every network."""
-
-    def check_actor(self, actor: ActorSpec) -> None:
-        """Raises RecipeError where a network of this shape is none for it."""
-        ...
-
-
-@runtime_checkable
-class Learned(Protocol):
-    """A mask policy whose codes are learned at a cost of their own.
-
-    With `joint`, codes train together with the weights, else in turns with them.
-    """
-
-    joint: ClassVar[bool]
-
-    def cost(self, mask: Tensor, owned: Tensor) -> Tensor:
-        """A scalar added to the actor's loss.
-
-        Args:
-            mask: [K] in [0, 1], attached to the code.
-            owned: bool [K], units of finished tasks.
-        """
-        ...
-
-    def clamp_(self, code: Tensor) -> None:
-        """Brings a code that has stepped back into its bounds, in place."""
-        ...
-
-
-@runtime_checkable
-class Private(Protocol):
-    """A mask policy whose tasks each keep a network of their own: no weight is shared."""
-
-    anew: bool  # whether a task's network begins with newly drawn weights
 
 
 @dataclass(frozen=True)

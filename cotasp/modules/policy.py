@@ -28,6 +28,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Observations [*, n] to loc and scale [*, action_dim] of a Gaussian before it is squashed."""
 
+EPSILON = 1e-5  # added to variances, as by torch's layer normalisation
+
 DEVIATION = "_log_deviation"  # ends the name of a Gaussian weight's log standard deviation
 
 
@@ -49,7 +51,7 @@ def variance_scaling_(
         return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
-def masked_layer_norm(x: Tensor, mask: Tensor | None, eps: float = 1e-5) -> Tensor:
+def masked_layer_norm(x: Tensor, mask: Tensor | None) -> Tensor:
     """Layer normalisation without affine part, statistics over the active units only.
 
     Args:
@@ -60,13 +62,13 @@ def masked_layer_norm(x: Tensor, mask: Tensor | None, eps: float = 1e-5) -> Tens
         [*, K]; entries of inactive units are normalised with the same statistics.
     """
     if mask is None:
-        return F.layer_norm(x, x.shape[-1:], eps=eps)
+        return F.layer_norm(x, x.shape[-1:], eps=EPSILON)
     weight = mask.detach()  # the code is trained through Eq. 2 alone, not through the statistics
     total = weight.sum(-1, keepdim=True)
     mean = (x * weight).sum(-1, keepdim=True) / total
     deviation = x - mean
     variance = (deviation.square() * weight).sum(-1, keepdim=True) / total
-    return deviation * torch.rsqrt(variance + eps)
+    return deviation * torch.rsqrt(variance + EPSILON)
 
 
 class MaskedMLP(nn.Module):

@@ -1,48 +1,11 @@
-"""Masks of single weights, chosen by scores that train."""
+"""Scores of single weights for masks that are `Scored`: how they begin, and what they choose."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-
-@runtime_checkable
-class Scored(Protocol):
-    """A mask policy with all units, whose tasks choose weights between them by scores that train.
-
-    Every weight matrix that tasks share is scored; biases and heads of one's own are not.
-    """
-
-    @property
-    def trains_weights(self) -> bool:
-        """Whether shared weights train beside the scores, or stay as they began."""
-        ...
-
-    def first_weight(self, weight: Tensor) -> Tensor:
-        """A weight matrix [out, in] as it begins, before the first task.
-
-        Args:
-            weight: as it was drawn.
-        """
-        ...
-
-    def first_scores(self, weight: Tensor, kept: Tensor | None, generator: Generator) -> Tensor:
-        """Scores [out, in] that a task begins with.
-
-        Args:
-            weight: that they are of.
-            kept: bool [out, in], what the task chose when it ended before; None: it is new.
-            generator: random numbers of this task, on the CPU.
-        """
-        ...
-
-    def multiplier(self, scores: Tensor) -> Tensor:
-        """1 for the weights that are chosen and 0 for the others, [out, in], attached to the
-        scores by a derivative of its own (straight-through).
-        """
-        ...
 
 
 def largest(scores: Tensor, keep: float) -> Tensor:

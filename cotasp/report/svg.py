@@ -14,14 +14,14 @@ RIGHT, TOP, BOTTOM = 12, 12, 42
 MARKS = 8  # shapes and colours
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers between two values, about `count` of them.
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two values, about five of them.
 
     >>> ticks(0.0, 1.0)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     span = high - low
-    raw = span / max(1, count)
+    raw = span / 5
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -14,7 +14,7 @@ from cotasp._yaml import parse
 from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped, at, calling
-from cotasp.recipe import Recipe, dump
+from cotasp.recipe import TRIAL_MAY_DIFFER, Recipe, dump
 from cotasp.recipe_files import mapping
 from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
 from cotasp.sweep.launchers import ChecksRecipes, Launcher
@@ -24,7 +24,6 @@ from cotasp.words import counted
 
 RETRIES = 5  # of a trial whose worker is killed
 _EVERY = 0.3  # s between looks at the trials' progress
-_INDIFFERENT = ("question", "checkpoint_every")  # to what a trial that is there has found
 
 
 @dataclass
@@ -110,7 +109,7 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     held = mapping(parse((path / RECIPE).read_text(encoding="utf-8"), str(path)), str(path))
     due = mapping(parse(dump(recipe), "recipe"), "recipe")
     for key in {**due, **held}:
-        if key not in _INDIFFERENT and held.get(key) != due.get(key):
+        if key not in TRIAL_MAY_DIFFER and held.get(key) != due.get(key):
             raise RunError(
                 f"{path}: holds a run of another recipe, whose {key} differs; choose another "
                 f"--out, or remove it"

@@ -30,7 +30,7 @@ def run_stacked(jobs: Sequence[Job], simulators: int = 0) -> int:
     """
     import torch
 
-    from cotasp.agents.stacked import UpdatesTogether
+    from cotasp.agents.stacked import StackedUpdates
     from cotasp.continual.lockstep import in_lockstep
     from cotasp.continual.remote import environment_links
     from cotasp.continual.stopping import StopRequest
@@ -40,7 +40,7 @@ def run_stacked(jobs: Sequence[Job], simulators: int = 0) -> int:
         # the first finds out whether there is memory for all; the others begin when it has its own
         learners = [len(jobs), *[1] * (len(jobs) - 1)]
         works = [partial(_run, *each) for each in zip(jobs, learners, links)]
-        ended = in_lockstep(works, UpdatesTogether())
+        ended = in_lockstep(works, StackedUpdates())
     code = 0
     for job, outcome in zip(jobs, ended):
         if isinstance(outcome, BaseException):
@@ -59,13 +59,13 @@ def _tell(job: Job, error: BaseException, said: str) -> None:
 
 
 def _run(job: Job, learners: int, link: Link | None, meet: Any) -> dict[str, Any]:
-    from cotasp.agents.updates import Together
+    from cotasp.agents.updates import Stacking
     from cotasp.continual.loop import resume, run
     from cotasp.recipe import load
 
     if link is not None:
         link.wait = meet  # the others ask their simulators meanwhile
-    how: Any = {"progress": False, "together": Together(meet, learners), "link": link}
+    how: Any = {"progress": False, "stacking": Stacking(meet, learners), "link": link}
     if has_begun(job):
         return resume(job.out, **how)
     return run(load(job.recipe), job.out, **how)

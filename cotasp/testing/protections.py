@@ -11,7 +11,7 @@ from torch import Tensor
 from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Unprotected
 from cotasp.methods.protection import Begins, Guards, Protection, Remembers, check_protections
-from cotasp.modules.masks import ChecksActor
+from cotasp.modules.mask_capabilities import ChecksActor
 from cotasp.modules.specs import ActorSpec
 from cotasp.testing._ensure import ensure
 from cotasp.testing._toy import (

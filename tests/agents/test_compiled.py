@@ -15,7 +15,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from cotasp.agents import compiled, off_policy
-from cotasp.agents.stacked import UpdatesTogether
+from cotasp.agents.stacked import StackedUpdates
 from cotasp.agents.updates import update_alone
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.modules.masks import Step
@@ -120,8 +120,8 @@ def test_each_size_is_compiled_once(monkeypatch):
 def test_stacked_seeds_are_compiled_together():
     changes, seeds = {"compile": True}, (0, 1)
     # torch compiles anew when tensordict has met a class of modules for the first time
-    in_lockstep([partial(work, {}, seed) for seed in seeds], UpdatesTogether())
-    stacked = in_lockstep([partial(work, changes, seed) for seed in seeds], UpdatesTogether())
+    in_lockstep([partial(work, {}, seed) for seed in seeds], StackedUpdates())
+    stacked = in_lockstep([partial(work, changes, seed) for seed in seeds], StackedUpdates())
     assert graphs() == 2
     for seed, together in zip(seeds, stacked):
         if isinstance(together, BaseException):

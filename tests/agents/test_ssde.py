@@ -14,7 +14,7 @@ from cotasp.errors import RecipeError
 from cotasp.methods.freeze import Freeze
 from cotasp.methods.renewing import network_view
 from cotasp.methods.ssde import SSDE, Sensitivity
-from cotasp.modules.beginning import Beginning
+from cotasp.modules.mask_capabilities import Beginning
 from cotasp.modules.masks import Step
 from cotasp.modules.subnetwork import membership
 from tests.agents.problems import OBS, learner, train, transitions

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cotasp.agents import off_policy, stacked
-from cotasp.agents.stacked import UpdatesTogether, stack
+from cotasp.agents.stacked import StackedUpdates, stack
 from cotasp.continual.lockstep import in_lockstep
 from cotasp.methods.ewc import EWC
 from cotasp.methods.freeze import Unprotected
@@ -112,7 +112,7 @@ def test_together_is_as_alone(changes):
     torch.set_default_dtype(torch.float64)
     try:
         alone = [work(changes, seed) for seed in SEEDS]
-        together = in_lockstep([partial(work, changes, seed) for seed in SEEDS], UpdatesTogether())
+        together = in_lockstep([partial(work, changes, seed) for seed in SEEDS], StackedUpdates())
     finally:
         torch.set_default_dtype(torch.float32)
     if not changes:
@@ -127,7 +127,7 @@ def test_seeds_distil_together(monkeypatch):
 
     def watch(learners, draws):
         met.append([(learner.phase, len(own.noise)) for learner, own in zip(learners, draws)])
-        return UpdatesTogether()(learners, draws)
+        return StackedUpdates()(learners, draws)
 
     def distilled(seed, meet=None):
         made = learner(seed)
@@ -158,7 +158,7 @@ def test_learners_at_different_places_are_updated_apart():
         return made
 
     alone = [ahead(seed) for seed in (0, 1)]
-    together = in_lockstep([partial(ahead, seed) for seed in (0, 1)], UpdatesTogether())
+    together = in_lockstep([partial(ahead, seed) for seed in (0, 1)], StackedUpdates())
     for one, other in zip(alone, together):
         theirs = state(other)
         for name, mine in state(one).items():
@@ -190,7 +190,7 @@ def test_learners_whose_tasks_have_other_heads_are_updated_apart():
         torch.manual_seed(7)
         draws = [made._draws(5) for made in both]
         if together:
-            UpdatesTogether()(both, draws)
+            StackedUpdates()(both, draws)
         else:
             for made, drawn in zip(both, draws):
                 made.updater(made, drawn)
@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_ends_one_learner_only():
         made.learn(transitions(20, seed=7))
         return made.updates
 
-    fine, error, other = in_lockstep([partial(poisoned, s) for s in (0, 1, 2)], UpdatesTogether())
+    fine, error, other = in_lockstep([partial(poisoned, s) for s in (0, 1, 2)], StackedUpdates())
     assert (fine, other) == (40, 40)
     assert "critic_loss is nan at update 1;" in str(error)
 
@@ -280,10 +280,10 @@ def test_what_is_captured_moves_only_what_stays_in_place(changes, alone, monkeyp
         monkeypatch.setattr(stacked, "Stack", Captured)
         monkeypatch.setattr(stacked, "CapturedGraph", Recorded)
         if alone:
-            played = [work(changes, seed, UpdatesTogether().alone) for seed in SEEDS]
+            played = [work(changes, seed, StackedUpdates().alone) for seed in SEEDS]
         else:
             works = [partial(work, changes, seed) for seed in SEEDS]
-            played = in_lockstep(works, UpdatesTogether())
+            played = in_lockstep(works, StackedUpdates())
     finally:
         torch.set_default_dtype(torch.float32)
     assert Recorded.made > 0
@@ -294,7 +294,7 @@ def test_sizes_that_come_back_are_captured_once(monkeypatch):
     monkeypatch.setattr(Recorded, "made", 0)
     monkeypatch.setattr(stacked, "Stack", Captured)
     monkeypatch.setattr(stacked, "CapturedGraph", Recorded)
-    updates = UpdatesTogether()
+    updates = StackedUpdates()
     made = learner(0, theta_updates=10, code_updates=1, code_learning_rate=1e-12)
     made.updater = updates.alone
     made.start_task(0)
@@ -312,7 +312,7 @@ def test_an_update_that_cannot_be_captured_goes_on_without(monkeypatch):
 
     def work(warned):
         made = learner(0)
-        made.updater = UpdatesTogether().alone
+        made.updater = StackedUpdates().alone
         torch.manual_seed(5)
         made.start_task(0)
         made.learn(transitions(20, seed=0))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cotasp.dictionaries import Dictionary
 from cotasp.errors import RecipeError
 from cotasp.methods.tadell import TaDeLL
-from cotasp.modules.beginning import Past
+from cotasp.modules.mask_capabilities import Past
 from tests.agents.problems import learner, train
 
 MASK = TaDeLL(atoms=4, lmbda=0.01)

@@ -16,8 +16,9 @@ from tensordict import TensorDict
 import cotasp
 from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import run
+from cotasp.continual.opened import open_run
 from cotasp.continual.protocol import protocol_stamp
-from cotasp.continual.saved import baseline_auc, evaluate_run, load_run
+from cotasp.continual.saved import baseline_auc, load_run
 from cotasp.continual.setup import make_learner, make_tasks
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe, dump, load, loads
@@ -125,8 +126,9 @@ class TestRunDirectory:
 
     def test_evaluate_finds_exactly_what_the_run_found(self, finished):
         out, summary = finished
-        scores = evaluate_run(out)
-        assert [s.success for s in scores.values()] == pytest.approx(
+        opened = open_run(out)
+        scores = [opened.evaluate(task=name).score() for name in summary["tasks"]]
+        assert [score.success for score in scores] == pytest.approx(
             [row[-1] for row in summary["success"]], abs=1e-6
         )
 

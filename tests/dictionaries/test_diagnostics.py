@@ -58,8 +58,6 @@ def test_kkt_residual_by_hand():
     dictionary.record(torch.tensor([1.2, -0.5], dtype=torch.float64), code)
     # g = (0.2, -0.5): 0.2 - 0.1 on the support, 0.5 - 0.1 off it.
     assert kkt_residual(dictionary, code[None], lmbda=0.1).item() == pytest.approx(0.4)
-    positive = kkt_residual(dictionary, code[None], lmbda=0.1, positive=True)
-    assert positive.item() == pytest.approx(0.1)
 
 
 def test_report_of_a_frozen_dictionary():

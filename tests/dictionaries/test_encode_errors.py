@@ -49,7 +49,7 @@ def spoilt(a, value):
         ({"lmbda": "1e-3"}, r"got '1e-3'"),
         ({"lmbda": True}, r"got True"),
         ({"lmbda": None}, r"got None"),
-        ({"positive": True, "solver": "omp"}, r"solver OMP has no positive codes; use one of lars"),
+        ({"positive": True, "solver": "omp"}, r"solver OMP has no positive codes; use one"),
         ({"solver": "threshold", "tol": 1e-3}, r"encode\.tol: solver Threshold has no such field"),
         ({"tol": -1.0}, r"Lars\.tol: expected a number > 0"),
         ({"max_iter": 0}, r"Lars\.max_iter: expected an integer ≥ 1"),
