@@ -31,7 +31,7 @@ from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unus
 from cotasp.methods.method import Method
 from cotasp.methods.protection import Protection, check_keeping, check_parts, check_protections
 from cotasp.methods.renewal import Renewal, check_renewals
-from cotasp.modules.mask_capabilities import ChecksActor
+from cotasp.modules.mask_capabilities import ChecksActor, imitates, shares_everything
 from cotasp.modules.masks import MaskPolicy, Step
 from cotasp.modules.specs import ActorSpec
 from cotasp.prompting.encoders import SBERT, Encoder
@@ -228,7 +228,7 @@ class Recipe:
         self._check_outputs()
         if not getattr(self.agent, "keeps_rows", True):
             check_memory_unused(self.memory, self.protections, type(self.agent).__name__)
-            _check_no_distilling(self)
+            _check_no_imitation(self)
         if isinstance(self.agent, WholeNetwork):
             _check_plain(self)
         values = getattr(self.agent, "values", None)
@@ -307,12 +307,12 @@ def _multiple(number: int, of: int) -> int:
     return of * max(1, round(number / of))
 
 
-def _check_no_distilling(recipe: Recipe) -> None:
-    """Raises RecipeError for a mask whose tasks end by distillation, without rows to do it on."""
-    if getattr(recipe.mask, "distils", False):
+def _check_no_imitation(recipe: Recipe) -> None:
+    """Raises RecipeError for a mask whose tasks end by imitation, without rows to do it on."""
+    if imitates(recipe.mask):
         mask, agent = type(recipe.mask).__name__, type(recipe.agent).__name__
         raise RecipeError(
-            f"mask: expected one that distils nothing at a task's end, for {agent} keeps no "
+            f"mask: expected one whose tasks imitate nothing at their end, for {agent} keeps no "
             f"transitions to do it on, got {mask}; use agent: sac or td3"
         )
 
@@ -321,7 +321,7 @@ def _check_gaussian(recipe: Recipe) -> None:
     """Raises RecipeError for Gaussian weights where single ones are chosen, or where what acted and
     what learns must be the same draw.
     """
-    if not getattr(recipe.mask, "all_units", False):
+    if not shares_everything(recipe.mask):
         raise RecipeError(
             f"actor.deviation: expected null with {type(recipe.mask).__name__}, for Gaussian "
             f"weights are those of the whole network; use mask: dense"
@@ -341,7 +341,7 @@ def _check_gaussian(recipe: Recipe) -> None:
 def _check_plain(recipe: Recipe) -> None:
     """Sees that nothing is asked of an agent without masks that it would leave out."""
     agent, plain = type(recipe.agent).__name__, (Unprotected(),)
-    if not getattr(recipe.mask, "all_units", False):
+    if not shares_everything(recipe.mask):
         raise RecipeError(
             f"mask: expected dense, for {agent} has one network without masks, got "
             f"{type(recipe.mask).__name__}"

@@ -31,7 +31,7 @@ from cotasp.methods.scores import TaskScores
 from cotasp.methods.stackable import not_stackable
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.methods.trained import ActorRates, LossRows, Objective
-from cotasp.modules.mask_capabilities import Keeps, Scales
+from cotasp.modules.mask_capabilities import Keeps, Scales, imitates
 from cotasp.modules.ownership import Ownership
 from cotasp.modules.policy import MetaPolicy, Policy
 from cotasp.modules.share import Share
@@ -288,7 +288,7 @@ class ContinualActor:
         mask = self.masks.policy
         if not isinstance(mask, Keeps):
             return 0
-        if getattr(mask, "distils", False):
+        if imitates(mask):
             self.teacher = extract(self.meta_policy, self._share_now())
         left = len(self.beginnings.tasks) - len(self.others.shares)
         scale, further = keep_weights(mask, self.meta_policy, self.others, left, updates)

@@ -22,6 +22,7 @@ from cotasp.modules.mask_capabilities import (
     WarmStarts,
     Wires,
     Workspace,
+    imitates,
 )
 from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.policy import MetaPolicy
@@ -209,7 +210,7 @@ class Beginnings:
             guard: true where a weight may move in this task; None: everywhere.
         """
         mask = self.mask
-        if isinstance(mask, Keeps) and share is not None and not getattr(mask, "distils", False):
+        if isinstance(mask, Keeps) and share is not None and not imitates(mask):
             # what nobody keeps is 0, so its policy goes on as it ended; later tasks' stay out
             free = guard or {}
             return {k: own | free[k] if k in free else own for k, own in share.scale.items()}, 0.0

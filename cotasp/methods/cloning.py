@@ -30,7 +30,7 @@ class Cloning:
         rehearsal: rows of finished tasks per update, at least 1.
     """
 
-    asks_policy: ClassVar[bool] = True
+    asks: ClassVar[tuple[str, ...]] = ("policy",)
 
     weight: float = 1.0
     kl: Literal["forward", "reverse"] = "forward"

@@ -13,7 +13,16 @@ from torch import Generator, Tensor
 from cotasp.errors import calling, refuse_returned
 from cotasp.methods.batch import Batch
 from cotasp.methods.method import Method
-from cotasp.methods.protection import Begins, Ending, Guards, Now, Penalises, Remembers, Transforms
+from cotasp.methods.protection import (
+    Begins,
+    Ending,
+    Guards,
+    Now,
+    Penalises,
+    Remembers,
+    Transforms,
+    asks,
+)
 from cotasp.methods.renewing import network_view
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.modules.ownership import Ownership
@@ -125,7 +134,7 @@ class Components:
     @property
     def asks_start(self) -> bool:
         """Whether a renewal asks for the weights that the task began with."""
-        return any(getattr(each.component, "asks_start", False) for each in self.renewals)
+        return any(asks(each.component, "start") for each in self.renewals)
 
     def renew(
         self,

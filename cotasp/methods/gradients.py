@@ -12,7 +12,7 @@ from cotasp.methods.batch import Rehearsal
 from cotasp.methods.components import Component, Components
 from cotasp.methods.finished import FinishedPolicies
 from cotasp.methods.memory import Rehearses
-from cotasp.methods.protection import Now
+from cotasp.methods.protection import Now, if_asked
 from cotasp.methods.subpolicy import SubPolicy
 from cotasp.methods.trained import LossRows, Objective, gradients_by_task
 
@@ -80,11 +80,11 @@ class Gradients:
             Now(
                 weights,
                 state,
-                self.finished,
+                if_asked(each.component, "policy", self.finished),
                 self.finished.objective(objective, each.generator),
                 each.generator,
                 self._rehearsed(each),
-                parts,
+                None if parts is None else if_asked(each.component, "parts", parts),
             )
             for each, state in zip(self.components.protections, self.sub.states)
         ]

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from cotasp.errors import RecipeError, calling, refuse_returned
 from cotasp.methods.protection import Protection
+from cotasp.modules.mask_capabilities import shares_everything
 from cotasp.modules.masks import MaskPolicy
 
 
@@ -119,7 +120,7 @@ def check_memory_serves(
             )
     if trained_on < 1:
         return
-    if not getattr(mask, "all_units", False):
+    if not shares_everything(mask):
         raise RecipeError(
             f"memory: expected one whose training batches are of the task in training, for its "
             f"sub-network ({type(mask).__name__}) is not that of other tasks' rows, got "

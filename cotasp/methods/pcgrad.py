@@ -22,7 +22,7 @@ class PCGrad:
     that without conflicts nothing changes.  Critics are left alone.  Takes `stream.together`.
     """
 
-    asks_parts: ClassVar[bool] = True
+    asks: ClassVar[tuple[str, ...]] = ("parts",)
 
     def transform(self, gradients: Mapping[str, Tensor], now: Now) -> Mapping[str, Tensor]:
         import torch

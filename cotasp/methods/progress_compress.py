@@ -37,7 +37,7 @@ class ProgressCompress:
 
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
-    distils: ClassVar[bool] = True
+    imitates: ClassVar[bool] = True
     compress: float = 0.5
 
     def __post_init__(self):

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from cotasp.errors import RecipeError
+from cotasp.errors import PluginError, RecipeError
 from cotasp.modules.mask_capabilities import Keeps, Scored
 from cotasp.modules.masks import MaskPolicy
 
@@ -55,8 +55,10 @@ class Now:
             `generator`; None: it asks for none, or nothing is kept yet.
         parts: gradients, by weight, of the agent's loss on the batch's rows of each of the tasks
             that are learned together, as they come in it, in proportion to their number: they sum
-            to the loss's; None: one task is learned alone.  A protection that calls it has the
-            class attribute `asks_parts = True`.
+            to the loss's; None: one task is learned alone.
+
+    A protection that calls `policy` or `parts` names them in its class attribute `asks`; others
+    that do get a `PluginError`.
     """
 
     weights: Mapping[str, Tensor]
@@ -100,6 +102,30 @@ class Ending:
         return outputs_by(self.policy, self.share, weights, observation)
 
 
+def asks(component: object, what: str) -> bool:
+    """Whether a protection or renewal has `what` in its class attribute `asks`, a tuple of names.
+
+    What costs something, or is not to be had everywhere, is asked for: `"policy"` and `"parts"`
+    of `Now`, which stacked learners cannot give, and `"start"` of `cotasp.methods.renewal.Network`.
+    """
+    return what in getattr(component, "asks", ())
+
+
+def if_asked(component: object, what: str, given: Callable[..., Any]) -> Callable[..., Any]:
+    """What is given to a component that asks for it; to others, what raises a PluginError."""
+    if asks(component, what):
+        return given
+
+    def refuses(*_: Any) -> Any:
+        name = type(component).__name__
+        raise PluginError(
+            f"{name}: now.{what} is there for who asks for it; give {name} the class attribute "
+            f'asks = ("{what}",)'
+        )
+
+    return refuses
+
+
 class Protection(Protocol):
     """Keeps finished tasks' policies, wholly or nearly: has at least one capability."""
 
@@ -117,9 +143,7 @@ class Penalises(Protocol):
     """Adds to the actor's loss."""
 
     def penalty(self, now: Now) -> Tensor | None:
-        """A scalar; None: nothing.  One that calls `now.policy` has the class attribute
-        `asks_policy = True`: stacked learners, who cannot give it, refuse it.
-        """
+        """A scalar; None: nothing."""
 
 
 @runtime_checkable
@@ -201,7 +225,7 @@ def check_parts(protections: Sequence[Protection], together: int) -> None:
     learned alone.
     """
     for each in protections:
-        if getattr(each, "asks_parts", False) and together == 1:
+        if asks(each, "parts") and together == 1:
             raise RecipeError(
                 f"protection: {type(each).__name__} reconciles tasks that are learned together, "
                 f"but each is learned alone; set stream.together to 2 or more, or remove it"

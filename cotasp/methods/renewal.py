@@ -34,7 +34,7 @@ class Network:
         state: what this renewal has put here, and may put; saved with the learner.
         progress: of the task in training, in [0, 1].
         start: a parameter's name to its values as the task began, of its shape; for a renewal with
-            the class attribute `asks_start = True`.
+            `"start"` in its class attribute `asks`.
     """
 
     weights: Mapping[str, Tensor]

@@ -83,7 +83,7 @@ class Sensitivity:
         until: share of a task after which it is left alone, in [0, 1].
     """
 
-    asks_start: ClassVar[bool] = True
+    asks: ClassVar[tuple[str, ...]] = ("start",)
     every: int = 80_000
     threshold: float = 0.6
     shift: float = 0.01

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cotasp.methods.memory import Rehearses
 from cotasp.methods.method import Method
-from cotasp.methods.protection import Transforms
-from cotasp.modules.mask_capabilities import Keeps, Learned, Scales, Scored
+from cotasp.methods.protection import Transforms, asks
+from cotasp.modules.mask_capabilities import Keeps, Learned, Scales, Scored, imitates
 
 
 def not_stackable(method: Method, returning: bool = False) -> str | None:
@@ -15,16 +15,15 @@ def not_stackable(method: Method, returning: bool = False) -> str | None:
         method: its components.
         returning: whether tasks share a policy: one that returns reads the weights it has kept.
     """
-    distils = getattr(method.mask, "distils", False)
     reads_a_part = returning and isinstance(method.mask, Keeps)
-    if distils or reads_a_part or isinstance(method.mask, (Learned, Scored, Scales)):
+    alone = isinstance(method.mask, (Learned, Scored, Scales))
+    if alone or reads_a_part or imitates(method.mask):
         return type(method.mask).__name__
     if method.actor.deviation is not None:
         return "actor.deviation"
     for renewal in method.renewals:
         return type(renewal).__name__
     for protection in method.protections:
-        asks = getattr(protection, "asks_policy", False)
-        if asks or isinstance(protection, (Transforms, Rehearses)):
+        if asks(protection, "policy") or isinstance(protection, (Transforms, Rehearses)):
             return type(protection).__name__
     return None

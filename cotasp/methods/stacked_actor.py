@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.averaging import average_, clipped
-from cotasp.methods.protection import Now
+from cotasp.methods.protection import Now, if_asked
 from cotasp.methods.stacking import StackedAdam, WriteBack, stack
 from cotasp.methods.trained import LossRows, Objective
 from cotasp.modules.policy import Policy
@@ -94,8 +94,10 @@ class StackedActor:
         for i, actor in enumerate(self.actors if self.actors[0].components.guards_updates else ()):
             # views made here and forgotten here: a graph that is captured must meet no older ones
             own = {k: unpadded(self.weights[k][i], p.shape) for k, p in actor.sub.weights().items()}
-            pairs = zip(actor.components.protections, actor.sub.states)
-            views = [Now(own, state, _none, None, each.generator) for each, state in pairs]
+            views = []
+            for each, state in zip(actor.components.protections, actor.sub.states):
+                nobody_asks = if_asked(each.component, "policy", actor.gradients.finished)
+                views.append(Now(own, state, nobody_asks, None, each.generator))
             loss = actor.components.penalised(loss, views)
         weights = self.optimiser.parameters
         self._step(torch.autograd.grad(loss, weights, materialize_grads=True))
@@ -131,7 +133,3 @@ class StackedActor:
             ]
             for x in self.actors
         ]
-
-
-def _none(observation: Tensor, task: int | Tensor) -> tuple[Tensor, Tensor]:
-    raise RuntimeError("a protection that asks for policies sets `asks_policy = True`")

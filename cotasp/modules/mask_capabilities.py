@@ -202,8 +202,7 @@ class Scored(Protocol):
 class Keeps(Protocol):
     """A mask policy that also chooses, when a task ends, which weights between units it keeps.
 
-    These train on by the agent's loss; with the class attribute `distils = True`, they learn to act
-    as the task did before.
+    These train on by the agent's loss, or learn to act as the task did before: see `imitates`.
     """
 
     def keep(
@@ -227,3 +226,19 @@ class Keeps(Protocol):
             set to 0.
         """
         ...
+
+
+def shares_everything(mask: object) -> bool:
+    """Whether every task acts by the whole network, so that a batch may hold rows of several.
+
+    Such a mask policy has the class attribute `shares_everything = True`.
+    """
+    return getattr(mask, "shares_everything", False)
+
+
+def imitates(mask: object) -> bool:
+    """Whether the weights that a task keeps learn, on its rows, to act as it did before it ended.
+
+    Such a mask policy, which `Keeps`, has the class attribute `imitates = True`.
+    """
+    return getattr(mask, "imitates", False)

@@ -11,8 +11,7 @@ code can be trained; each policy states its own in the attribute `gradient`:
 
 A policy is `local` when a neuron's mask depends on its own code alone.  Where a local policy is
 clipped, training can only switch neurons off, and a compact sub-network carries the whole gradient.
-One with the attribute `all_units = True` gives every task the whole network, so that a batch may
-hold rows of several tasks.  What else a policy may do: `mask_capabilities.py`.
+What else a policy may do: `mask_capabilities.py`.
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ class Dense:
 
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
-    all_units: ClassVar[bool] = True
+    shares_everything: ClassVar[bool] = True
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         import torch

@@ -134,7 +134,7 @@ def test_what_it_does_not_go_with_is_refused():
         ("mask.compress=0", r"compress: expected in \(0, 10\], got 0"),
         (
             "agent={name: ppo}",
-            r"mask: expected one that distils nothing.*for PPO.*ProgressCompress",
+            r"mask: expected one whose tasks imitate nothing.*for PPO.*ProgressCompress",
         ),
     ):
         with pytest.raises(RecipeError, match=sentence):

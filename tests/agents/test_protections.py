@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cotasp.errors import RecipeError
+from cotasp.errors import PluginError, RecipeError
 from cotasp.methods.batch import Batch
 from cotasp.methods.ewc import EWC
 from cotasp.methods.fisher import fisher_information
@@ -13,9 +13,11 @@ from cotasp.methods.importance import gaussian_fisher, output_sensitivity
 from cotasp.methods.l2 import L2
 from cotasp.methods.mas import MAS
 from cotasp.methods.protection import Ending, Now, check_protections
+from cotasp.modules.masks import Dense
 from cotasp.modules.policy import MetaPolicy
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import membership
+from tests.agents.problems import learner, train
 
 HIDDEN, OBS, ACT = (7, 6), 4, 2
 
@@ -155,3 +157,16 @@ def test_ewc_sums_over_tasks_and_pulls_to_the_last_weights():
 def test_values_out_of_range_are_refused(field):
     with pytest.raises(RecipeError, match="expected"):
         EWC(**field)
+
+
+class Peeking:
+    """Calls what it has not asked for."""
+
+    def penalty(self, now):
+        return now.policy(next(iter(now.weights.values())), 0)[0].sum()
+
+
+def test_who_calls_what_it_has_not_asked_for_is_told():
+    made = learner(mask=Dense(), protection=Peeking(), heads="per_task")
+    with pytest.raises(PluginError, match=r'now\.policy .* attribute asks = \("policy",\)'):
+        train(made, 0)

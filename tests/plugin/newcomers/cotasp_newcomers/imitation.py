@@ -14,7 +14,7 @@ class Imitation:
         batch: of them per task and update.
     """
 
-    asks_policy: ClassVar[bool] = True
+    asks: ClassVar[tuple[str, ...]] = ("policy",)
     weight: float = 1.0
     states: int = 200
     batch: int = 16

@@ -10,7 +10,7 @@ class PackNet:
 
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
-    all_units: ClassVar[bool] = True
+    shares_everything: ClassVar[bool] = True
     retrain: float = 0.1
 
     def __call__(self, code, progress=1.0):
