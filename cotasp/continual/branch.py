@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from cotasp.agents.agent import Agent, Continues
 from cotasp.continual.begun import differences, flat, recipe_of
 from cotasp.continual.history import History
 from cotasp.errors import RecipeError, RunError, at
-from cotasp.recipe import Recipe, to_node
+from cotasp.recipe import Recipe, to_node, variant_hash
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.storage.rundir import RunDirectory
+from cotasp.storage.rundir import STAMP, RunDirectory
 from cotasp.storage.snapshot import Damaged
 from cotasp.tasks.task import Task
 
@@ -70,6 +71,21 @@ def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
     except Damaged as error:
         raise RunError(f"--from {source}: {checkpoint}: damaged: {error}") from error
     return directory, number, saved
+
+
+def origin(directory: RunDirectory, recipe: Recipe, finished: int) -> dict[str, Any]:
+    """What tells a run and one of its tasks from others to begin from, whatever their seeds: a hash
+    of its recipe, and how many tasks it had finished.
+
+    Args:
+        directory: of the run.
+        recipe: of the run.
+        finished: how many.
+    """
+    before = directory.read(STAMP).get("begun_from") or {}
+    after = {key: before[key] for key in ("recipe", "finished") if key in before}
+    node = to_node(recipe) | ({"begun_from": after} if after else {})
+    return {"recipe": variant_hash(node), "finished": finished}
 
 
 def check_agreement(

@@ -19,6 +19,7 @@ from cotasp.continual.branch import (
     copy_boundary,
     copy_learner,
     find_boundary,
+    origin,
 )
 from cotasp.continual.cost import cost
 from cotasp.continual.protocol import protocol_stamp, versions
@@ -98,8 +99,13 @@ def run(
     if source is not None:
         before, finished, saved = find_boundary(source)
         free = ADAPTING if adapting else FREE
-        check_agreement(recipe_of(before), recipe, tasks, finished, free)
-        facts["begun_from"] = {"run": source, "content": saved.content_hash()}
+        theirs = recipe_of(before)
+        check_agreement(theirs, recipe, tasks, finished, free)
+        facts["begun_from"] = {
+            "run": source,
+            **origin(before, theirs, finished),
+            "content": saved.content_hash(),
+        }
         copy = copy_learner if adapting else copy_boundary
         more["fill"] = partial(copy, before.path, saved)
     learner = make_learner(recipe, tasks, together)

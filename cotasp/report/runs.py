@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.continual.kept import Kept
 from cotasp.errors import CotaspError, RunError
-from cotasp.recipe import INCIDENTAL
+from cotasp.recipe import INCIDENTAL, variant_hash
 from cotasp.report.check import damage
 from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING
 
@@ -28,7 +27,7 @@ class Run:
     Args:
         path: its directory.
         recipe: as in its `recipe.yaml`, every default written out; a run that began with another
-            run's tasks is another variant than a fresh one, so `begun_after` has their last.
+            run's tasks is another variant than a fresh one, so `begun_after` says which.
         summary: its summary.json.
         cost: wall time, updates and memory; empty where the run did not note them.
     """
@@ -61,13 +60,12 @@ class Run:
     @cached_property
     def variant(self) -> str:
         """A hash of the recipe but for its seed and what does not change results."""
-        return _digest({k: v for k, v in self.recipe.items() if k not in INCIDENTAL})
+        return variant_hash(self.recipe)
 
     @cached_property
     def method(self) -> str:
         """As `variant`, whatever the stream: what a single-task baseline must share."""
-        left_out = (*INCIDENTAL, "stream", "evaluation", BEGUN_AFTER)
-        return _digest({k: v for k, v in self.recipe.items() if k not in left_out})
+        return variant_hash(self.recipe, (*INCIDENTAL, "stream", "evaluation", BEGUN_AFTER))
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,6 @@ class RunSet:
     runs: list[Run] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-
-def _digest(node: Any) -> str:
-    return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _walk(top: Path) -> Iterator[tuple[Path, str]]:
@@ -167,9 +161,9 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     wrong = damage(summary)
     if wrong is not None:
         raise RunError(f"{path / SUMMARY}: damaged: {wrong}; left out")
-    source = _source(path, summary)
-    if source:
-        recipe = {**recipe, BEGUN_AFTER: f"@{source.rpartition('@')[2]}"}
+    after = _begun_after(path, summary)
+    if after:
+        recipe = {**recipe, BEGUN_AFTER: after}
     timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
     if not isinstance(timing, dict):
         raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
@@ -177,13 +171,23 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     return Run(path, recipe, summary, numbers)
 
 
-def _source(path: Path, summary: dict[str, Any]) -> str:
-    """`DIR@TASK` of the run that a run began with, or nothing."""
+def _begun_after(path: Path, summary: dict[str, Any]) -> str:
+    """How many tasks another run had finished where a run began, and that run's variant, as
+    `@2 of 0123456789ab`; nothing where it began by itself.
+    """
     begun = summary.get("begun_from")
     if begun is None and (path / STAMP).is_file():
         facts = _json(path / STAMP)
         begun = facts.get("begun_from") if isinstance(facts, dict) else None
-    return str(begun.get("run", "unknown") if isinstance(begun, dict) else begun or "")
+    if not isinstance(begun, dict):
+        begun = {"run": begun} if begun else {}
+    if "recipe" in begun:
+        return f"@{begun.get('finished')} of {begun['recipe']}"
+    if not begun:
+        return ""
+    task = str(begun.get("run", "unknown")).rpartition("@")[2]  # all that earlier runs noted
+    names = summary["tasks"]
+    return f"@{names.index(task) + 1 if task in names else task}"
 
 
 def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]:

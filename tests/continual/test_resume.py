@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cotasp.__main__ import main
+from cotasp.continual.branch import origin
 from cotasp.continual.loop import resume, run
 from cotasp.continual.saved import evaluate_run, load_run
 from cotasp.errors import RecipeError, RunError, RunStopped
@@ -294,6 +295,9 @@ class TestBranching:
         boundary = Checkpoints(undisturbed).paths()[0]
         assert stamp["begun_from"]["run"] == f"{undisturbed}@1"
         assert len(stamp["begun_from"]["content"]) == 64
+        named = json.loads((tmp_path / "1" / "protocol.json").read_text())["begun_from"]
+        assert named == stamp["begun_from"] | {"run": f"{undisturbed}@right"}
+        assert named["finished"] == 1
         assert boundary.name == "task_01"
         summary = json.loads((tmp_path / "0" / "summary.json").read_text())
         assert summary["begun_from"] == stamp["begun_from"]
@@ -309,6 +313,15 @@ class TestBranching:
         summary = run(longer, tmp_path / "longer", source=f"{undisturbed}@2", progress=False)
         assert summary["per_task"]["plasticity"][:2] == first["per_task"]["plasticity"]
         assert summary["evaluations"]["trained"] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+    def test_what_it_began_with_is_told_whatever_the_seed(self, undisturbed, tmp_path):
+        run(tiny(), tmp_path / "branch", source=f"{undisturbed}@1", progress=False)
+        source, branch = RunDirectory.open(undisturbed), RunDirectory.open(tmp_path / "branch")
+        same = origin(source, tiny(), 1)
+        assert same == origin(source, tiny("seed=7"), 1)
+        assert same["recipe"] != origin(source, tiny("protection=none"), 1)["recipe"]
+        # one that began so itself is another to begin from
+        assert same["recipe"] != origin(branch, tiny(), 1)["recipe"]
 
     @pytest.mark.parametrize(
         ("overrides", "message"),

@@ -117,6 +117,23 @@ def test_runs_that_begin_with_another_runs_tasks_are_a_variant_of_their_own(plac
     assert next(v for v in study(runs).variants if v.seeds == [5, 6]).singles
 
 
+def test_runs_begun_from_different_recipes_are_different_variants(tmp_path):
+    begun = {
+        0: {"run": "a/seed0@right", "recipe": "aaaaaaaaaaaa", "finished": 1},
+        1: {"run": "a/seed1@1", "recipe": "aaaaaaaaaaaa", "finished": 1},
+        2: {"run": "b/seed2@1", "recipe": "bbbbbbbbbbbb", "finished": 1},
+    }
+    for seed, source in begun.items():
+        rewrite(make_run(tmp_path / str(seed), recipe(), seed), begun_from=source)
+    assert {v.name: v.seeds for v in study(tmp_path).variants} == {
+        "all runs [begun after @1 of aaaaaaaaaaaa]": [0, 1],
+        "all runs [begun after @1 of bbbbbbbbbbbb]": [2],
+    }
+    for seed, source in begun.items():  # as earlier runs noted it: a task, named or counted
+        rewrite(tmp_path / str(seed), begun_from={"run": source["run"]})
+    assert [v.seeds for v in study(tmp_path).variants] == [[0, 1, 2]]
+
+
 def test_the_same_run_twice_counts_once(runs):
     shutil.copytree(runs / "a" / "seed0", runs / "copy")
     found = study(runs, runs / "a")
