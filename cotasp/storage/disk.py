@@ -24,6 +24,11 @@ def write_whole(path: Path, content: bytes) -> None:
     sync_directory(path.parent)
 
 
+def following_no_link(path: str, flags: int) -> int:
+    """Opener, for `open`, of the file of that name itself, not of one that a link leads to."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def sync_directory(path: Path) -> None:
     """Makes names that were given in a directory survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)

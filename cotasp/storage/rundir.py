@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RunError
-from cotasp.storage.disk import sync_directory, sync_tree, write_whole
+from cotasp.storage.disk import following_no_link, sync_directory, sync_tree, write_whole
 from cotasp.storage.readme import README, readme
 from cotasp.targets import check_writable
 
@@ -144,7 +144,8 @@ class RunDirectory:
         """
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(open(self.path / LOCK, "a+"))
+                path = self.path / LOCK
+                file = stack.enter_context(open(path, "a+", opener=following_no_link))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.truncate(0)
                 file.write(str(os.getpid()))
@@ -204,11 +205,13 @@ class RunDirectory:
             raise RunError(f"{run.path}: no such directory; check the path")
         if not (run.path / RECIPE).is_file():
             raise RunError(f"{run.path}: holds no run; name a directory with a {RECIPE} in it")
-        run._refuse_links()
+        run.refuse_links()
         return run
 
-    def _refuse_links(self) -> None:
-        """Files are shortened and removed here: what a link leads to must not be."""
+    def refuse_links(self) -> None:
+        """Raises RunError where links lead out of it: files are shortened and removed here, and
+        what a link leads to must not be.
+        """
 
         def fail(error: OSError) -> None:
             if not isinstance(error, (FileNotFoundError, NotADirectoryError)):

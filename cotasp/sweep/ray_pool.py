@@ -111,7 +111,7 @@ class RayPool:
                 f"{facts['cotasp']}; install the same version on every node"
             )
         with ExitStack() as held:
-            log = held.enter_context(open(job.log, "ab"))
+            log = held.enter_context(job.open_log())
             lock(log, job)
             aside = held.enter_context(folder_beside(run))
             locked = has_begun(job)

@@ -16,7 +16,7 @@ from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped, at, calling
 from cotasp.recipe import Recipe, dump
 from cotasp.recipe_files import mapping
-from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
+from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory, write_text
 from cotasp.sweep.launchers import ChecksRecipes, Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, job_at, reason
@@ -56,6 +56,12 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
     for name, recipe in trials.items():
         _check_same(out / name, recipe)
     jobs = [make_job(out, name, recipe) for name, recipe in trials.items()]
+    for link in (Path(file) for job in jobs for file in (job.recipe, job.log)):
+        if link.is_symlink():
+            raise RunError(
+                f"{link}: expected a file of the sweep or nothing there, found a symbolic link; "
+                f"remove it, or choose another --out"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
         facts = with_earlier(out, plan.facts(trials))
@@ -63,7 +69,7 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
         for job, recipe in zip(jobs, trials.values()):
             if not job.finished:
                 Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
-                Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
+                write_text(Path(job.recipe), dump(recipe))
     except OSError as error:
         raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
     return jobs

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from cotasp.continual.child import import_path, python
 from cotasp.errors import RunError
+from cotasp.storage.disk import following_no_link
 from cotasp.storage.rundir import METRICS, SUMMARY, RunDirectory
 
 KILLED = -9  # exit code of a job whose worker is gone
@@ -51,6 +52,10 @@ class Job:
         """Whether the run has ended."""
         return (Path(self.out) / SUMMARY).is_file()
 
+    def open_log(self) -> IO[bytes]:
+        """Its log, to be appended to."""
+        return open(self.log, "ab", opener=following_no_link)
+
     def progress(self) -> int:
         """Environment steps that it has taken, as far as its metrics tell."""
         if self.finished:
@@ -73,11 +78,12 @@ def has_begun(job: Job) -> bool:
     """Whether there is a run to continue; what is there of one without checkpoint is removed.
 
     Raises:
-        RunError: another process is at work on the run.
+        RunError: another process is at work on the run, or links lead out of it.
     """
     out = Path(job.out)
     if not out.exists() or not any(out.iterdir()):
         return False
+    RunDirectory(out).refuse_links()
     if any(out.glob("checkpoints/task_*")):
         return True
     with RunDirectory(out).locked():  # it may be at work, started by hand
@@ -119,7 +125,7 @@ def ready(*jobs: Job, simulators: int = 0) -> Iterator[tuple[list[str], list[IO[
         OSError: a log cannot be written.
     """
     with ExitStack() as files:
-        logs: list[IO[bytes]] = [files.enter_context(open(job.log, "ab")) for job in jobs]
+        logs: list[IO[bytes]] = [files.enter_context(job.open_log()) for job in jobs]
         for log, job in zip(logs, jobs):
             lock(log, job)
         words = command(*jobs, simulators=simulators)
@@ -204,8 +210,8 @@ def execute(job: Job) -> int:
 def note(job: Job, error: BaseException, said: str = "error: could not be run: ") -> None:
     """Appends to the trial's log why it could not be run, or ended."""
     *above, last = str(error).strip().splitlines() or [type(error).__name__]
-    with suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
-        log.write("\n".join([*above, f"cotasp: {said}{last.strip()}\n"]))
+    with suppress(OSError), job.open_log() as log:
+        log.write("\n".join([*above, f"cotasp: {said}{last.strip()}\n"]).encode())
 
 
 def reason(job: Job) -> str:

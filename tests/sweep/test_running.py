@@ -128,6 +128,17 @@ def test_what_is_no_run_is_never_removed(plan, tmp_path):
     assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("ending", ["yaml", "log"])
+def test_a_link_in_a_sweep_is_refused_and_not_followed(ending, plan, tmp_path):
+    link = tmp_path / "sweep" / "dictionary.update=online" / f"seed0.{ending}"
+    link.parent.mkdir(parents=True)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    link.symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(RunError, match=rf"seed0.{ending}: expected a file of the sweep .* remove"):
+        prepare(plan, tmp_path / "sweep")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
 def test_a_trial_that_fails_stops_no_other(recipe, tmp_path, capsys):
     axes = {"what": {"good": ["dictionary.update=online"], "bad": ["dictionary.lmbda=50"]}}
     plan = Plan(recipe=recipe, axes=axes)

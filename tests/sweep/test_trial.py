@@ -6,6 +6,9 @@ import errno
 import signal
 from pathlib import Path
 
+import pytest
+
+from cotasp.errors import RunError
 from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep import trial
 from cotasp.sweep.running import _outcome as outcome_of
@@ -24,6 +27,21 @@ def test_a_run_under_way_is_not_removed(tmp_path):
         assert trial.execute(job) == 1
     assert "is at work on this run" in trial.reason(job)
     assert (Path(job.out) / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_a_link_leads_to_is_never_emptied(begun, tmp_path):
+    job = a_job(tmp_path)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (Path(job.out) / ("checkpoints/task_01" if begun else "tensorboard")).mkdir(parents=True)
+    (Path(job.out) / ".lock").symlink_to(tmp_path / "thesis.tex")
+    assert trial.execute(job) == 1
+    assert "expected files of the run, found a symbolic link" in trial.reason(job)
+    with pytest.raises(RunError, match="cannot be locked"), RunDirectory(job.out).locked():
+        pass
+    (tmp_path / "u.log").symlink_to(tmp_path / "thesis.tex")
+    trial.note(trial.job_at(str(tmp_path / "u"), "u", 1), RunError("no"))
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_a_trial_that_finished_and_was_then_killed_is_done(tmp_path):
