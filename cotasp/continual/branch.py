@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cotasp.errors import RecipeError, RunError, at
 from cotasp.recipe import Recipe, to_node, variant_hash
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.storage.rundir import STAMP, RunDirectory
+from cotasp.storage.rundir import RunDirectory
 from cotasp.storage.snapshot import Damaged
 from cotasp.tasks.task import Task
 
@@ -82,8 +82,9 @@ def origin(directory: RunDirectory, recipe: Recipe, finished: int) -> dict[str, 
         recipe: of the run.
         finished: how many.
     """
-    before = directory.read(STAMP).get("begun_from") or {}
-    after = {key: before[key] for key in ("recipe", "finished") if key in before}
+    before = directory.stamp().get("begun_from")
+    noted = before if isinstance(before, Mapping) else {}
+    after = {key: noted[key] for key in ("recipe", "finished") if key in noted}
     node = to_node(recipe) | ({"begun_from": after} if after else {})
     return {"recipe": variant_hash(node), "finished": finished}
 

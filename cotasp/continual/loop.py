@@ -31,7 +31,7 @@ from cotasp.continual.stopping import StopRequest
 from cotasp.continual.unbegun import nothing_left
 from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.recipe import Recipe, dump, load
-from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
+from cotasp.storage.rundir import EVALUATIONS, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.lessons import lesson_name, lesson_of
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _stop_if_asked(stop: StopRequest, state: RunState) -> None:
 def _summarise(state: RunState) -> dict[str, Any]:
     """Writes `summary.json`, and beside it how long it took."""
     directory, recipe = state.directory, state.recipe
-    stamp = directory.read(STAMP)
+    stamp = directory.stamp()
     baseline = stamp.get("baseline", {})
     summary = {
         **state.history.summary(

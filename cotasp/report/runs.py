@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ from cotasp._yaml import parse
 from cotasp.continual.kept import Kept
 from cotasp.errors import CotaspError, RunError
 from cotasp.recipe import INCIDENTAL, variant_hash
-from cotasp.report.check import damage
-from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING
+from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING, RunDirectory, read_json
 
 BEGUN_AFTER = "begun_after"
 
@@ -142,29 +140,20 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
     return run_set
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: damaged, cannot be read: {error}") from error
-
-
 def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     if not (path / RECIPE).is_file():
         raise RunError(f"{path}: damaged: {RECIPE} is missing")
     recipe = _read_recipe(path / RECIPE, recipes)
     if not (path / SUMMARY).is_file():
         raise RunError(
-            f"{path}: not finished, no {SUMMARY}; left out until `cotasp resume` has ended it"
+            f"{path}: not finished, no {SUMMARY}; left out until `cotasp resume {path}` has "
+            f"ended it"
         )
-    summary = _json(path / SUMMARY)
-    wrong = damage(summary)
-    if wrong is not None:
-        raise RunError(f"{path / SUMMARY}: damaged: {wrong}; left out")
+    summary = RunDirectory(path).results()
     after = _begun_after(path, summary)
     if after:
         recipe = {**recipe, BEGUN_AFTER: after}
-    timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
+    timing = read_json(path / TIMING) if (path / TIMING).is_file() else {}
     if not isinstance(timing, dict):
         raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
     numbers = {k: float(v) for k, v in timing.items() if type(v) in (int, float) and 0 <= v < 1e300}
@@ -177,7 +166,7 @@ def _begun_after(path: Path, summary: dict[str, Any]) -> str:
     """
     begun = summary.get("begun_from")
     if begun is None and (path / STAMP).is_file():
-        facts = _json(path / STAMP)
+        facts = read_json(path / STAMP)
         begun = facts.get("begun_from") if isinstance(facts, dict) else None
     if not isinstance(begun, dict):
         begun = {"run": begun} if begun else {}
@@ -205,7 +194,7 @@ def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]
 
 
 def _read_sweep(path: Path) -> Sweep:
-    node = _json(path / SWEEP)
+    node = read_json(path / SWEEP)
     try:
         trials = {str(k): {str(s): str(d) for s, d in v.items()} for k, v in node["trials"].items()}
         baseline = node.get("baseline")

@@ -20,7 +20,7 @@ from typing import IO, Any
 from cotasp.continual.child import import_path, python
 from cotasp.errors import RunError
 from cotasp.storage.disk import following_no_link
-from cotasp.storage.rundir import METRICS, SUMMARY, RunDirectory
+from cotasp.storage.rundir import METRICS, RunDirectory
 
 KILLED = -9  # exit code of a job whose worker is gone
 PATIENCE = 10.0  # s
@@ -49,8 +49,10 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended."""
-        return (Path(self.out) / SUMMARY).is_file()
+        """Whether the run has ended; one whose summary is damaged, or cannot be read, has not."""
+        with suppress(RunError):
+            return RunDirectory(self.out).summary() is not None
+        return False
 
     def open_log(self) -> IO[bytes]:
         """Its log, to be appended to."""

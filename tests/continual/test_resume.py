@@ -194,10 +194,19 @@ def test_the_peak_of_memory_is_that_of_all_processes(tmp_path, monkeypatch):
 
 def test_what_a_run_began_with_is_not_guessed(tmp_path, capsys):
     out = stopped(tmp_path / "run", 115)
-    (out / "protocol.json").write_text("[1]")
-    for verb in ("resume", "evaluate"):
-        assert main([verb, str(out)]) == 1
-        assert "protocol.json: damaged, expected a mapping" in capsys.readouterr().err
+    stamp = json.loads((out / "protocol.json").read_text())
+    damages = {
+        "[1]": "damaged, expected a mapping",
+        json.dumps({**stamp, "versions": None}): "damaged, versions is no mapping",
+        json.dumps({**stamp, "baseline": [1]}): "damaged, baseline is no mapping",
+        json.dumps({**stamp, "baseline": {"right": "good"}}): "damaged, the baseline of a task",
+        "[" * 99_999: "damaged, cannot be read",
+    }
+    for content, told in damages.items():
+        (out / "protocol.json").write_text(content)
+        for verb in ("resume", "evaluate"):
+            assert main([verb, str(out)]) == 1
+            assert f"protocol.json: {told}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -117,6 +118,14 @@ def test_another_recipe_is_not_taken_for_what_is_there(plan, undisturbed):
     # but what no result depends on may be another
     edited = replace(plan, overrides=["question=Why?", "checkpoint_every=70"])
     assert all(job.finished for job in prepare(edited, undisturbed))
+
+
+def test_a_recipe_that_is_no_text_is_named(plan, tmp_path):
+    trial = tmp_path / "dictionary.update=online" / "seed0"
+    trial.mkdir(parents=True)
+    (trial / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match=r"seed0/recipe.yaml: cannot read the recipe: not UTF-8"):
+        prepare(plan, tmp_path)
 
 
 def test_what_is_no_run_is_never_removed(plan, tmp_path):
@@ -416,6 +425,41 @@ def test_some_variants_and_seeds_are_added_and_the_others_stay(plan, tmp_path):
     assert after["axes"] == before["axes"]
     assert after["trials"][frozen] == before["trials"][frozen]
     assert set(after["trials"][online]) == {"0", "1", "7"}
+
+
+def test_trials_that_wait_are_not_forgotten(plan, tmp_path):
+    online, frozen = "dictionary.update=online", "dictionary.update=frozen"
+    prepare(replace(plan, only=(online,), baseline=online), tmp_path)
+    prepare(replace(plan, only=(frozen,), seeds=(0,)), tmp_path)
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert {name: [*seeds] for name, seeds in told["trials"].items()} == {
+        online: ["0", "1"],
+        frozen: ["0"],
+    }
+    assert told["baseline"] == online
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"trials": {"a', "[]", "{}", '{"trials": 1}', "[" * 99_999]
+)
+def test_what_earlier_calls_told_is_not_lost_with_a_damaged_file(content, plan, tmp_path):
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(RunError, match=r"sweep.json: damaged.*put it back, or remove it"):
+        prepare(plan, tmp_path)
+    assert (tmp_path / "sweep.json").read_text() == content
+
+
+def test_sweep_json_is_whole_or_as_it_was(plan, tmp_path, monkeypatch):
+    prepare(replace(plan, seeds=(0,)), tmp_path)
+    before = (tmp_path / "sweep.json").read_text()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cotasp.storage.disk.write_new", full)
+    with pytest.raises(RunError, match="cannot write the sweep: No space left on device"):
+        prepare(plan, tmp_path)
+    assert (tmp_path / "sweep.json").read_text() == before
 
 
 def test_trials_of_an_earlier_call_that_are_not_there_are_forgotten(plan, tmp_path):

@@ -12,6 +12,7 @@ from cotasp.errors import RunError
 from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep import trial
 from cotasp.sweep.running import _outcome as outcome_of
+from tests.report.synthetic import make_run, recipe
 
 
 def a_job(path: Path) -> trial.Job:
@@ -47,10 +48,19 @@ def test_what_a_link_leads_to_is_never_emptied(begun, tmp_path):
 def test_a_trial_that_finished_and_was_then_killed_is_done(tmp_path):
     job = a_job(tmp_path)
     assert outcome_of(job, -signal.SIGKILL).state == "killed"
-    Path(job.out).mkdir()
-    (Path(job.out) / "summary.json").write_text("{}")
+    make_run(Path(job.out), recipe())
     for code in (0, 1, -signal.SIGKILL, 128 + signal.SIGTERM):
         assert outcome_of(job, code).state == "done"
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"performance": 1, "per_task": {}', "[" * 99_999])
+def test_a_damaged_summary_ends_no_trial(content, tmp_path):
+    job = a_job(tmp_path)
+    make_run(Path(job.out), recipe())
+    assert job.finished
+    (Path(job.out) / "summary.json").write_text(content)
+    assert not job.finished
+    assert outcome_of(job, 1).state == "failed"
 
 
 def test_a_file_system_without_locks_is_told_from_a_trial_under_way(tmp_path, monkeypatch):
