@@ -23,10 +23,15 @@ from cotasp.storage.disk import following_no_link
 from cotasp.storage.rundir import METRICS, RunDirectory
 
 KILLED = -9  # exit code of a job whose worker is gone
-PATIENCE = 10.0  # s
+PATIENCE = 10.0  # s that what a killed process leaves may keep its trial's lock
+_POLL = 0.05  # s
 _TAIL = 4096  # bytes of a table that hold its last row
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class BusyError(RunError):
+    """Another process is at work on a trial."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,8 @@ def ready(*jobs: Job, simulators: int = 0) -> Iterator[tuple[list[str], list[IO[
         simulators: see `command`.
 
     Raises:
-        RunError: another process is at work on one of these trials.
+        BusyError: another process is at work on one of these trials.
+        RunError: a trial cannot be locked, or links lead out of its directory.
         OSError: a log cannot be written.
     """
     with ExitStack() as files:
@@ -145,7 +151,8 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
         simulators: see `command`.
 
     Raises:
-        RunError: another process is at work on one of these trials.
+        BusyError: another process is at work on one of these trials.
+        RunError: a trial cannot be locked, or links lead out of its directory.
         OSError: a log cannot be written, or no process can be started.
     """
     with ready(*jobs, simulators=simulators) as (words, logs):
@@ -167,23 +174,23 @@ def environment() -> dict[str, str]:
 
 
 def lock(log: IO[bytes], job: Job) -> None:
-    """Locks a trial's log; waits for what a killed process leaves, not for a process at work."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                raise RunError(
-                    f"{job.out}: another process is at work on this trial; wait for it or stop it"
-                ) from error
-            time.sleep(0.05)
-        except OSError as error:
-            raise RunError(
-                f"{job.log}: cannot be locked: {error.strerror}; choose an --out on a file system "
-                f"that knows flock"
-            ) from error
+    """Locks a trial's log.
+
+    Raises:
+        BusyError: another process holds it; what a killed one leaves, for `PATIENCE` at most.
+        RunError: it cannot be locked.
+    """
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(
+            f"{job.out}: another process is at work on this trial; wait for it or stop it"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{job.log}: cannot be locked: {error.strerror}; choose an --out on a file system "
+            f"that knows flock"
+        ) from error
 
 
 def die_with_parent(parent: int) -> None:
@@ -202,11 +209,15 @@ def execute(job: Job) -> int:
     """Runs the trial to its end; its exit code, negative: killed by that signal."""
     if job.finished:
         return 0
-    try:
-        return start(job).wait()
-    except (OSError, RunError) as error:
-        note(job, error)
-        return 1
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return start(job).wait()
+        except (OSError, RunError) as error:
+            if not isinstance(error, BusyError) or time.monotonic() > until:
+                note(job, error)
+                return 1
+        time.sleep(_POLL)
 
 
 def note(job: Job, error: BaseException, said: str = "error: could not be run: ") -> None:

@@ -21,7 +21,7 @@ import torch
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.sweep import fork_server, trial
+from cotasp.sweep import fork_server, pools, trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, prepare, run_sweep
@@ -220,7 +220,7 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
 
 
 def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "PATIENCE", 0.2)
+    monkeypatch.setattr(pools, "PATIENCE", 0.2)
     name = next(iter(plan.resolved()))
     prepare(replace(plan, seeds=(0,)), tmp_path)
     with open(tmp_path / f"{name}.log", "ab") as log:
@@ -231,6 +231,31 @@ def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     assert refused.state == "failed"
     assert "another process is at work on this trial" in refused.reason
     assert [outcome.state for outcome in outcomes.values()] == ["done"]
+
+
+def test_a_trial_at_which_another_is_at_work_keeps_no_other_waiting(tmp_path):
+    """It is begun once the other has ended, in however many looks."""
+    pool, locked, started = pools.LocalPool(workers=2), {"a", "b"}, []
+
+    def start(*jobs, simulators):
+        if {job.name for job in jobs} & locked:
+            raise trial.BusyError("another process is at work")
+        started.extend(job.name for job in jobs)
+        return subprocess.Popen(["true"])
+
+    pool.server.start = start
+    for name in "abcd":
+        pool.submit(trial.job_at(str(tmp_path / name), name, 1))
+    begun = time.monotonic()
+    ended = pool.ended(0.0)
+    assert time.monotonic() - begun < pools.PATIENCE / 2
+    assert started == ["c", "d"]
+    locked.clear()
+    while len(ended) < 4:
+        ended += pool.ended(0.1)
+    assert started == ["c", "d", "a", "b"]
+    assert all(code == 0 for _, code in ended)
+    pool.close()
 
 
 def test_the_directory_of_a_run_is_not_made_one_of_a_sweep(plan, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,23 @@ def test_a_trial_that_finished_and_was_then_killed_is_done(tmp_path):
     make_run(Path(job.out), recipe())
     for code in (0, 1, -signal.SIGKILL, 128 + signal.SIGTERM):
         assert outcome_of(job, code).state == "done"
+
+
+def test_a_lock_that_a_killed_process_leaves_is_waited_for(tmp_path, monkeypatch):
+    tries = []
+
+    def start(job):
+        tries.append(job)
+        if len(tries) < 3 or trial.PATIENCE < 1:
+            raise trial.BusyError("another process is at work on this trial")
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr(trial, "start", start)
+    assert trial.execute(a_job(tmp_path)) == 0
+    assert len(tries) == 3
+    monkeypatch.setattr(trial, "PATIENCE", 0.1)
+    assert trial.execute(a_job(tmp_path)) == 1
+    assert "is at work on this trial" in trial.reason(a_job(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"performance": 1, "per_task": {}', "[" * 99_999])
