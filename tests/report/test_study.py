@@ -229,6 +229,24 @@ def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
     assert any(note.startswith("P over 2 of 3 tasks") for note in compared_notes)
 
 
+def test_two_sweeps_name_their_variants_by_what_differs_where_a_name_is_in_both(tmp_path):
+    """Each of one variant, `all`; and one more of the second, which no other is called."""
+    for sweep, update in {"one": "a", "two": "f"}.items():
+        make_runs(tmp_path / sweep, {"all": RULES[update]}, [0])
+        trials = {"all": {"0": "all/seed0"}}
+        if sweep == "two":
+            make_runs(tmp_path / sweep, {"more": RULES["o"]}, [0])
+            trials["more"] = {"0": "more/seed0"}
+        facts = {"trials": trials, "baseline": "all"}
+        (tmp_path / sweep / "sweep.json").write_text(json.dumps(facts))
+    found = study(tmp_path / "two", tmp_path / "one")
+    assert [v.name for v in found.variants] == ["update=frozen", "more", "update=anchored"]
+    assert found.baseline  # that of the first that is given
+    with pytest.raises(RecipeError, match=r"no variant 'all'.*update=anchored"):
+        study(tmp_path / "one", tmp_path / "two", baseline="all")
+    assert study(tmp_path / "one").variants[0].name == "all"
+
+
 def test_a_directory_of_two_sweeps_has_no_axes_that_all_variants_share():
     axes = {"a": {"update": "online"}, "b": {"update": "frozen"}, "c": {"mask": "topk"}}
     sweep = Sweep(Path("out"), "", None, {}, axes)
