@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,14 @@ def _free_keys(agent: Agent, keys: Iterable[str], free: tuple[str, ...]) -> set[
 
 
 def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:
-    """Gives a new run directory the checkpoint of another, and the metrics up to there."""
+    """Gives a new run directory the checkpoint of another, and the metrics up to there.
+
+    What the source has lost of its metrics is told when the new run begins, as when one is resumed.
+    """
     for name in saved.manifest["metrics"]:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(source / name, target / name)
     new = Checkpoints(target).path
     for files in saved.rows().values():
         for entry in files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,6 +312,19 @@ class TestBranching:
         summary = json.loads((tmp_path / "0" / "summary.json").read_text())
         assert summary["begun_from"] == stamp["begun_from"]
         assert "begun_from" not in json.loads((undisturbed / "summary.json").read_text())
+
+    def test_metrics_that_the_source_has_lost_are_told(self, undisturbed, tmp_path):
+        source = Path(shutil.copytree(undisturbed, tmp_path / "source"))
+        (source / "metrics.csv").unlink()
+        with pytest.warns(UserWarning, match=r"metrics.csv: expected \d+ bytes, found 0; what is"):
+            run(tiny(), tmp_path / "run", source=f"{source}@1", progress=False)
+        whole = (undisturbed / "metrics.csv").read_text().splitlines()
+        kept = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+        assert kept[0] == whole[0]
+        assert kept[1:] == whole[-len(kept[1:]) :]
+        assert (tmp_path / "run" / "episodes.csv").read_bytes() == (
+            undisturbed / "episodes.csv"
+        ).read_bytes()
 
     def test_what_comes_next_may_be_another_thing(self, undisturbed, tmp_path):
         recipe = tiny("stream.goals=[right, top, left]", "protection=none", "agent.tau=0.1")
