@@ -31,6 +31,7 @@ from cotasp.continual.stopping import StopRequest
 from cotasp.continual.unbegun import nothing_left
 from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.recipe import Recipe, dump, load
+from cotasp.storage.disk import remove_unfinished
 from cotasp.storage.rundir import EVALUATIONS, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.lessons import lesson_name, lesson_of
 
@@ -145,6 +146,7 @@ def resume(
     """
     directory = RunDirectory.open(path)
     with directory.locked():
+        remove_unfinished(directory.path)
         ended = directory.summary()
         if ended is not None:
             return ended

@@ -16,6 +16,8 @@ from cotasp.recipe import INCIDENTAL, variant_hash
 from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING, RunDirectory, read_json
 
 BEGUN_AFTER = "begun_after"
+_MARKS = {RECIPE, SUMMARY}  # of a run directory
+_LINK = "link"
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,15 @@ class RunSet:
 
 
 def _walk(top: Path) -> Iterator[tuple[Path, str]]:
-    """Run directories and sweeps below a directory, which may be one itself."""
+    """Run directories and sweeps below a directory, which may be one itself, and links to such."""
     for folder, below, files in os.walk(top):
         below[:] = sorted(name for name in below if not name.startswith("."))
+        for path in (Path(folder, name) for name in below):
+            if path.is_symlink() and any((path / file).is_file() for file in (*_MARKS, SWEEP)):
+                yield path, _LINK
         if SWEEP in files:
             yield Path(folder), SWEEP
-        if RECIPE in files or SUMMARY in files:
+        if not _MARKS.isdisjoint(files):
             below.clear()  # a run's own folders hold no runs
             yield Path(folder), RECIPE
 
@@ -119,15 +124,17 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
     run_set = RunSet()
     recipes: dict[str, dict[str, Any]] = {}  # runs of a sweep differ in little: parse once
     seen: set[tuple[Path, str]] = set()
+    links: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
             run_set.problems.append(f"{path}: no such directory; check the path")
             continue
         places = list(_walk(path))
+        links += (place for place, kind in places if kind == _LINK)
         if not any(kind == RECIPE for _, kind in places):
             run_set.problems.append(f"{path}: holds no run directory (one with {RECIPE})")
         for place, kind in places:
-            if (place.resolve(), kind) in seen:
+            if kind == _LINK or (place.resolve(), kind) in seen:
                 continue
             seen.add((place.resolve(), kind))
             try:
@@ -137,6 +144,13 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
                     run_set.runs.append(_read_run(place, recipes))
             except CotaspError as error:
                 run_set.problems.append(str(error))
+    there = {place for place, _ in seen}
+    run_set.problems += (
+        f"{link}: left out, for it is a symbolic link, which leads out of the directories given; "
+        f"name it as one of them"
+        for link in links
+        if link.resolve() not in there
+    )
     return run_set
 
 

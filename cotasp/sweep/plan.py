@@ -144,7 +144,7 @@ class Plan:
     def resolved(self) -> dict[str, Recipe]:
         """Every trial's recipe by its directory, single-task runs last."""
         recipes = self.recipes()
-        folders = directories(recipes)
+        folders = directories(self._every_variant())
         trials = {
             f"{folders[name]}/seed{seed}": with_seed(recipe, seed)
             for name, recipe in recipes.items()
@@ -171,7 +171,8 @@ class Plan:
             trials: directories, the keys of `resolved()`.
         """
         wanted = self.variants()
-        folders = directories(wanted)
+        every = directories(self._every_variant())
+        folders = {name: every[name] for name in wanted}
         axes = {
             name: ({"recipe": stem} if len(self.others) > 1 else {}) | values
             for name, (stem, values) in self._choices().items()

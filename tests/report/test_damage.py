@@ -100,6 +100,18 @@ def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):
     assert any("nowhere: no such directory" in p for p in found.problems)
 
 
+def test_links_to_runs_are_told_unless_these_are_there(runs, tmp_path):
+    make_run(tmp_path / "elsewhere", recipe(), 7)
+    (runs / "link").symlink_to(tmp_path / "elsewhere")
+    (runs / "latest").symlink_to(runs / "a" / "seed0")
+    (sentence,) = study(runs).problems[:1]
+    assert sentence.startswith(f"{runs / 'link'}: left out, for it is a symbolic link")
+    assert not any("latest" in problem for problem in study(runs).problems)
+    found = study(runs, runs / "link")
+    assert sum(len(v.runs) for v in found.variants) == 16
+    assert not any("symbolic link" in problem for problem in found.problems)
+
+
 JUNK = [None, True, -1, 0, 1e999, 10**400, "x", "9", [], [[]], {}, {"a": {}}, [None], [1e308] * 3]
 
 
