@@ -17,7 +17,7 @@ from cotasp.errors import RecipeError, calling
 from cotasp.recipe import INCIDENTAL, Recipe, load, with_seed
 from cotasp.recipe_files import beside, find_recipe, override_node, read_node
 from cotasp.registry import suggest
-from cotasp.words import as_text
+from cotasp.words import as_text, between_commas
 
 KEYS = (
     "question",
@@ -314,14 +314,7 @@ def split_values(text: str) -> list[str]:
     >>> split_values("[256,256],[1024],x")
     ['[256,256]', '[1024]', 'x']
     """
-    values, depth = [""], 0
-    for letter in text:
-        depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and depth == 0:
-            values.append("")
-        else:
-            values[-1] += letter
-    return [value.strip() for value in values if value.strip()]
+    return [value for value in between_commas(text) if value]
 
 
 def names_in(text: str, known: Collection[str]) -> list[str]:
