@@ -6,8 +6,10 @@ A recipe file holds names and numbers only.  `load` reads it (with `base:` and o
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -436,6 +438,17 @@ def from_node(node: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
 def to_node(recipe: Recipe) -> dict[str, Any]:
     """The recipe as strings, numbers, lists and mappings, every default written out."""
     return plain(recipe)
+
+
+def variant_hash(node: Mapping[str, Any], left_out: Collection[str] = INCIDENTAL) -> str:
+    """Twelve hexadecimal digits that recipes share if they are one variant.
+
+    Args:
+        node: a recipe, every default written out.
+        left_out: keys that make no other variant.
+    """
+    kept = {key: value for key, value in node.items() if key not in left_out}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def dump(recipe: Recipe) -> str:

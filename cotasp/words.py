@@ -25,3 +25,19 @@ def counted(number: int, thing: str) -> str:
     ('1 seed', '2 seeds')
     """
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def between_commas(text: str) -> list[str]:
+    """What stands between commas outside brackets.
+
+    >>> between_commas("hidden=[8,8], k=3")
+    ['hidden=[8,8]', 'k=3']
+    """
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]

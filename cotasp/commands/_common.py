@@ -125,15 +125,17 @@ def set_threads(threads: int = 1) -> None:
 def print_result(out: str, threads: int) -> None:
     """Prints the summary of a run that has ended."""
     from cotasp.continual.table import summary_table
-    from cotasp.storage.rundir import SUMMARY, TIMING, RunDirectory
+    from cotasp.storage.rundir import SUMMARY, RunDirectory
 
     directory = RunDirectory.open(out)
-    summary, seconds = directory.read(SUMMARY), directory.read(TIMING)["wall_seconds"]
+    summary, seconds = directory.results(), directory.seconds()
     print(summary_table(summary))
-    forgotten = "-" if summary["forgetting"] is None else f"{summary['forgetting']:.3f}"
+    p, f = (
+        "-" if value is None else f"{value:.3f}"
+        for value in (summary.get("performance"), summary.get("forgetting"))
+    )
     print(
-        f"done: {summary['steps']:,} steps in {seconds:.0f} s "
-        f"({threads} thread{'s' if threads > 1 else ''}), "
-        f"P {summary['performance']:.3f}, F {forgotten}; see {out}/{SUMMARY}"
+        f"done: {summary.get('steps', 0):,} steps in {'-' if seconds is None else f'{seconds:.0f}'}"
+        f" s ({threads} thread{'s' if threads > 1 else ''}), P {p}, F {f}; see {out}/{SUMMARY}"
     )
     print(f"watch it: cotasp play {shlex.quote(str(out))} --all")

@@ -26,13 +26,7 @@ def recipe_of(directory: RunDirectory) -> Recipe:
             measured, would be given out as another recipe's.
     """
     recipe = load(directory.recipe)
-    stamp = directory.read(STAMP)
-    if not isinstance(stamp, Mapping):
-        raise RunError(
-            f"{directory.path / STAMP}: damaged, expected a mapping: what the run began with is "
-            f"not known; put the file back, or {directory.again()}"
-        )
-    begun = stamp.get(BEGUN)
+    begun = directory.stamp().get(BEGUN)
     if not isinstance(begun, str) or begun == directory.recipe.read_text(encoding="utf-8"):
         return recipe
     try:
@@ -55,7 +49,7 @@ def warn_of_changes(directory: RunDirectory) -> None:
             f"{directory.path}: there is no checkpoint; the run begins again at its first step",
             stacklevel=3,
         )
-    stamp = directory.read(STAMP)
+    stamp = directory.stamp()
     then, now = stamp.get("versions", {}), versions()
     changed = [f"{k} {then[k]} -> {now.get(k)}" for k in then if then[k] != now.get(k)]
     differ = [f"begun with other versions ({', '.join(changed)})"] if changed else []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cotasp.agents.agent import Agent, Continues
 from cotasp.continual.begun import differences, flat, recipe_of
 from cotasp.continual.history import History
 from cotasp.errors import RecipeError, RunError, at
-from cotasp.recipe import BRANCH_MAY_DIFFER, Recipe, to_node
+from cotasp.recipe import BRANCH_MAY_DIFFER, Recipe, to_node, variant_hash
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.storage.rundir import RunDirectory
@@ -58,6 +60,22 @@ def find_boundary(source: str) -> tuple[RunDirectory, int, Checkpoint]:
     except Damaged as error:
         raise RunError(f"--from {source}: {checkpoint}: damaged: {error}") from error
     return directory, number, saved
+
+
+def origin(directory: RunDirectory, recipe: Recipe, finished: int) -> dict[str, Any]:
+    """What tells a run and one of its tasks from others to begin from, whatever their seeds: a hash
+    of its recipe, and how many tasks it had finished.
+
+    Args:
+        directory: of the run.
+        recipe: of the run.
+        finished: how many.
+    """
+    before = directory.stamp().get("begun_from")
+    noted = before if isinstance(before, Mapping) else {}
+    after = {key: noted[key] for key in ("recipe", "finished") if key in noted}
+    node = to_node(recipe) | ({"begun_from": after} if after else {})
+    return {"recipe": variant_hash(node), "finished": finished}
 
 
 def check_agreement(
@@ -121,10 +139,14 @@ def _free_keys(agent: Agent, keys: Iterable[str], free: tuple[str, ...]) -> set[
 
 
 def copy_boundary(source: Path, saved: Checkpoint, target: Path) -> None:
-    """Gives a new run directory the checkpoint of another, and the metrics up to there."""
+    """Gives a new run directory the checkpoint of another, and the metrics up to there.
+
+    What the source has lost of its metrics is told when the new run begins, as when one is resumed.
+    """
     for name in saved.manifest["metrics"]:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(source / name, target / name)
     new = Checkpoints(target).path
     for files in saved.rows().values():
         for entry in files:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cotasp.continual.kept import MATRICES, Kept, Values, of_training
+from cotasp.continual.kept import Kept, Values, of_training
 from cotasp.continual.metrics import METRICS
 from cotasp.continual.score import Score
+from cotasp.storage.summary import MATRICES
 
 
 def _plain(value: float | None, digits: int = 6) -> float | None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cotasp.storage.summary import MATRICES
+
 Values = NDArray[np.float64]
 
-RULES = ("last", "any")  # step of an episode that must succeed
 NOT_REACHED = "not reached"  # in place of a number that a task never got to
-MATRICES = ("success_last", "success_any", "episode_return")  # kept of every evaluation
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from cotasp.continual.branch import (
     copy_boundary,
     copy_learner,
     find_boundary,
+    origin,
 )
 from cotasp.continual.cost import cost
 from cotasp.continual.protocol import protocol_stamp, versions
@@ -27,7 +28,8 @@ from cotasp.continual.state import RunState
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RecipeError, RunError, RunStopped, at
 from cotasp.recipe import ADAPT_MAY_DIFFER, BRANCH_MAY_DIFFER, Recipe, dump, load
-from cotasp.storage.rundir import EVALUATIONS, STAMP, SUMMARY, TIMING, RunDirectory
+from cotasp.storage.disk import remove_unfinished
+from cotasp.storage.rundir import EVALUATIONS, SUMMARY, TIMING, RunDirectory
 from cotasp.tasks.lessons import lesson_name, lesson_of
 
 if TYPE_CHECKING:
@@ -95,8 +97,13 @@ def run(
     if source is not None:
         before, finished, saved = find_boundary(source)
         free = ADAPT_MAY_DIFFER if adapting else BRANCH_MAY_DIFFER
-        check_agreement(recipe_of(before), recipe, tasks, finished, free)
-        facts["begun_from"] = {"run": source, "content": saved.content_hash()}
+        theirs = recipe_of(before)
+        check_agreement(theirs, recipe, tasks, finished, free)
+        facts["begun_from"] = {
+            "run": source,
+            **origin(before, theirs, finished),
+            "content": saved.content_hash(),
+        }
         copy = copy_learner if adapting else copy_boundary
         more["fill"] = partial(copy, before.path, saved)
     learner = make_learner(recipe, tasks, stacking)
@@ -150,6 +157,7 @@ def resume(
     """
     directory = RunDirectory.open(path)
     with directory.locked():
+        remove_unfinished(directory.path)
         ended = directory.summary()
         if ended is not None:
             return ended
@@ -248,7 +256,7 @@ def _stop_if_asked(stop: StopRequest, state: RunState) -> None:
 def _summarise(state: RunState) -> dict[str, Any]:
     """Writes `summary.json`, and beside it how long it took."""
     directory, recipe = state.directory, state.recipe
-    stamp = directory.read(STAMP)
+    stamp = directory.stamp()
     baseline = stamp.get("baseline", {})
     summary = {
         **state.history.summary(

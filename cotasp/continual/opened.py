@@ -20,7 +20,7 @@ from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import Recall, RecallPolicy, similarities
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
-from cotasp.storage.rundir import SUMMARY, RunDirectory
+from cotasp.storage.rundir import RunDirectory
 from cotasp.tasks.task import Task, owners
 
 if TYPE_CHECKING:
@@ -261,10 +261,10 @@ class OpenedRun:
         a list of dictionaries.  What a task never got to reads "not reached".
 
         Raises:
-            RunError: the run has not ended.
+            RunError: the run has not ended, or its summary is damaged.
         """
-        summary = RunDirectory.open(self.path).read(SUMMARY)
-        columns = {"task": summary["tasks"], **summary["per_task"]}
+        summary = RunDirectory.open(self.path).results()
+        columns = {"task": summary["tasks"], **summary.get("per_task", {})}
         kept = Kept.from_summary(summary)
         for name in [name for name in columns if name in METRICS]:
             unreached = METRICS[name].unreached

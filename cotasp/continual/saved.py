@@ -18,7 +18,7 @@ from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import Recipe
 from cotasp.storage.checkpoint import Checkpoint
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.storage.rundir import SUMMARY, RunDirectory
+from cotasp.storage.rundir import RunDirectory
 from cotasp.tasks.task import Task
 
 
@@ -101,7 +101,7 @@ def baseline_auc(paths: Sequence[str | Path], stamp: dict[str, Any]) -> dict[str
     """
     areas: dict[str, list[float]] = {}
     for path in paths:
-        summary = RunDirectory.open(path).read(SUMMARY)
+        summary = RunDirectory.open(path).results()
         if len(summary["tasks"]) != 1:
             raise RecipeError(
                 f"baseline {path}: expected a run of one task, got {len(summary['tasks'])}"

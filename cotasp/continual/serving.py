@@ -107,8 +107,18 @@ def answer(environments: Environments, request: bytes) -> bytes:
             result = getattr(environments, method)(*arguments)
         except BaseException as raised:  # also SystemExit: it is to end the run, not this process
             error, where = _portable(raised), traceback.format_exc()
-    messages = [(str(w.message), w.category, w.filename, w.lineno) for w in caught]
-    return dumps((cpu_random_state(), messages, result, error, where))
+    messages = [
+        (str(w.message), w.category if _arrives(w.category) else UserWarning, w.filename, w.lineno)
+        for w in caught
+    ]
+    try:
+        return dumps((cpu_random_state(), messages, result, error, where))
+    except Exception as raised:  # pickling raises whatever the methods of what it pickles raise
+        error = RunError(
+            f"what the process of the environments answers cannot be sent: {raised}; define it at "
+            f"the top of a module, or use --simulators 0"
+        )
+        return dumps((cpu_random_state(), messages, None, error, traceback.format_exc()))
 
 
 def _load(request: bytes) -> Any:
@@ -123,11 +133,16 @@ def _load(request: bytes) -> Any:
 
 def _portable(error: BaseException) -> BaseException:
     """The error, or what it says where it cannot be sent to another process."""
+    return error if _arrives(error) else RunError(f"{type(error).__name__}: {error}")
+
+
+def _arrives(value: Any) -> bool:
+    """Whether a value can be sent to another process."""
     try:
-        pickle.loads(pickle.dumps(error))
-        return error
+        pickle.loads(pickle.dumps(value))
     except Exception:
-        return RunError(f"{type(error).__name__}: {error}")
+        return False
+    return True
 
 
 def _serve(connection: Connection, turn: threading.Lock) -> None:
@@ -140,6 +155,9 @@ def _serve(connection: Connection, turn: threading.Lock) -> None:
                 reply = answer(environments, request)
             connection.send_bytes(reply)
     except (EOFError, OSError):
+        pass  # the run has hung up
+    finally:
+        connection.close()  # whatever ended this, the run must not wait for an answer
         with turn:
             environments.close()
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from cotasp.continual.kept import NOT_REACHED
 
+_COLUMNS = ("plasticity", "performance", "forgetting", "steps_to_threshold", "reached")
+
 
 def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
@@ -13,20 +15,13 @@ def _cell(value: float | None) -> str:
 
 def summary_table(summary: dict[str, Any]) -> str:
     """Per task: success after its own training, at the end, forgotten, and steps to threshold."""
-    columns = summary["per_task"]
+    columns, unknown = summary.get("per_task", {}), [None] * len(summary["tasks"])
     stamp = summary["protocol"]
     width = max(len("task"), *map(len, summary["tasks"]))
     lines = [f"{'task':<{width}}  trained  at end  forgotten  steps to {stamp['threshold']:g}"]
-    rows = zip(
-        summary["tasks"],
-        columns["plasticity"],
-        columns["performance"],
-        columns["forgetting"],
-        columns["steps_to_threshold"],
-        columns["reached"],
-    )
+    rows = zip(summary["tasks"], *(columns.get(name, unknown) for name in _COLUMNS))
     for name, own, final, forgotten, steps, reached in rows:
-        needed = "-" if reached is None else f"{steps:,.0f}" if reached else NOT_REACHED
+        needed = "-" if None in (reached, steps) else f"{steps:,.0f}" if reached else NOT_REACHED
         lines.append(
             f"{name:<{width}}  {_cell(own):>7}  {_cell(final):>6}  {_cell(forgotten):>9}"
             f"  {needed:>12}"
@@ -35,9 +30,9 @@ def summary_table(summary: dict[str, Any]) -> str:
         used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])
         lines.append(f"neurons in use per layer: {used}")
     by_return = stamp.get("success_return", "None") != "None"
-    rule = stamp["success_rule"] + (" or, where none is reported, its return" if by_return else "")
+    rule = f"{stamp.get('success_rule')}{' or, where none is reported, its return' * by_return}"
     lines.append(
-        f"success: {rule}, {stamp['evaluation_mode']}, {stamp['episodes']} "
+        f"success: {rule}, {stamp.get('evaluation_mode')}, {stamp.get('episodes')} "
         f"episodes, mean of the last {stamp['averaged_evaluations']} evaluation(s); "
         f"protocol {stamp['hash']}"
     )

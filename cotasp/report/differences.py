@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cotasp.recipe import INCIDENTAL
-from cotasp.words import as_text
+from cotasp.words import as_text, between_commas
 
 
 def differences(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -80,22 +80,10 @@ def without_shared(names: Sequence[str]) -> list[str]:
     Returns:
         as many, all different; the names as they are where nothing would be left of one.
     """
-    parts = [_parts(name) for name in names]
+    parts = [between_commas(name) for name in names]
     shared = set(parts[0]).intersection(*parts[1:]) if len(parts) > 1 else set()
     remainders = [[part for part in own if part not in shared] for own in parts]
     if not shared or not all(remainders):
         return list(names)
     short_names = [", ".join(own) for own in remainders]
     return short_names if len(set(short_names)) == len(short_names) else list(names)
-
-
-def _parts(name: str) -> list[str]:
-    """What stands between commas outside brackets."""
-    parts, depth = [""], 0
-    for letter in name:
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]

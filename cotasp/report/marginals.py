@@ -36,7 +36,8 @@ def marginal_table(study: Study) -> Table | None:
     notes = (
         f"Each value of an axis: mean over the variants that have it, tasks, and the seeds that "
         f"all variants have ({', '.join(map(str, seeds))}). Every combination of values was run, "
-        f"so that values of one axis are compared under the same conditions.",
+        f"so that values of one axis are compared under the same conditions; a metric that some "
+        f"variant has no value of is left out.",
         *metric_notes(study, HEADLINE),
         *stamp_notes(study),
     )
@@ -46,8 +47,14 @@ def marginal_table(study: Study) -> Table | None:
 def _pooled(
     study: Study, variants: Sequence[Variant], metric: str, seeds: Sequence[int]
 ) -> tuple[Scores, Scores | None]:
-    """Scores and what of them is a lower bound, [seeds, variants x tasks]."""
-    scores = [study.scores(variant, metric, seeds) for variant in variants]
+    """Scores and what of them is a lower bound, [seeds, variants x tasks].
+
+    There are none, [seeds, 0], where a variant of the study lacks the metric: means over different
+    variants are not compared.
+    """
+    lacking = any(np.isnan(study.scores(each, metric, seeds)).any() for each in study.variants)
+    count = 0 if lacking else None
+    scores = [study.scores(variant, metric, seeds)[:, :count] for variant in variants]
     missed = [study.missed(variant, metric, seeds) for variant in variants]
-    known = [each for each in missed if each is not None]
+    known = [each[:, :count] for each in missed if each is not None]
     return np.concatenate(scores, 1), np.concatenate(known, 1) if known else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +12,12 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.continual.kept import Kept
 from cotasp.errors import CotaspError, RunError
-from cotasp.recipe import INCIDENTAL
-from cotasp.report.check import damage
-from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING
+from cotasp.recipe import INCIDENTAL, variant_hash
+from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING, RunDirectory, read_json
 
 BEGUN_AFTER = "begun_after"
+_MARKS = {RECIPE, SUMMARY}  # of a run directory
+_LINK = "link"
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Run:
     Args:
         path: its directory.
         recipe: as in its `recipe.yaml`, every default written out; a run that began with another
-            run's tasks is another variant than a fresh one, so `begun_after` has their last.
+            run's tasks is another variant than a fresh one, so `begun_after` says which.
         summary: its summary.json.
         cost: wall time, updates and memory; empty where the run did not note them.
     """
@@ -61,13 +60,12 @@ class Run:
     @cached_property
     def variant(self) -> str:
         """A hash of the recipe but for its seed and what does not change results."""
-        return _digest({k: v for k, v in self.recipe.items() if k not in INCIDENTAL})
+        return variant_hash(self.recipe)
 
     @cached_property
     def method(self) -> str:
         """As `variant`, whatever the stream: what a single-task baseline must share."""
-        left_out = (*INCIDENTAL, "stream", "evaluation", BEGUN_AFTER)
-        return _digest({k: v for k, v in self.recipe.items() if k not in left_out})
+        return variant_hash(self.recipe, (*INCIDENTAL, "stream", "evaluation", BEGUN_AFTER))
 
 
 @dataclass(frozen=True)
@@ -104,17 +102,16 @@ class RunSet:
     problems: list[str] = field(default_factory=list)
 
 
-def _digest(node: Any) -> str:
-    return hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def _walk(top: Path) -> Iterator[tuple[Path, str]]:
-    """Run directories and sweeps below a directory, which may be one itself."""
+    """Run directories and sweeps below a directory, which may be one itself, and links to such."""
     for folder, below, files in os.walk(top):
         below[:] = sorted(name for name in below if not name.startswith("."))
+        for path in (Path(folder, name) for name in below):
+            if path.is_symlink() and any((path / file).is_file() for file in (*_MARKS, SWEEP)):
+                yield path, _LINK
         if SWEEP in files:
             yield Path(folder), SWEEP
-        if RECIPE in files or SUMMARY in files:
+        if not _MARKS.isdisjoint(files):
             below.clear()  # a run's own folders hold no runs
             yield Path(folder), RECIPE
 
@@ -127,15 +124,17 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
     run_set = RunSet()
     recipes: dict[str, dict[str, Any]] = {}  # runs of a sweep differ in little: parse once
     seen: set[tuple[Path, str]] = set()
+    links: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
             run_set.problems.append(f"{path}: no such directory; check the path")
             continue
         places = list(_walk(path))
+        links += (place for place, kind in places if kind == _LINK)
         if not any(kind == RECIPE for _, kind in places):
             run_set.problems.append(f"{path}: holds no run directory (one with {RECIPE})")
         for place, kind in places:
-            if (place.resolve(), kind) in seen:
+            if kind == _LINK or (place.resolve(), kind) in seen:
                 continue
             seen.add((place.resolve(), kind))
             try:
@@ -145,14 +144,14 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
                     run_set.runs.append(_read_run(place, recipes))
             except CotaspError as error:
                 run_set.problems.append(str(error))
+    there = {place for place, _ in seen}
+    run_set.problems += (
+        f"{link}: left out, for it is a symbolic link, which leads out of the directories given; "
+        f"name it as one of them"
+        for link in links
+        if link.resolve() not in there
+    )
     return run_set
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: damaged, cannot be read: {error}") from error
 
 
 def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
@@ -161,29 +160,37 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     recipe = _read_recipe(path / RECIPE, recipes)
     if not (path / SUMMARY).is_file():
         raise RunError(
-            f"{path}: not finished, no {SUMMARY}; left out until `cotasp resume` has ended it"
+            f"{path}: not finished, no {SUMMARY}; left out until `cotasp resume {path}` has "
+            f"ended it"
         )
-    summary = _json(path / SUMMARY)
-    wrong = damage(summary)
-    if wrong is not None:
-        raise RunError(f"{path / SUMMARY}: damaged: {wrong}; left out")
-    source = _source(path, summary)
-    if source:
-        recipe = {**recipe, BEGUN_AFTER: f"@{source.rpartition('@')[2]}"}
-    timing = _json(path / TIMING) if (path / TIMING).is_file() else {}
+    summary = RunDirectory(path).results()
+    after = _begun_after(path, summary)
+    if after:
+        recipe = {**recipe, BEGUN_AFTER: after}
+    timing = read_json(path / TIMING) if (path / TIMING).is_file() else {}
     if not isinstance(timing, dict):
         raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
     numbers = {k: float(v) for k, v in timing.items() if type(v) in (int, float) and 0 <= v < 1e300}
     return Run(path, recipe, summary, numbers)
 
 
-def _source(path: Path, summary: dict[str, Any]) -> str:
-    """`DIR@TASK` of the run that a run began with, or nothing."""
+def _begun_after(path: Path, summary: dict[str, Any]) -> str:
+    """How many tasks another run had finished where a run began, and that run's variant, as
+    `@2 of 0123456789ab`; nothing where it began by itself.
+    """
     begun = summary.get("begun_from")
     if begun is None and (path / STAMP).is_file():
-        facts = _json(path / STAMP)
+        facts = read_json(path / STAMP)
         begun = facts.get("begun_from") if isinstance(facts, dict) else None
-    return str(begun.get("run", "unknown") if isinstance(begun, dict) else begun or "")
+    if not isinstance(begun, dict):
+        begun = {"run": begun} if begun else {}
+    if "recipe" in begun:
+        return f"@{begun.get('finished')} of {begun['recipe']}"
+    if not begun:
+        return ""
+    task = str(begun.get("run", "unknown")).rpartition("@")[2]  # all that earlier runs noted
+    names = summary["tasks"]
+    return f"@{names.index(task) + 1 if task in names else task}"
 
 
 def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def _read_recipe(path: Path, known: dict[str, dict[str, Any]]) -> dict[str, Any]
 
 
 def _read_sweep(path: Path) -> Sweep:
-    node = _json(path / SWEEP)
+    node = read_json(path / SWEEP)
     try:
         trials = {str(k): {str(s): str(d) for s, d in v.items()} for k, v in node["trials"].items()}
         baseline = node.get("baseline")

@@ -246,7 +246,7 @@ def _groups(runs: Sequence[Run], problems: list[str]) -> dict[tuple[str, str], l
 def _named_groups(
     groups: Mapping[tuple[str, str], list[Run]], sweeps: Sequence[Sweep], mixed: bool
 ) -> dict[str, list[Run]]:
-    """Groups by name: the sweep's, or what tells them apart."""
+    """Groups by name: the sweep's, where no other group has it, or what tells them apart."""
     sweep_names = {
         (sweep.path / directory).resolve(): name
         for sweep in sweeps
@@ -254,16 +254,20 @@ def _named_groups(
         for directory in seeds.values()
     }
     recipes = [group[0].recipe for group in groups.values()]
-    names = variant_names([{k: v for k, v in r.items() if k != BEGUN_AFTER} for r in recipes])
+    told_apart = variant_names([{k: v for k, v in r.items() if k != BEGUN_AFTER} for r in recipes])
+    ends = [
+        (f" [begun after {recipe[BEGUN_AFTER]}]" if BEGUN_AFTER in recipe else "")
+        + (f" [protocol {stamp[:6]}]" if mixed else "")
+        for recipe, (_, stamp) in zip(recipes, groups)
+    ]
+    paths = [group[0].path.resolve() for group in groups.values()]
+    own = [sweep_names.get(path, name) + end for path, name, end in zip(paths, told_apart, ends)]
     named: dict[str, list[Run]] = {}
-    for name, ((_, stamp), group) in zip(names, groups.items()):
-        name = sweep_names.get(group[0].path.resolve(), name)
-        begun = group[0].recipe.get(BEGUN_AFTER)
-        name = f"{name} [begun after {begun}]" if begun else name
-        name = f"{name} [protocol {stamp[:6]}]" if mixed else name
-        while name in named:
-            name += "'"
-        named[name] = group
+    for its, name, end, group in zip(own, told_apart, ends, groups.values()):
+        unique = its if own.count(its) == 1 else name + end
+        while unique in named:
+            unique += "'"
+        named[unique] = group
     return named
 
 
@@ -273,7 +277,7 @@ def _named_by(wanted: str, name: str, short: str) -> bool:
 
 
 def _baseline(
-    named: Mapping[str, Any], sweeps: Sequence[Sweep], baseline: str | None
+    named: Mapping[str, list[Run]], sweeps: Sequence[Sweep], baseline: str | None
 ) -> str | None:
     wanted = baseline or next((s.baseline for s in sweeps if s.baseline), None)
     if wanted is None:
@@ -284,7 +288,10 @@ def _baseline(
             return name
     if baseline is not None:
         raise RecipeError(f"--baseline: no variant {baseline!r}. {suggest(baseline, shorter)}")
-    return None
+    sweep = next(s for s in sweeps if s.baseline == wanted)
+    places = {(sweep.path / d).resolve() for d in sweep.trials.get(wanted, {}).values()}
+    held = (name for name, runs in named.items() if any(r.path.resolve() in places for r in runs))
+    return next(held, None)  # under another name, where two sweeps have a variant of that one
 
 
 def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -> dict[str, float]:

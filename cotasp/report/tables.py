@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass, replace
 
@@ -70,19 +68,17 @@ class Table:
         return f"**{self.caption}**\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
     def csv(self) -> str:
-        """Headings and rows; above them caption and notes, each line begun with `#`.
+        """Headings and rows; above them caption and notes, each line begun with `#`, as comments
+        are; in a cell it stands in quotes.
 
         A number and its interval take a column each; where there is no value, nothing stands.
         """
-        out = io.StringIO()
-        out.writelines(f"# {line}\n" for line in (self.caption, *self.remarks))
-        writer = csv.writer(out, lineterminator="\n")
         widths = [max([1, *(len(row[i].numbers) for row in self.rows)]) for i in self._places]
-        headings = (_headings(*pair) for pair in zip(self.columns, widths))
-        writer.writerow([heading for group in headings for heading in group])
-        for row in self.rows:
-            writer.writerow([text for pair in zip(row, widths) for text in _csv(*pair)])
-        return out.getvalue()
+        rows = [[text for pair in zip(self.columns, widths) for text in _headings(*pair)]]
+        rows += ([text for pair in zip(row, widths) for text in _csv(*pair)] for row in self.rows)
+        lines = [f"# {line}" for line in (self.caption, *self.remarks)]
+        lines += (",".join(map(_quoted, row)) for row in rows)
+        return "".join(f"{line}\n" for line in lines)
 
     def latex(self) -> str:
         """A `table` with booktabs rules, notes below."""
@@ -112,6 +108,11 @@ def _headings(column: str, width: int) -> list[str]:
         return [column]
     value = column if column.endswith("IQM") else f"{column} mean"
     return [value, *(f"{column} {what}" for what in ("low", "high", NOT_REACHED))][:width]
+
+
+def _quoted(text: str) -> str:
+    """A cell, in quotes where a reader would take something in it for the end of it."""
+    return '"' + text.replace('"', '""') + '"' if {*text} & {*',"#\r\n'} else text
 
 
 def _csv(cell: Cell, width: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,15 @@ from cotasp.report.study import Study
 from cotasp.report.tables import Table
 
 PAGE = "index.html"
+TABLES = (
+    *("recipes", "results", "axes", "metrics", "tasks", "dictionaries", "cost"),
+    "comparison",  # of `cotasp compare`
+)
+_ENDINGS = ("md", "csv", "tex")
+FIGURES = (
+    *("aggregates", "success", "returns", "plane", "threshold", "similarity", "dictionaries"),
+    "training",
+)
 
 
 def write_tables(tables: Sequence[Table], out: str | Path) -> None:
@@ -44,11 +53,8 @@ def write_tables(tables: Sequence[Table], out: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for table in tables:
-            for ending, text in (
-                ("md", table.markdown()),
-                ("csv", table.csv()),
-                ("tex", table.latex()),
-            ):
+            texts = (table.markdown(), table.csv(), table.latex())
+            for ending, text in zip(_ENDINGS, texts):
                 (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{folder}: cannot write the report: {error.strerror}") from error
@@ -59,7 +65,8 @@ def write_report(study: Study, out: str | Path, *, figures: bool = False) -> lis
 
     Args:
         study: what it is about.
-        out: a directory; files of an earlier report are overwritten.
+        out: a directory; files of an earlier report are overwritten, or removed where this one has
+            no such table or figure.
         figures: whether to write image files, which needs matplotlib.
 
     Returns:
@@ -76,6 +83,9 @@ def write_report(study: Study, out: str | Path, *, figures: bool = False) -> lis
     tables, drawn = all_tables(study), report_figures(study)
     write_tables(tables, out)
     try:
+        _remove(Path(out), {*TABLES} - {table.name for table in tables}, _ENDINGS)
+        kept = {figure.name for figure in drawn} if figures else set()
+        _remove(Path(out) / "figures", {*FIGURES} - kept, ("png", "svg"))
         (Path(out) / PAGE).write_text(render(study, tables, drawn), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out}: cannot write the report: {error.strerror}") from error
@@ -84,6 +94,15 @@ def write_report(study: Study, out: str | Path, *, figures: bool = False) -> lis
 
         save_figures(drawn, study, Path(out) / "figures")
     return tables
+
+
+def _remove(folder: Path, names: Collection[str], endings: Collection[str]) -> None:
+    """Removes what an earlier report has written: files of a name with all of the endings."""
+    for name in names:
+        files = [folder / f"{name}.{ending}" for ending in endings]
+        if all(file.is_file() for file in files):
+            for file in files:
+                file.unlink()
 
 
 def all_tables(study: Study) -> list[Table]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+_ASIDE = ".writing."
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -17,11 +20,22 @@ def write_new(path: Path, content: bytes) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file that is either whole or as it was, also after a loss of power."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing.") as aside:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_ASIDE) as aside:
         new = Path(aside) / path.name
         write_new(new, content)
         os.replace(new, path)
     sync_directory(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what processes that were killed within `write_whole` left; no other may be in it."""
+    for aside in folder.glob(f"{_ASIDE}*"):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def following_no_link(path: str, flags: int) -> int:
+    """Opener, for `open`, of the file of that name itself, not of one that a link leads to."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def sync_directory(path: Path) -> None:

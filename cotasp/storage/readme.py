@@ -23,7 +23,8 @@ write another path where it has moved.
   `train/` (losses and the mean reward of a step) or `facts/` (what is known at a task's end).
 - `episodes.csv`: every episode of training: `task,step,return,length,success`, at its last step.
 - `timing.csv`: steps per second, as in `metrics.csv`.
-- `evaluations.json`: every evaluation so far, with success and return of each task.
+- `evaluations.json`: every evaluation up to the last task's end, with success and return of each
+  task.
 - `summary.json`: results, once the run has ended: each metric, in all and by task (`per_task`).
 - `timing.json`: wall time, processor time and peak memory.
 - `checkpoints/`: where the run goes on from; `task_NN` is the end of the NNth task.

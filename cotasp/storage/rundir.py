@@ -8,14 +8,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RunError
-from cotasp.storage.disk import sync_directory, sync_tree, write_whole
+from cotasp.storage.disk import following_no_link, sync_directory, sync_tree, write_whole
 from cotasp.storage.readme import README, readme
+from cotasp.storage.summary import damage, stamp_damage
 from cotasp.targets import check_writable
 
 RECIPE = "recipe.yaml"
@@ -42,6 +43,23 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is either whole or as it was."""
     write_whole(path, text.encode())
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file says.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RunError: it cannot be read, or is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: damaged, cannot be read: {error}") from error
 
 
 @contextmanager
@@ -144,7 +162,8 @@ class RunDirectory:
         """
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(open(self.path / LOCK, "a+"))
+                path = self.path / LOCK
+                file = stack.enter_context(open(path, "a+", opener=following_no_link))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.truncate(0)
                 file.write(str(os.getpid()))
@@ -204,11 +223,13 @@ class RunDirectory:
             raise RunError(f"{run.path}: no such directory; check the path")
         if not (run.path / RECIPE).is_file():
             raise RunError(f"{run.path}: holds no run; name a directory with a {RECIPE} in it")
-        run._refuse_links()
+        run.refuse_links()
         return run
 
-    def _refuse_links(self) -> None:
-        """Files are shortened and removed here: what a link leads to must not be."""
+    def refuse_links(self) -> None:
+        """Raises RunError where links lead out of it: files are shortened and removed here, and
+        what a link leads to must not be.
+        """
 
         def fail(error: OSError) -> None:
             if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
@@ -239,19 +260,58 @@ class RunDirectory:
         Raises:
             RunError: it cannot be read.
         """
-        path = self.path / SUMMARY
         try:
-            summary = json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError, RecursionError):
+            summary = read_json(self.path / SUMMARY)
+        except FileNotFoundError:
             return None
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read: {error.strerror}") from error
-        return summary if isinstance(summary, dict) and summary.keys() >= _ENDED else None
+        except RunError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            return None
+        return None if damage(summary) or not summary.keys() >= _ENDED else summary
+
+    def results(self) -> dict[str, Any]:
+        """What the run ended with, fit for tables, figures and metrics.
+
+        Raises:
+            RunError: it has not ended, or the file is damaged.
+        """
+        summary = self.read(SUMMARY)
+        wrong = damage(summary)
+        if wrong is not None:
+            raise RunError(
+                f"{self.path / SUMMARY}: damaged: {wrong}; `cotasp resume {self.path}` writes it "
+                f"anew from the last checkpoint"
+            )
+        return summary
+
+    def seconds(self) -> float | None:
+        """Wall time that the run took, s; None where nothing readable tells."""
+        with suppress(OSError, RunError):
+            timing = read_json(self.path / TIMING)
+            seconds = timing.get("wall_seconds") if isinstance(timing, dict) else None
+            if isinstance(seconds, (int, float)) and 0 <= seconds < 1e300:
+                return float(seconds)
+        return None
+
+    def stamp(self) -> dict[str, Any]:
+        """What the run began with.
+
+        Raises:
+            RunError: it is not there or damaged.
+        """
+        stamp = self.read(STAMP)
+        wrong = stamp_damage(stamp)
+        if wrong is not None:
+            raise RunError(
+                f"{self.path / STAMP}: damaged, {wrong}: what the run began with is not known; put "
+                f"the file back, or {self.again()}"
+            )
+        return stamp
 
     def threads(self) -> int:
         """Of torch when the run began; 1 where the stamp does not say."""
-        stamp = self.read(STAMP)
-        threads = stamp.get("threads") if isinstance(stamp, dict) else None
+        threads = self.stamp().get("threads")
         return threads if type(threads) is int and 1 <= threads <= _MOST_THREADS else 1
 
     def read(self, name: str) -> Any:
@@ -262,13 +322,11 @@ class RunDirectory:
         """
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path)
         except FileNotFoundError as error:
             lost = f"a run begins with it: put it back, or {self.again()}"
             why = lost if name == STAMP else "has the run ended?"
             raise RunError(f"{path}: not there; {why}") from error
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}") from error
 
     def write(self, name: str, value: Any) -> None:
         """Writes a JSON file of the run, whole or not at all.

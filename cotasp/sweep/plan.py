@@ -17,7 +17,7 @@ from cotasp.errors import RecipeError, calling
 from cotasp.recipe import INCIDENTAL, Recipe, load, with_seed
 from cotasp.recipe_files import beside, find_recipe, override_node, read_node
 from cotasp.registry import suggest
-from cotasp.words import as_text
+from cotasp.words import as_text, between_commas
 
 KEYS = (
     "question",
@@ -144,7 +144,7 @@ class Plan:
     def resolved(self) -> dict[str, Recipe]:
         """Every trial's recipe by its directory, single-task runs last."""
         recipes = self.recipes()
-        folders = directories(recipes)
+        folders = directories(self._every_variant())
         trials = {
             f"{folders[name]}/seed{seed}": with_seed(recipe, seed)
             for name, recipe in recipes.items()
@@ -171,7 +171,8 @@ class Plan:
             trials: directories, the keys of `resolved()`.
         """
         wanted = self.variants()
-        folders = directories(wanted)
+        every = directories(self._every_variant())
+        folders = {name: every[name] for name in wanted}
         axes = {
             name: ({"recipe": stem} if len(self.others) > 1 else {}) | values
             for name, (stem, values) in self._choices().items()
@@ -313,14 +314,7 @@ def split_values(text: str) -> list[str]:
     >>> split_values("[256,256],[1024],x")
     ['[256,256]', '[1024]', 'x']
     """
-    values, depth = [""], 0
-    for letter in text:
-        depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and depth == 0:
-            values.append("")
-        else:
-            values[-1] += letter
-    return [value.strip() for value in values if value.strip()]
+    return [value for value in between_commas(text) if value]
 
 
 def names_in(text: str, known: Collection[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cotasp.errors import RecipeError, RunError
 from cotasp.sweep.fork_server import ForkedTrial, ForkServer
-from cotasp.sweep.trial import KILLED, Job, execute, note
+from cotasp.sweep.trial import KILLED, PATIENCE, BusyError, Job, execute, note
 
 _POLL = 0.05  # s
 _GRACE = 60.0  # s that trials which are stopped have for a checkpoint
@@ -42,20 +42,28 @@ class LocalPool:
         self.running: dict[tuple[Job, ...], ForkedTrial | subprocess.Popen] = {}
         self.server = ForkServer()
         self.refused: list[Job] = []
+        self.busy: dict[Path, float] = {}  # since when another process is at work there
 
     def submit(self, job: Job) -> None:
         out = Path(job.out)
         self.waiting.setdefault(out.parent if self.stacked else out, []).append(job)
 
     def _fill(self) -> None:
-        while self.waiting and len(self.running) < self.workers:
-            jobs = self.waiting.pop(next(iter(self.waiting)))
+        """Starts what there is room for; trials of another process wait, and let others begin."""
+        for place, jobs in list(self.waiting.items()):
+            if len(self.running) >= self.workers:
+                return
             try:
                 self.running[tuple(jobs)] = self.server.start(*jobs, simulators=self.simulators)
             except (OSError, RunError) as error:
+                since = self.busy.setdefault(place, time.monotonic())
+                if isinstance(error, BusyError) and time.monotonic() < since + PATIENCE:
+                    continue
                 for job in jobs:
                     note(job, error)
                 self.refused += jobs
+            self.busy.pop(place, None)
+            del self.waiting[place]
 
     def ended(self, timeout: float) -> list[tuple[Job, int]]:
         until = time.monotonic() + timeout

@@ -25,10 +25,11 @@ from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep.node import CHUNK, News, NodeTrial
 from cotasp.sweep.parcels import listing, pack, unpack
 from cotasp.sweep.pools import KILLED, need
-from cotasp.sweep.trial import Job, has_begun, lock, note
+from cotasp.sweep.trial import PATIENCE, BusyError, Job, has_begun, lock, note
 
 _GRACE = 60.0  # s without a checkpoint's arrival that trials which are stopped have
 _NEWS_EVERY = 2.0  # s
+_POLL = 0.05  # s
 _PATIENCE = 10.0  # s that a cluster may take to answer
 
 
@@ -111,8 +112,17 @@ class RayPool:
                 f"{facts['cotasp']}; install the same version on every node"
             )
         with ExitStack() as held:
-            log = held.enter_context(open(job.log, "ab"))
-            lock(log, job)
+            log = held.enter_context(job.open_log())
+            until = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    lock(log, job)
+                    break
+                except BusyError:
+                    if time.monotonic() > until:
+                        raise
+                time.sleep(_POLL)
+                yield actor.facts.remote()  # others have their turn meanwhile
             aside = held.enter_context(folder_beside(run))
             locked = has_begun(job)
             if locked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,8 +14,8 @@ from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
 from cotasp.errors import RunError, RunStopped, at, calling
 from cotasp.recipe import TRIAL_MAY_DIFFER, Recipe, dump
-from cotasp.recipe_files import mapping
-from cotasp.storage.rundir import RECIPE, SUMMARY, SWEEP, TIMING, RunDirectory
+from cotasp.recipe_files import mapping, read_node
+from cotasp.storage.rundir import RECIPE, SWEEP, RunDirectory, read_json, write_json, write_text
 from cotasp.sweep.launchers import ChecksRecipes, Launcher
 from cotasp.sweep.plan import Plan
 from cotasp.sweep.trial import Job, job_at, reason
@@ -55,36 +54,55 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
     for name, recipe in trials.items():
         _check_same(out / name, recipe)
     jobs = [make_job(out, name, recipe) for name, recipe in trials.items()]
+    for link in (Path(file) for job in jobs for file in (job.recipe, job.log)):
+        if link.is_symlink():
+            raise RunError(
+                f"{link}: expected a file of the sweep or nothing there, found a symbolic link; "
+                f"remove it, or choose another --out"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
         facts = with_earlier(out, plan.facts(trials))
-        (out / SWEEP).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         for job, recipe in zip(jobs, trials.values()):
             if not job.finished:
                 Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
-                Path(job.recipe).write_text(dump(recipe), encoding="utf-8")
+                write_text(Path(job.recipe), dump(recipe))
+        write_json(out / SWEEP, facts)  # last: it names trials by their recipes
     except OSError as error:
         raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
     return jobs
 
 
 def with_earlier(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """What `sweep.json` is to say, with the trials of an earlier call that are there: some variants
-    or seeds may be run alone without the others being forgotten.
+    """What `sweep.json` is to say, with the trials of an earlier call that have begun or wait to:
+    some variants or seeds may be run alone without the others being forgotten.
 
     Args:
         out: directory of the sweep.
         facts: of this call.
+
+    Raises:
+        RunError: what an earlier call wrote cannot be read.
     """
     try:
-        before = json.loads((out / SWEEP).read_text(encoding="utf-8"))
+        before = read_json(out / SWEEP)
         earlier = {
-            name: {seed: place for seed, place in seeds.items() if (out / place).is_dir()}
+            name: {
+                seed: place
+                for seed, place in seeds.items()
+                if (out / place).is_dir() or (out / f"{place}.yaml").is_file()
+            }
             for name, seeds in before["trials"].items()
         }
-        axes, baseline = dict(before["axes"]), before["baseline"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return facts  # there is none, or it is damaged
+        axes, baseline = dict(before.get("axes", {})), before.get("baseline")
+    except FileNotFoundError:
+        return facts
+    except (RunError, KeyError, TypeError, ValueError, AttributeError) as error:
+        told = error if isinstance(error, RunError) else f"{out / SWEEP}: damaged: no trials in it"
+        raise RunError(
+            f"{told}; put it back, or remove it: a report then names the trials of earlier calls "
+            f"by their recipes"
+        ) from error
     trials = {
         name: seeds | facts["trials"].get(name, {}) for name, seeds in earlier.items() if seeds
     }
@@ -106,7 +124,7 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     """Raises RunError when the directory holds a run of another recipe, or no run."""
     if not (path / RECIPE).is_file():
         return RunDirectory.check_free(path)
-    held = mapping(parse((path / RECIPE).read_text(encoding="utf-8"), str(path)), str(path))
+    held = read_node(path / RECIPE)
     due = mapping(parse(dump(recipe), "recipe"), "recipe")
     for key in {**due, **held}:
         if key not in TRIAL_MAY_DIFFER and held.get(key) != due.get(key):
@@ -222,13 +240,15 @@ def outcome_table(outcomes: Mapping[str, Outcome], out: str | Path) -> str:
     lines = [f"{'trial':<{width}}  state       P     F  seconds"]
     for name, outcome in outcomes.items():
         run = RunDirectory(Path(out) / name)
-        summary, timing = (_values(run, file) for file in (SUMMARY, TIMING))
+        summary = {}
+        with suppress(RunError):  # one that cannot be read says nothing here, `report` names it
+            summary = run.summary() or {}
         p, f, seconds = (
             "-" if value is None else f"{value:.{digits}f}"
             for value, digits in (
                 (summary.get("performance"), 2),
                 (summary.get("forgetting"), 2),
-                (timing.get("wall_seconds"), 0),
+                (run.seconds(), 0),
             )
         )
         lines.append(f"{name:<{width}}  {outcome.state:<6}  {p:>5} {f:>5}  {seconds:>7}")
@@ -243,11 +263,3 @@ def failures(outcomes: Mapping[str, Outcome]) -> str:
         lines.append(f"failed: {why}")
         lines += [f"  {name}: see {o.log}" for name, o in outcomes.items() if o.reason == why]
     return "\n".join(lines)
-
-
-def _values(run: RunDirectory, file: str) -> dict[str, Any]:
-    """What a trial's file says; a damaged one says nothing here, `report` names it."""
-    with suppress(RunError):
-        values = run.read(file)
-        return values if isinstance(values, dict) else {}
-    return {}

@@ -52,8 +52,8 @@ def run_stacked(jobs: Sequence[Job], simulators: int = 0) -> int:
 def _tell(job: Job, error: BaseException, said: str) -> None:
     """Writes to the trial's log why it ended, and where if nobody expected it."""
     if not isinstance(error, CotaspError):
-        with open(job.log, "a", encoding="utf-8") as log:
-            log.writelines(traceback.format_exception(error))
+        with job.open_log() as log:
+            log.write("".join(traceback.format_exception(error)).encode())
         error = RunError(f"{type(error).__name__}: {error}")
     note(job, error, said)
 

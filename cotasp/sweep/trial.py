@@ -19,13 +19,19 @@ from typing import IO, Any
 
 from cotasp.continual.child import import_path, python
 from cotasp.errors import RunError
-from cotasp.storage.rundir import METRICS, SUMMARY, RunDirectory
+from cotasp.storage.disk import following_no_link
+from cotasp.storage.rundir import METRICS, RunDirectory
 
 KILLED = -9  # exit code of a job whose worker is gone
-PATIENCE = 10.0  # s
+PATIENCE = 10.0  # s that what a killed process leaves may keep its trial's lock
+_POLL = 0.05  # s
 _TAIL = 4096  # bytes of a table that hold its last row
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class BusyError(RunError):
+    """Another process is at work on a trial."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,14 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended."""
-        return (Path(self.out) / SUMMARY).is_file()
+        """Whether the run has ended; one whose summary is damaged, or cannot be read, has not."""
+        with suppress(RunError):
+            return RunDirectory(self.out).summary() is not None
+        return False
+
+    def open_log(self) -> IO[bytes]:
+        """Its log, to be appended to."""
+        return open(self.log, "ab", opener=following_no_link)
 
     def progress(self) -> int:
         """Environment steps that it has taken, as far as its metrics tell."""
@@ -73,11 +85,12 @@ def has_begun(job: Job) -> bool:
     """Whether there is a run to continue; what is there of one without checkpoint is removed.
 
     Raises:
-        RunError: another process is at work on the run.
+        RunError: another process is at work on the run, or links lead out of it.
     """
     out = Path(job.out)
     if not out.exists() or not any(out.iterdir()):
         return False
+    RunDirectory(out).refuse_links()
     if any(out.glob("checkpoints/task_*")):
         return True
     with RunDirectory(out).locked():  # it may be at work, started by hand
@@ -115,11 +128,12 @@ def ready(*jobs: Job, simulators: int = 0) -> Iterator[tuple[list[str], list[IO[
         simulators: see `command`.
 
     Raises:
-        RunError: another process is at work on one of these trials.
+        BusyError: another process is at work on one of these trials.
+        RunError: a trial cannot be locked, or links lead out of its directory.
         OSError: a log cannot be written.
     """
     with ExitStack() as files:
-        logs: list[IO[bytes]] = [files.enter_context(open(job.log, "ab")) for job in jobs]
+        logs: list[IO[bytes]] = [files.enter_context(job.open_log()) for job in jobs]
         for log, job in zip(logs, jobs):
             lock(log, job)
         words = command(*jobs, simulators=simulators)
@@ -137,7 +151,8 @@ def start(*jobs: Job, simulators: int = 0) -> subprocess.Popen:
         simulators: see `command`.
 
     Raises:
-        RunError: another process is at work on one of these trials.
+        BusyError: another process is at work on one of these trials.
+        RunError: a trial cannot be locked, or links lead out of its directory.
         OSError: a log cannot be written, or no process can be started.
     """
     with ready(*jobs, simulators=simulators) as (words, logs):
@@ -159,23 +174,23 @@ def environment() -> dict[str, str]:
 
 
 def lock(log: IO[bytes], job: Job) -> None:
-    """Locks a trial's log; waits for what a killed process leaves, not for a process at work."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                raise RunError(
-                    f"{job.out}: another process is at work on this trial; wait for it or stop it"
-                ) from error
-            time.sleep(0.05)
-        except OSError as error:
-            raise RunError(
-                f"{job.log}: cannot be locked: {error.strerror}; choose an --out on a file system "
-                f"that knows flock"
-            ) from error
+    """Locks a trial's log.
+
+    Raises:
+        BusyError: another process holds it; what a killed one leaves, for `PATIENCE` at most.
+        RunError: it cannot be locked.
+    """
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(
+            f"{job.out}: another process is at work on this trial; wait for it or stop it"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{job.log}: cannot be locked: {error.strerror}; choose an --out on a file system "
+            f"that knows flock"
+        ) from error
 
 
 def die_with_parent(parent: int) -> None:
@@ -194,18 +209,22 @@ def execute(job: Job) -> int:
     """Runs the trial to its end; its exit code, negative: killed by that signal."""
     if job.finished:
         return 0
-    try:
-        return start(job).wait()
-    except (OSError, RunError) as error:
-        note(job, error)
-        return 1
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return start(job).wait()
+        except (OSError, RunError) as error:
+            if not isinstance(error, BusyError) or time.monotonic() > until:
+                note(job, error)
+                return 1
+        time.sleep(_POLL)
 
 
 def note(job: Job, error: BaseException, said: str = "error: could not be run: ") -> None:
     """Appends to the trial's log why it could not be run, or ended."""
     *above, last = str(error).strip().splitlines() or [type(error).__name__]
-    with suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
-        log.write("\n".join([*above, f"cotasp: {said}{last.strip()}\n"]))
+    with suppress(OSError), job.open_log() as log:
+        log.write("\n".join([*above, f"cotasp: {said}{last.strip()}\n"]).encode())
 
 
 def reason(job: Job) -> str:

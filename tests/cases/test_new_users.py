@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import gymnasium
 import numpy as np
@@ -19,6 +18,7 @@ from cotasp.storage.tables import CsvFile
 from cotasp.sweep.trial import Job
 from cotasp.tasks.gym_making import facts
 from tests.continual.runs import stopped, tiny
+from tests.report.synthetic import make_run, recipe
 
 
 class Fine(gymnasium.Env):
@@ -166,5 +166,6 @@ def test_progress_is_read_from_the_last_whole_row(tmp_path):
     ):
         (tmp_path / "metrics.csv").write_text(text)
         assert job.progress() == expected
-    (tmp_path / "summary.json").write_text(json.dumps({}))
+    ended = make_run(tmp_path / "ended", recipe()) / "summary.json"
+    ended.rename(tmp_path / "summary.json")
     assert job.progress() == 900

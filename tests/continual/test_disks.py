@@ -145,7 +145,10 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     assert not list((tmp_path / "runs").glob("*/.[!l]*"))
 
 
-@pytest.mark.parametrize("content", ["", '{"performance"', "[]", "\0" * 9])
+ENDED = '{"performance": 0.5, "per_task": {}, "success_last": []}'
+
+
+@pytest.mark.parametrize("content", ["", '{"performance"', "[]", "\0" * 9, ENDED])
 def test_a_summary_that_is_damaged_does_not_end_a_run(content, undisturbed, tmp_path, capsys):
     out = Path(shutil.copytree(undisturbed, tmp_path / "run"))
     (out / "summary.json").write_text(content)

@@ -136,7 +136,10 @@ def test_what_a_killed_write_left_is_removed(out, undisturbed):
     folder = out / "checkpoints"
     shutil.copytree(folder / NEWEST, folder / ".task_02_step_000000080.writing")
     (folder / "rows/task_02/000000058-000000078.safetensors").write_bytes(b"half a fi")
+    (out / ".writing.abc").mkdir()
+    (out / ".writing.abc" / "evaluations.json").write_text('{"tasks": ["ri')
     resume(out, progress=False)
+    assert not list(out.glob(".writing.*"))
     assert contents(out) == contents(undisturbed)
     assert not list(folder.glob(".*"))
 

@@ -129,6 +129,9 @@ def test_curves_and_tables_are_those_of_the_summary(opened, directory, monkeypat
     assert "not reached" in expected
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert [row["task"] for row in opened.table()] == ["right", "left"]
+    monkeypatch.setattr("cotasp.storage.rundir.read_json", lambda path: {})
+    with pytest.raises(RunError, match=r"summary.json: damaged: the protocol stamp is missing"):
+        opened.table()
 
 
 def test_curves_of_what_training_logs_and_their_figure(opened, directory, monkeypatch, tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,6 +197,47 @@ def test_an_error_that_cannot_be_sent_is_told_by_its_name():
     assert isinstance(error, RunError)
     assert str(error) == "Particular: 3 newton"
     assert "in collect" in where
+
+
+def test_what_is_answered_and_cannot_be_sent_is_an_error():
+    class Local(UserWarning):
+        """Of a function: no other process can import it."""
+
+    class Answers:
+        def state_dict(self):
+            warnings.warn("shaky", Local, stacklevel=1)
+            return {"position": lambda: 0}
+
+        def collect(self):
+            warnings.warn("shaky", Local, stacklevel=1)
+            raise Particular(3, "newton")
+
+    def reply(method: str) -> tuple:
+        return pickle.loads(
+            serving.answer(Answers(), pickle.dumps((method, (), cpu_random_state())))
+        )
+
+    _, ((text, category, _, _),), result, error, _ = reply("state_dict")
+    assert (text, category, result) == ("shaky", UserWarning, None)
+    assert isinstance(error, RunError)
+    assert "cannot be sent: " in str(error)
+    assert "lambda" in str(error)
+    assert str(reply("collect")[3]) == "Particular: 3 newton"
+
+
+def test_a_run_does_not_wait_for_one_that_answers_no_more(monkeypatch):
+    def fails(environments, request):
+        raise ValueError("no answer")
+
+    monkeypatch.setattr(serving, "answer", fails)
+    ours, its = multiprocessing.Pipe()
+    with ours:
+        ours.send_bytes(b"question")
+        with pytest.raises(ValueError, match="no answer"):
+            serving._serve(its, threading.Lock())
+        assert ours.poll(5)
+        with pytest.raises(EOFError):
+            ours.recv_bytes()
 
 
 def test_all_ask_before_the_first_waits_for_its_answer(links):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from tensordict.nn import TensorDictModule
 
 from cotasp.__main__ import main
+from cotasp.continual.branch import origin
 from cotasp.continual.collection import Collection
 from cotasp.continual.loop import resume, run
 from cotasp.continual.opened import open_run
@@ -199,10 +201,19 @@ def test_the_peak_of_memory_is_that_of_all_processes(tmp_path, monkeypatch):
 
 def test_what_a_run_began_with_is_not_guessed(tmp_path, capsys):
     out = stopped(tmp_path / "run", 115)
-    (out / "protocol.json").write_text("[1]")
-    for verb in ("resume", "evaluate"):
-        assert main([verb, str(out)]) == 1
-        assert "protocol.json: damaged, expected a mapping" in capsys.readouterr().err
+    stamp = json.loads((out / "protocol.json").read_text())
+    damages = {
+        "[1]": "damaged, expected a mapping",
+        json.dumps({**stamp, "versions": None}): "damaged, versions is no mapping",
+        json.dumps({**stamp, "baseline": [1]}): "damaged, baseline is no mapping",
+        json.dumps({**stamp, "baseline": {"right": "good"}}): "damaged, the baseline of a task",
+        "[" * 99_999: "damaged, cannot be read",
+    }
+    for content, told in damages.items():
+        (out / "protocol.json").write_text(content)
+        for verb in ("resume", "evaluate"):
+            assert main([verb, str(out)]) == 1
+            assert f"protocol.json: {told}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -313,10 +324,26 @@ class TestBranching:
         boundary = Checkpoints(undisturbed).paths()[0]
         assert stamp["begun_from"]["run"] == f"{undisturbed}@1"
         assert len(stamp["begun_from"]["content"]) == 64
+        named = json.loads((tmp_path / "1" / "protocol.json").read_text())["begun_from"]
+        assert named == stamp["begun_from"] | {"run": f"{undisturbed}@right"}
+        assert named["finished"] == 1
         assert boundary.name == "task_01"
         summary = json.loads((tmp_path / "0" / "summary.json").read_text())
         assert summary["begun_from"] == stamp["begun_from"]
         assert "begun_from" not in json.loads((undisturbed / "summary.json").read_text())
+
+    def test_metrics_that_the_source_has_lost_are_told(self, undisturbed, tmp_path):
+        source = Path(shutil.copytree(undisturbed, tmp_path / "source"))
+        (source / "metrics.csv").unlink()
+        with pytest.warns(UserWarning, match=r"metrics.csv: expected \d+ bytes, found 0; what is"):
+            run(tiny(), tmp_path / "run", source=f"{source}@1", progress=False)
+        whole = (undisturbed / "metrics.csv").read_text().splitlines()
+        kept = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+        assert kept[0] == whole[0]
+        assert kept[1:] == whole[-len(kept[1:]) :]
+        assert (tmp_path / "run" / "episodes.csv").read_bytes() == (
+            undisturbed / "episodes.csv"
+        ).read_bytes()
 
     def test_what_comes_next_may_be_another_thing(self, undisturbed, tmp_path):
         recipe = tiny("stream.goals=[right, top, left]", "protection=none", "agent.tau=0.1")
@@ -328,6 +355,15 @@ class TestBranching:
         summary = run(longer, tmp_path / "longer", source=f"{undisturbed}@2", progress=False)
         assert summary["per_task"]["plasticity"][:2] == first["per_task"]["plasticity"]
         assert summary["evaluations"]["trained"] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+    def test_what_it_began_with_is_told_whatever_the_seed(self, undisturbed, tmp_path):
+        run(tiny(), tmp_path / "branch", source=f"{undisturbed}@1", progress=False)
+        source, branch = RunDirectory.open(undisturbed), RunDirectory.open(tmp_path / "branch")
+        same = origin(source, tiny(), 1)
+        assert same == origin(source, tiny("seed=7"), 1)
+        assert same["recipe"] != origin(source, tiny("protection=none"), 1)["recipe"]
+        # one that began so itself is another to begin from
+        assert same["recipe"] != origin(branch, tiny(), 1)["recipe"]
 
     @pytest.mark.parametrize(
         ("overrides", "message"),

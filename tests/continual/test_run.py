@@ -280,6 +280,10 @@ def test_baselines(tmp_path):
     assert summary["forward_transfer"] == pytest.approx(expected, abs=1e-5)
     with pytest.raises(RecipeError, match="one task, got 2"):
         baseline_auc([tmp_path / "run"], stamp)
+    for content, told in {"{}": "the protocol stamp is missing", "null": "a mapping"}.items():
+        (tmp_path / "single" / "summary.json").write_text(content)
+        with pytest.raises(RunError, match=rf"damaged: .*{told}; `cotasp resume .*single` writes"):
+            baseline_auc([tmp_path / "single"], stamp)
 
 
 class TestFailures:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cotasp.continual.table import summary_table
 from cotasp.report.page import render
 from cotasp.report.writing import all_tables, report_figures
+from cotasp.sweep.running import Outcome, outcome_table
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
 
 
@@ -22,7 +24,7 @@ def empty(path: Path) -> str:
 def unfinished(path: Path) -> str:
     make_run(path, recipe(), 7)
     (path / "summary.json").unlink()
-    return "not finished"
+    return f"not finished, no summary.json; left out until `cotasp resume {path}` has"
 
 
 def damaged(text: str, what: str):
@@ -76,6 +78,8 @@ def tagged(path: Path) -> str:
         changed("baseline", ["a", None, 1], "the baseline does not have"),
         changed("seed", "zero", "the seed is missing"),
         changed("evaluations", {}, "evaluations are missing"),
+        changed("performance", "good", "performance is no number"),
+        changed("per_task", {"performance": [1]}, "per_task is not one list"),
         *(
             changed(
                 "evaluations",
@@ -94,6 +98,18 @@ def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):
     assert expected in sentence
     assert "\n" not in sentence
     assert any("nowhere: no such directory" in p for p in found.problems)
+
+
+def test_links_to_runs_are_told_unless_these_are_there(runs, tmp_path):
+    make_run(tmp_path / "elsewhere", recipe(), 7)
+    (runs / "link").symlink_to(tmp_path / "elsewhere")
+    (runs / "latest").symlink_to(runs / "a" / "seed0")
+    (sentence,) = study(runs).problems[:1]
+    assert sentence.startswith(f"{runs / 'link'}: left out, for it is a symbolic link")
+    assert not any("latest" in problem for problem in study(runs).problems)
+    found = study(runs, runs / "link")
+    assert sum(len(v.runs) for v in found.variants) == 16
+    assert not any("symbolic link" in problem for problem in found.problems)
 
 
 JUNK = [None, True, -1, 0, 1e999, 10**400, "x", "9", [], [[]], {}, {"a": {}}, [None], [1e308] * 3]
@@ -117,6 +133,8 @@ def test_no_damage_to_a_summary_stops_the_report(spoiled, data):
     page = render(found, all_tables(found), report_figures(found))
     assert page.endswith("</html>\n")
     used = any(run.path == path.parent for v in found.variants for run in v.runs)
+    assert not used or summary_table(summary).startswith("task")
+    assert outcome_table({"seed0": Outcome("done")}, path.parents[1])
     assert used or any(str(path) in problem for problem in found.problems)
 
 

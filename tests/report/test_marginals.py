@@ -11,7 +11,7 @@ import pytest
 from cotasp.__main__ import main
 from cotasp.report.axes import factorial, independent
 from cotasp.report.marginals import marginal_table
-from tests.report.synthetic import make_runs, study
+from tests.report.synthetic import make_run, make_runs, recipe, study
 
 GRID = {
     f"{update}-{k}": ((f"dictionary.update={update}", "mask=topk", f"mask.k={k}"), skill)
@@ -67,6 +67,24 @@ def test_no_means_where_a_combination_is_missing_or_there_is_one_axis(tmp_path):
     assert marginal_table(study(make_runs(tmp_path / "three", grid, [0]))) is None
     line = {name: GRID[name] for name in ("anchored-3", "frozen-3")}
     assert marginal_table(study(make_runs(tmp_path / "line", line, [0]))) is None
+
+
+def test_a_metric_that_one_variant_lacks_is_compared_on_no_axis(tmp_path):
+    """FT: one of four variants has no single-task runs, so each axis would lose a value's half."""
+    make_runs(tmp_path, GRID, [0, 1])
+    for name in list(GRID)[:3]:
+        overrides, skill = GRID[name]
+        for goal in ("right", "left", "top"):
+            single = (*overrides, f"stream.goals=[{goal}]")
+            make_run(tmp_path / "single" / name / goal, recipe(overrides=single), 0, skill / 2)
+    found = study(tmp_path)
+    assert [bool(variant.singles) for variant in found.variants] == [True, True, True, False]
+    table = marginal_table(found)
+    by_symbol = dict(zip(table.columns, zip(*table.rows)))
+    assert [cell.text for cell in by_symbol["FT"]] == ["-"] * 4
+    assert all(cell.value is not None for cell in by_symbol["P"])
+    heading = next(line for line in table.csv().splitlines() if line.startswith("axis,"))
+    assert "FT mean,FT low,FT high" in heading
 
 
 def test_what_differs_together_is_one_axis():

@@ -117,6 +117,23 @@ def test_runs_that_begin_with_another_runs_tasks_are_a_variant_of_their_own(plac
     assert next(v for v in study(runs).variants if v.seeds == [5, 6]).singles
 
 
+def test_runs_begun_from_different_recipes_are_different_variants(tmp_path):
+    begun = {
+        0: {"run": "a/seed0@right", "recipe": "aaaaaaaaaaaa", "finished": 1},
+        1: {"run": "a/seed1@1", "recipe": "aaaaaaaaaaaa", "finished": 1},
+        2: {"run": "b/seed2@1", "recipe": "bbbbbbbbbbbb", "finished": 1},
+    }
+    for seed, source in begun.items():
+        rewrite(make_run(tmp_path / str(seed), recipe(), seed), begun_from=source)
+    assert {v.name: v.seeds for v in study(tmp_path).variants} == {
+        "all runs [begun after @1 of aaaaaaaaaaaa]": [0, 1],
+        "all runs [begun after @1 of bbbbbbbbbbbb]": [2],
+    }
+    for seed, source in begun.items():  # as earlier runs noted it: a task, named or counted
+        rewrite(tmp_path / str(seed), begun_from={"run": source["run"]})
+    assert [v.seeds for v in study(tmp_path).variants] == [[0, 1, 2]]
+
+
 def test_the_same_run_twice_counts_once(runs):
     shutil.copytree(runs / "a" / "seed0", runs / "copy")
     found = study(runs, runs / "a")
@@ -210,6 +227,24 @@ def test_a_task_that_one_variant_lacks_is_left_out_of_all_means_and_named(runs):
     assert note.endswith("or AUC^b = 1, of top.")
     compared_notes = comparison_table(comparison(runs / "f", runs / "a")).notes
     assert any(note.startswith("P over 2 of 3 tasks") for note in compared_notes)
+
+
+def test_two_sweeps_name_their_variants_by_what_differs_where_a_name_is_in_both(tmp_path):
+    """Each of one variant, `all`; and one more of the second, which no other is called."""
+    for sweep, update in {"one": "a", "two": "f"}.items():
+        make_runs(tmp_path / sweep, {"all": RULES[update]}, [0])
+        trials = {"all": {"0": "all/seed0"}}
+        if sweep == "two":
+            make_runs(tmp_path / sweep, {"more": RULES["o"]}, [0])
+            trials["more"] = {"0": "more/seed0"}
+        facts = {"trials": trials, "baseline": "all"}
+        (tmp_path / sweep / "sweep.json").write_text(json.dumps(facts))
+    found = study(tmp_path / "two", tmp_path / "one")
+    assert [v.name for v in found.variants] == ["update=frozen", "more", "update=anchored"]
+    assert found.baseline  # that of the first that is given
+    with pytest.raises(RecipeError, match=r"no variant 'all'.*update=anchored"):
+        study(tmp_path / "one", tmp_path / "two", baseline="all")
+    assert study(tmp_path / "one").variants[0].name == "all"
 
 
 def test_a_directory_of_two_sweeps_has_no_axes_that_all_variants_share():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -31,6 +32,16 @@ def test_a_table_reads_the_same_in_three_languages():
     assert r"a\_b|c & 1.50 & - & 0.00 \\" in tex
     assert r"\caption{A \& B}" in tex
     assert r"50\% of \{it\}" in tex
+
+
+def test_a_comment_sign_in_a_cell_begins_no_comment():
+    """Tasks that come back are called `right#2`."""
+    pandas = pytest.importorskip("pandas")
+    rows = ((Cell("right#2"), number(0.5)), (Cell('#a "b", c'), number(1.0)))
+    table = Table("t", "T", ("task#", "P"), rows, ("a note",))
+    read = pandas.read_csv(io.StringIO(table.csv()), comment="#")
+    assert read.columns.tolist() == ["task#", "P"]
+    assert read.values.tolist() == [["right#2", 0.5], ['#a "b", c', 1.0]]
 
 
 def test_a_csv_has_mean_low_and_high_as_numbers():

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from cotasp.__main__ import main
-from tests.report.synthetic import make_run, make_runs, recipe
+from cotasp.report import writing
+from cotasp.report.compare import comparison, comparison_table
+from cotasp.report.writing import all_tables, report_figures
+from tests.report.synthetic import make_run, make_runs, recipe, study
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = {
@@ -36,6 +39,35 @@ def test_the_command_writes_tables_and_page_and_ends_clearly(runs, capsys):
     # a report among the runs is no run
     assert main(["report", str(runs)]) == 0
     assert capsys.readouterr().out == out
+
+
+def test_a_report_leaves_nothing_of_an_earlier_one(runs, tmp_path):
+    out = tmp_path / "out"
+    grid = [(f"dictionary.update={u}", "mask=topk", f"mask.k={k}") for u in ("lazy", "online")
+            for k in (3, 9)]  # fmt: skip
+    make_runs(tmp_path / "grid", {str(i): (o, 0.5) for i, o in enumerate(grid)}, [0])
+    assert main(["report", str(tmp_path / "grid"), "--out", str(out)]) == 0
+    (out / "figures").mkdir()
+    for file in ("figures/plane.png", "figures/plane.svg", "comparison.md", "notes.md"):
+        (out / file).touch()
+    assert (out / "axes.csv").exists()
+    assert main(["report", str(runs), "--out", str(out)]) == 0
+    names = {path.name for path in out.iterdir()}
+    # what no report has written in this form is somebody's own
+    own = {"comparison.md", "notes.md", "figures"}
+    assert names == {
+        "index.html",
+        *own,
+        *(f"{t}.{e}" for t in TABLES for e in ("md", "csv", "tex")),
+    }
+    assert not any((out / "figures").iterdir())
+
+
+def test_every_table_and_figure_is_of_a_known_name(runs, tmp_path):
+    found = study(runs)
+    assert {table.name for table in all_tables(found)} <= {*writing.TABLES}
+    assert {figure.name for figure in report_figures(found)} == {*writing.FIGURES}
+    assert comparison_table(comparison(runs / "a", runs / "f")).name in writing.TABLES
 
 
 @pytest.mark.parametrize("table", TABLES[1:])

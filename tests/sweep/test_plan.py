@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_variants_never_share_a_directory():
     assert len(set(folders.values())) == 4
     assert [folders[name] for name in names[2:]] == names[2:]
     assert all(folders[name].startswith("mask=topk,k=9-") for name in names[:2])
+
+
+def test_a_variant_has_its_directory_whichever_others_are_run():
+    axes = {"x": {"[8,8]": ["agent.gamma=0.5"], "8+8": ["agent.gamma=0.6"]}}
+    plan = Plan(SMOKE, axes)
+    trials = plan.resolved()
+    for name, folders in plan.facts(trials)["trials"].items():
+        alone = replace(plan, only=(name,))
+        (trial,) = alone.resolved()
+        assert trials[trial].agent == alone.resolved()[trial].agent
+        assert alone.facts([trial])["trials"] == {name: folders}
 
 
 def test_a_seed_that_stands_twice_is_told():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ import torch
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.sweep import fork_server, trial
+from cotasp.sweep import fork_server, pools, trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, prepare, run_sweep
@@ -119,6 +120,14 @@ def test_another_recipe_is_not_taken_for_what_is_there(plan, undisturbed):
     assert all(job.finished for job in prepare(edited, undisturbed))
 
 
+def test_a_recipe_that_is_no_text_is_named(plan, tmp_path):
+    trial = tmp_path / "dictionary.update=online" / "seed0"
+    trial.mkdir(parents=True)
+    (trial / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match=r"seed0/recipe.yaml: cannot read the recipe: not UTF-8"):
+        prepare(plan, tmp_path)
+
+
 def test_what_is_no_run_is_never_removed(plan, tmp_path):
     other = tmp_path / "dictionary.update=online" / "seed0"
     other.mkdir(parents=True)
@@ -126,6 +135,17 @@ def test_what_is_no_run_is_never_removed(plan, tmp_path):
     with pytest.raises(RunError, match="exists and is not empty"):
         run_sweep(plan, tmp_path, Local(), progress=False)
     assert [path.name for path in tmp_path.rglob("*.*") if path.is_file()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("ending", ["yaml", "log"])
+def test_a_link_in_a_sweep_is_refused_and_not_followed(ending, plan, tmp_path):
+    link = tmp_path / "sweep" / "dictionary.update=online" / f"seed0.{ending}"
+    link.parent.mkdir(parents=True)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    link.symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(RunError, match=rf"seed0.{ending}: expected a file of the sweep .* remove"):
+        prepare(plan, tmp_path / "sweep")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_a_trial_that_fails_stops_no_other(recipe, tmp_path, capsys):
@@ -200,7 +220,7 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
 
 
 def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "PATIENCE", 0.2)
+    monkeypatch.setattr(pools, "PATIENCE", 0.2)
     name = next(iter(plan.resolved()))
     prepare(replace(plan, seeds=(0,)), tmp_path)
     with open(tmp_path / f"{name}.log", "ab") as log:
@@ -211,6 +231,31 @@ def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
     assert refused.state == "failed"
     assert "another process is at work on this trial" in refused.reason
     assert [outcome.state for outcome in outcomes.values()] == ["done"]
+
+
+def test_a_trial_at_which_another_is_at_work_keeps_no_other_waiting(tmp_path):
+    """It is begun once the other has ended, in however many looks."""
+    pool, locked, started = pools.LocalPool(workers=2), {"a", "b"}, []
+
+    def start(*jobs, simulators):
+        if {job.name for job in jobs} & locked:
+            raise trial.BusyError("another process is at work")
+        started.extend(job.name for job in jobs)
+        return subprocess.Popen(["true"])
+
+    pool.server.start = start
+    for name in "abcd":
+        pool.submit(trial.job_at(str(tmp_path / name), name, 1))
+    begun = time.monotonic()
+    ended = pool.ended(0.0)
+    assert time.monotonic() - begun < pools.PATIENCE / 2
+    assert started == ["c", "d"]
+    locked.clear()
+    while len(ended) < 4:
+        ended += pool.ended(0.1)
+    assert started == ["c", "d", "a", "b"]
+    assert all(code == 0 for _, code in ended)
+    pool.close()
 
 
 def test_the_directory_of_a_run_is_not_made_one_of_a_sweep(plan, tmp_path):
@@ -405,6 +450,41 @@ def test_some_variants_and_seeds_are_added_and_the_others_stay(plan, tmp_path):
     assert after["axes"] == before["axes"]
     assert after["trials"][frozen] == before["trials"][frozen]
     assert set(after["trials"][online]) == {"0", "1", "7"}
+
+
+def test_trials_that_wait_are_not_forgotten(plan, tmp_path):
+    online, frozen = "dictionary.update=online", "dictionary.update=frozen"
+    prepare(replace(plan, only=(online,), baseline=online), tmp_path)
+    prepare(replace(plan, only=(frozen,), seeds=(0,)), tmp_path)
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert {name: [*seeds] for name, seeds in told["trials"].items()} == {
+        online: ["0", "1"],
+        frozen: ["0"],
+    }
+    assert told["baseline"] == online
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"trials": {"a', "[]", "{}", '{"trials": 1}', "[" * 99_999]
+)
+def test_what_earlier_calls_told_is_not_lost_with_a_damaged_file(content, plan, tmp_path):
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(RunError, match=r"sweep.json: damaged.*put it back, or remove it"):
+        prepare(plan, tmp_path)
+    assert (tmp_path / "sweep.json").read_text() == content
+
+
+def test_sweep_json_is_whole_or_as_it_was(plan, tmp_path, monkeypatch):
+    prepare(replace(plan, seeds=(0,)), tmp_path)
+    before = (tmp_path / "sweep.json").read_text()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cotasp.storage.disk.write_new", full)
+    with pytest.raises(RunError, match="cannot write the sweep: No space left on device"):
+        prepare(plan, tmp_path)
+    assert (tmp_path / "sweep.json").read_text() == before
 
 
 def test_trials_of_an_earlier_call_that_are_not_there_are_forgotten(plan, tmp_path):

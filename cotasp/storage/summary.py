@@ -1,7 +1,7 @@
-"""What a summary must hold for tables and figures to be made of it.
+"""What a run's summary and stamp must hold for what reads them.
 
-Summaries are files, and files come from strangers and full disks: all that is read later is
-checked here once.
+They are files, and files come from strangers and full disks: all that is read later is checked
+here once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from cotasp.continual.kept import MATRICES
+MATRICES = ("success_last", "success_any", "episode_return")  # kept of every evaluation
 
 
 def damage(summary: Any) -> str | None:
@@ -44,6 +44,22 @@ def damage(summary: Any) -> str | None:
     return _damaged_numbers(summary, len(tasks)) or _damaged_facts(summary)
 
 
+def stamp_damage(stamp: Any) -> str | None:
+    """What is wrong with the stamp that a run begins with, in a few words; None: nothing.
+
+    >>> stamp_damage({"versions": None})
+    'versions is no mapping'
+    """
+    if not isinstance(stamp, Mapping):
+        return "expected a mapping"
+    for key in ("versions", "baseline"):
+        if not isinstance(stamp.get(key, {}), Mapping):
+            return f"{key} is no mapping"
+    if not all(_is_number(auc) for auc in stamp.get("baseline", {}).values()):
+        return "the baseline of a task is no number"
+    return None
+
+
 def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
     """What is wrong with success rates and evaluations."""
     if summary.get("baseline") is not None and not _are_rates(summary["baseline"], tasks):
@@ -58,6 +74,14 @@ def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
             return f"{name} does not have one list for each task"
         if not all(fits(row, count) for row in matrix):
             return f"the evaluations do not fit {name}"
+    per_task = summary.get("per_task", {})
+    if not isinstance(per_task, Mapping) or not all(
+        _are_numbers(row, tasks) for row in per_task.values()
+    ):
+        return "per_task is not one list of a number or null for each task"
+    for name in per_task:
+        if summary.get(name) is not None and not _is_number(summary[name]):
+            return f"{name} is no number"
     if "training" in summary and not _is_training(summary["training"], tasks):
         return "the returns of training are not one list of numbers for each task"
     for key in ("trained", "task_steps"):
@@ -75,7 +99,7 @@ def _are_lessons(values: Any, tasks: int) -> bool:
     return fit and all(first <= task for task, first in enumerate(values))
 
 
-_SIZES = ("weights", "active_weights", "kept_bytes")
+_SIZES = ("steps", "weights", "active_weights", "kept_bytes")
 
 
 def _damaged_facts(summary: Mapping[str, Any]) -> str | None:
