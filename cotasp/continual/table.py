@@ -30,7 +30,9 @@ def summary_table(summary: dict[str, Any]) -> str:
         used = ", ".join(f"{fraction:.0%}" for fraction in summary["capacity_used"])
         lines.append(f"neurons in use per layer: {used}")
     by_return = stamp.get("success_return", "None") != "None"
-    rule = f"{stamp.get('success_rule')}{' or, where none is reported, its return' * by_return}"
+    rule = stamp.get("success_rule", "-")
+    if by_return:
+        rule = f"{rule} or, where none is reported, its return"
     lines.append(
         f"success: {rule}, {stamp.get('evaluation_mode')}, {stamp.get('episodes')} "
         f"episodes, mean of the last {stamp['averaged_evaluations']} evaluation(s); "
