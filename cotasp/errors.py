@@ -46,7 +46,7 @@ class ConvergenceWarning(UserWarning):
 
 
 @contextmanager
-def calling(kind: str, component: object) -> Iterator[None]:
+def component_errors(kind: str, component: object) -> Iterator[None]:
     """Names the component in whatever it raises, as a PluginError; the library's errors pass."""
     try:
         yield

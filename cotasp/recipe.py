@@ -26,7 +26,7 @@ from cotasp.agents.budget import (
 )
 from cotasp.agents.sac import SAC
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError, calling
+from cotasp.errors import RecipeError, component_errors
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
 from cotasp.methods.memory import Memory, check_memory_serves, check_memory_unused, rows_kept
@@ -246,7 +246,7 @@ class Recipe:
         counted = self.stream.n_tasks if isinstance(self.stream, Counted) else None
         budget = Budget(self.steps_per_task, repeat, getattr(self.stream, "horizon", None), counted)
         if isinstance(self.agent, ChecksBudget):
-            with calling("agent", self.agent):
+            with component_errors("agent", self.agent):
                 self.agent.check_budget(budget)
         if isinstance(self.agent, WarmsUp):
             if self.agent.warmup_steps is None:

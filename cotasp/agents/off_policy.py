@@ -20,7 +20,7 @@ from cotasp.agents.stacked import StackedUpdates
 from cotasp.agents.trials import Trials
 from cotasp.agents.updates import Draws, Losses, Updater, update_alone
 from cotasp.agents.values import Values
-from cotasp.errors import RecipeError, calling, refuse_returned
+from cotasp.errors import RecipeError, component_errors, refuse_returned
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.batch import Batch
 from cotasp.methods.capacity import check_memory
@@ -165,7 +165,7 @@ class OffPolicyLearner:
         self.begin_acting()
 
     def _explores(self, policy: Policy) -> Policy:
-        with calling("agent", self.settings):
+        with component_errors("agent", self.settings):
             explorer = self.settings.explores(policy)
         wrong = None if callable(explorer) else f"{explorer!r:.80}"
         refuse_returned("agent", self.settings, "explores", "a function of observations", wrong)

@@ -21,7 +21,7 @@ from cotasp.agents.updates import (
     names_of_losses,
     update,
 )
-from cotasp.errors import PluginError, calling
+from cotasp.errors import PluginError, component_errors
 from cotasp.methods.adam import Adam
 from cotasp.methods.batch import Batch
 from cotasp.methods.stacked_actor import StackedActor
@@ -158,7 +158,7 @@ class Stack:
         step = self._step if self.graph is None else self.graph
         names = names_of_losses(self.settings, self.phase)
         rows = noise.new_empty(len(noise), len(names), len(self.learners))
-        with calling("agent", self.settings):
+        with component_errors("agent", self.settings):
             for row, *inputs in zip(rows, *batches, noise):
                 now = step(*inputs)  # whose values the next step may overwrite
                 torch._foreach_copy_(row.unbind(), [now[name] for name in names])

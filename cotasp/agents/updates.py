@@ -13,7 +13,7 @@ from cotasp.agents.compiled import LossFunctions, loss_functions
 from cotasp.agents.losses import distillation_loss, imitation_loss
 from cotasp.agents.settings import OffPolicy
 from cotasp.agents.values import Values
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import component_errors, refuse_returned
 from cotasp.methods.actor import ContinualActor
 from cotasp.methods.batch import Batch
 from cotasp.methods.trained import TrainedActor
@@ -108,7 +108,7 @@ def update_alone(learner: Updated, draws: Draws) -> Losses:
     """One update after the other, and the renewals that they make due."""
     settings, values, actor, phase = learner.settings, learner.values, learner.actor, learner.phase
     history = []
-    with losses_of(settings, phase) as compute, calling("agent", settings):
+    with losses_of(settings, phase) as compute, component_errors("agent", settings):
         values.compute = compute
         for batch, noise in draws.each():
             before = actor.sub.optimiser.steps

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cotasp.agents.compiled import PLAIN, LossFunctions
-from cotasp.errors import RecipeError, calling
+from cotasp.errors import RecipeError, component_errors
 from cotasp.methods.adam import Adam, Steps
 from cotasp.methods.batch import Batch
 from cotasp.methods.problem import Problem
@@ -35,7 +35,7 @@ class Values:
         self.learning_rate = learning_rate
         self._device = torch.device(problem.device)
         sizes = problem.observation_dim, problem.action_dim
-        with calling("critic", critic):
+        with component_errors("critic", critic):
             self.network = critic.build(*sizes).to(problem.device)
             self.target_network = critic.build(*sizes).to(problem.device).requires_grad_(False)
             self.target_network.load_state_dict(self.network.state_dict())

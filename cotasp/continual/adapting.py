@@ -16,7 +16,7 @@ from cotasp.continual.evaluation import Evaluator
 from cotasp.continual.loop import run
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.setup import make_tasks
-from cotasp.errors import RecipeError, RunError, calling
+from cotasp.errors import RecipeError, RunError, component_errors
 from cotasp.prompting.recall import Exact, RecallPolicy
 from cotasp.recipe import Recipe
 from cotasp.registry import KINDS
@@ -139,7 +139,7 @@ def check_adaptable(recipe: Recipe) -> None:
 def _check_same_embeddings(run: OpenedRun, known: Sequence[Task], tasks: Sequence[Task]) -> None:
     """Raises RecipeError where one text more gives those of the run other embeddings."""
     encoder, texts = run.recipe.encoder, [text for task in known for text in task.texts]
-    with calling("encoder", encoder):
+    with component_errors("encoder", encoder):
         extended = encoder.prepare([text for task in tasks for text in task.texts])
         same = torch.equal(extended(texts), run.encoder(texts))
     if not same:

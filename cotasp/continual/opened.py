@@ -13,7 +13,7 @@ from cotasp.continual.kept import NOT_REACHED, Kept
 from cotasp.continual.metrics import METRICS
 from cotasp.continual.saved import SavedRun
 from cotasp.dictionaries.diagnostics import jaccard
-from cotasp.errors import RecipeError, RunError, calling
+from cotasp.errors import RecipeError, RunError, component_errors
 from cotasp.methods.prompts import Prompts
 from cotasp.modules.subnetwork import active_units, extract
 from cotasp.prompting.encoders import Encoder
@@ -60,7 +60,7 @@ class OpenedRun:
         self._owners = owners(self.tasks)
         texts = [task.text for task in self.tasks]
         phrasings = [text for task in self.tasks for text in task.phrasings]
-        with calling("encoder", self.recipe.encoder):
+        with component_errors("encoder", self.recipe.encoder):
             self.encoder: Encoder = self.recipe.encoder.prepare([*texts, *phrasings])
 
     @property
@@ -305,10 +305,10 @@ class OpenedRun:
         """What is recalled, the mask of the lasso and the mask that is taken, [units] each."""
         self._check_finished()
         prompts, finished = self._prompts, self.finished
-        with calling("encoder", self.recipe.encoder):
+        with component_errors("encoder", self.recipe.encoder):
             embedding = self.encoder([text])[0]
         lasso = prompts.mask(embedding)
-        with calling("recall", self.recall):
+        with component_errors("recall", self.recall):
             recall = self.recall(text, [self.tasks[i].texts for i in finished], self.encoder)
         if recall.task is None:
             active_units(lasso, prompts.hidden)

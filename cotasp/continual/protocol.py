@@ -12,7 +12,7 @@ from typing import Any
 
 from cotasp._version import __version__
 from cotasp.continual.metrics import METRICS
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import component_errors, refuse_returned
 from cotasp.recipe import Recipe
 
 _PACKAGES = (
@@ -75,7 +75,7 @@ def protocol_stamp(recipe: Recipe) -> dict[str, Any]:
     `changed_formulas`.
     """
     evaluation = recipe.evaluation
-    with calling("stream", recipe.stream):
+    with component_errors("stream", recipe.stream):
         stream = recipe.stream.protocol()
     wrong = None if isinstance(stream, Mapping) else f"{stream!r:.80}"
     refuse_returned("stream", recipe.stream, "protocol", "facts by name", wrong)

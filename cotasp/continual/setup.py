@@ -11,7 +11,7 @@ from cotasp.continual.machine import check_machine
 from cotasp.continual.randomness import forked
 from cotasp.continual.revisits import Revisits
 from cotasp.continual.twins import check_told_apart
-from cotasp.errors import RecipeError, at, calling, refuse_returned
+from cotasp.errors import RecipeError, at, component_errors, refuse_returned
 from cotasp.methods.problem import Problem
 from cotasp.recipe import Recipe
 from cotasp.tasks.closing import close
@@ -29,7 +29,7 @@ def make_tasks(recipe: Recipe) -> tuple[Task, ...]:
     Raises:
         RecipeError: a task that cannot be built, or that does not fit the others.
     """
-    with at("recipe.stream"), calling("stream", recipe.stream):
+    with at("recipe.stream"), component_errors("stream", recipe.stream):
         tasks = recipe.stream.make_tasks()
         repeat = recipe.stream.action_repeat
         for task in tasks:
@@ -53,7 +53,7 @@ def _marked(recipe: Recipe, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         marks = [one_hot(i, len(tasks)) for i in own]
     else:
         texts = [task.text for task in tasks]
-        with forked(recipe.seed), at("recipe.encoder"), calling("encoder", recipe.encoder):
+        with forked(recipe.seed), at("recipe.encoder"), component_errors("encoder", recipe.encoder):
             marks = [tuple(row) for row in recipe.encoder.prepare(texts)(texts).tolist()]
     return tuple(replace(task, mark=mark) for task, mark in zip(tasks, marks))
 
@@ -80,9 +80,9 @@ def make_learner(
     # what draws here, as some packages do when they are imported, may not have done so in a
     # process that has imported them already
     with forked(recipe.seed):
-        with at("recipe.encoder"), calling("encoder", recipe.encoder):
+        with at("recipe.encoder"), component_errors("encoder", recipe.encoder):
             encoder = recipe.encoder.prepare([*texts, *chain(*phrasings)])
-        with at("recipe.encoder"), calling("encoder", encoder):
+        with at("recipe.encoder"), component_errors("encoder", encoder):
             check_told_apart(tasks, encoder(texts))
         method = replace(recipe.method, encoder=encoder)
         env = tasks[0].make_env()
@@ -104,7 +104,7 @@ def make_learner(
         marks=[task.mark for task in tasks] if tasks[0].together > 1 else (),
         revisit=Revisits(tasks, recipe.seed),
     )
-    with calling("agent", recipe.agent):
+    with component_errors("agent", recipe.agent):
         learner = recipe.agent.learner(problem, method)
     wrong = None if isinstance(learner, Learner) else f"{learner!r:.80}"
     refuse_returned("agent", recipe.agent, "learner", "a Learner", wrong)

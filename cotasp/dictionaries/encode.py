@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cotasp.dictionaries._certificate import certificate
 from cotasp.dictionaries.solvers import Solver
-from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, calling
+from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, component_errors
 from cotasp.registry import KINDS
 
 
@@ -227,7 +227,7 @@ def _call(
     shape = (len(X), len(dictionary))
     if len(X) == 0:
         return X.new_zeros(shape), torch.zeros(0, dtype=torch.int64, device=X.device)
-    with calling("solver", solver):
+    with component_errors("solver", solver):
         result = solver(X, dictionary, lmbda=lmbda, positive=positive, init=init)
     name = type(solver).__name__
     ok = isinstance(result, tuple) and len(result) == 2

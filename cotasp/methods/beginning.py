@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import component_errors, refuse_returned
 from cotasp.methods.problem import Problem
 from cotasp.methods.scores import TaskScores, scored_weights
 from cotasp.methods.trained import ActorRates
@@ -65,7 +65,7 @@ class Beginnings:
     @torch.no_grad()
     def _draw_scored(self, mask: Scored) -> None:
         """Gives the weights that tasks choose among what they begin with."""
-        with calling("mask", mask):
+        with component_errors("mask", mask):
             for weight in scored_weights(self.policy).values():
                 weight.copy_(mask.first_weight(weight.clone()))
 
@@ -73,7 +73,7 @@ class Beginnings:
     def _draw_wires(self, mask: Wires) -> dict[str, Tensor]:
         """Leaves the network the weights that a mask says; their factors, every name's."""
         weights = dict(self.policy.named_parameters())
-        with calling("mask", mask):
+        with component_errors("mask", mask):
             factors = mask.wires(self.policy, len(self.tasks))
         self._refuse("wires", "numbers", wrong_tensors(factors, weights, every=False))
         for name, factor in factors.items():
@@ -99,7 +99,7 @@ class Beginnings:
             return prompt
         place, generator = self.tasks.index(task), self._generator(task)
         hidden, tasks = self.policy.hidden, len(self.tasks)
-        with calling("mask", mask):
+        with component_errors("mask", mask):
             code = mask.first_code(Beginning(prompt, embedding, hidden, place, tasks, generator))
         wrong = wrong_tensor(code, prompt.shape, prompt.dtype)
         expected = "an entry per unit, of the prompt's type"
@@ -149,7 +149,7 @@ class Beginnings:
         ]
         past = Past(embeddings[task], embeddings[sorted(shares)], own, self.seed)
         weights = dict(self.policy.named_parameters())
-        with calling("mask", mask):
+        with component_errors("mask", mask):
             first = mask.first_weights(past)
         self._refuse("first_weights", "numbers", wrong_tensors(first, weights, every=False))
         return first
@@ -164,7 +164,7 @@ class Beginnings:
 
     def _workspace(self, mask: Workspace) -> dict[str, Tensor]:
         """What a mask says that tasks work in, bool by parameter's name."""
-        with calling("mask", mask):
+        with component_errors("mask", mask):
             parts = mask.workspace(self.policy)
         weights = dict(self.policy.named_parameters())
         wrong = wrong_tensors(parts, weights, torch.bool, every=False)
@@ -219,7 +219,7 @@ class Beginnings:
         if share is not None:
             return share.scale, share.rest
         fixed = {name: ~free for name, free in (guard or {}).items()}
-        with calling("mask", mask):
+        with component_errors("mask", mask):
             scale, rest = mask.scale(fixed)
         wrong = wrong_tensors(scale, dict(self.policy.named_parameters()), torch.bool, every=False)
         self._refuse("scale", "bool tensors", wrong)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cotasp.errors import calling
+from cotasp.errors import component_errors
 from cotasp.methods.adam import Adam
 from cotasp.modules.codes import LayerMasks
 from cotasp.modules.mask_capabilities import Learned
@@ -52,7 +52,7 @@ class TaskCode:
         """
         if self.learned is None:
             return 0.0
-        with calling("mask", self.learned):
+        with component_errors("mask", self.learned):
             return self.learned.cost(self.mask(progress), owned)
 
     def step(self, gradient: Tensor) -> None:

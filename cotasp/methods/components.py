@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import component_errors, refuse_returned
 from cotasp.methods.batch import Batch
 from cotasp.methods.method import Method
 from cotasp.methods.protection import (
@@ -64,7 +64,7 @@ class Components:
         )
         for each in self.protections:
             if isinstance(each.component, Begins):
-                with calling("protection", each.component):
+                with component_errors("protection", each.component):
                     state = each.component.begin(policy)
                 each.state = self._checked_state(each, "begin", state)
 
@@ -84,7 +84,7 @@ class Components:
         guards = [*limits]
         for each in self.protections:
             if isinstance(each.component, Guards):
-                with calling("protection", each.component):
+                with component_errors("protection", each.component):
                     guard = each.component.guard(policy, ownership)
                 if guard is not None:
                     wrong = wrong_tensors(guard, dict(policy.named_parameters()), torch.bool)
@@ -113,7 +113,7 @@ class Components:
         )
         for each, now in zip(self.protections, views):
             if isinstance(each.component, Transforms):
-                with calling("protection", each.component):
+                with component_errors("protection", each.component):
                     gradients = each.component.transform(gradients, now)
                 wrong = wrong_tensors(gradients, weights)
                 _refuse(each, "transform", "gradients of the weights' names and shapes", wrong)
@@ -123,7 +123,7 @@ class Components:
         """A loss and the penalties of all protections that have one."""
         for each, now in zip(self.protections, views):
             if isinstance(each.component, Penalises):
-                with calling("protection", each.component):
+                with component_errors("protection", each.component):
                     penalty = each.component.penalty(now)
                 if penalty is not None:
                     wrong = wrong_tensor(penalty, loss.shape, loss.dtype)
@@ -153,7 +153,7 @@ class Components:
         """
         for each in self.renewals:
             if sub.optimiser.steps % each.component.every == 0:
-                with torch.no_grad(), calling("renewal", each.component):
+                with torch.no_grad(), component_errors("renewal", each.component):
                     view = network_view(
                         sub, observations, each.generator, each.state, progress, factors
                     )
@@ -169,7 +169,7 @@ class Components:
             if isinstance(each.component, Remembers):
                 drawn = partial(_drawn, rows, each.generator)
                 ending = Ending(task, policy, share, drawn, each.state, each.generator)
-                with calling("protection", each.component):
+                with component_errors("protection", each.component):
                     state = each.component.remember(ending)
                 each.state = self._checked_state(each, "remember", state)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cotasp.errors import calling
+from cotasp.errors import component_errors
 from cotasp.modules.mask_capabilities import Keeps, Private
 from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.ownership import Ownership
@@ -31,7 +31,7 @@ def keep_weights(
         for name, weight in policy.named_parameters()
         if policy.is_shared(name)
     }
-    with calling("mask", mask):
+    with component_errors("mask", mask):
         scale, further = mask.keep(weights, used, tasks_left, updates)
     for name, keep in scale.items():
         weights[name].masked_fill_(~(keep | used[name]), 0.0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from cotasp.errors import RecipeError, calling, refuse_returned
+from cotasp.errors import RecipeError, component_errors, refuse_returned
 from cotasp.methods.protection import Protection
 from cotasp.modules.mask_capabilities import shares_everything
 from cotasp.modules.masks import MaskPolicy
@@ -52,7 +52,7 @@ def rows_kept(memory: Memory, finished: int) -> int:
     Raises:
         PluginError: it does not say.
     """
-    with calling("memory", memory):
+    with component_errors("memory", memory):
         count = memory.rows_kept(finished)
     wrong = None if isinstance(count, int) and count >= 0 else f"{count!r:.80}"
     refuse_returned("memory", memory, "rows_kept", "a number of rows, at least 0", wrong)
@@ -65,7 +65,7 @@ def old_rows(memory: Memory, batch_size: int, old: int, current: int) -> int:
     Raises:
         PluginError: the memory does not say, or says more than there is room for.
     """
-    with calling("memory", memory):
+    with component_errors("memory", memory):
         rows = memory.old_rows(batch_size, old, current)
     wrong = None if isinstance(rows, int) and 0 <= rows <= batch_size else f"{rows!r:.80}"
     refuse_returned("memory", memory, "old_rows", f"0 to {batch_size} rows", wrong)

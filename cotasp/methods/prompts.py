@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cotasp.errors import calling
+from cotasp.errors import component_errors
 from cotasp.methods.checks import check_embeddings
 from cotasp.methods.method import Method
 from cotasp.modules.codes import LayerMasks
@@ -36,7 +36,7 @@ class Prompts:
         phrasings: Sequence[Sequence[str]] = (),
     ) -> None:
         hidden = method.actor.hidden
-        with calling("encoder", method.encoder):
+        with component_errors("encoder", method.encoder):
             self.embeddings = method.encoder(texts)
             self.phrasings = [method.encoder(each) for each in phrasings]
         self.prompter = Prompter(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from cotasp.errors import RecipeError, calling
+from cotasp.errors import RecipeError, component_errors
 from cotasp.modules.mask_capabilities import Scored
 from cotasp.modules.masks import MaskPolicy
 
@@ -78,7 +78,7 @@ def check_renewals(renewals: Sequence[Renewal], mask: MaskPolicy) -> None:
                 f"renewals: expected none under {type(mask).__name__}, whose tasks choose single "
                 f"weights, so that no unit is as renewals see it, got {name}; remove it"
             )
-        with calling("renewal", renewal):
+        with component_errors("renewal", renewal):
             every = renewal.every
         if not isinstance(every, int) or every < 1:
             raise RecipeError(f"renewals: {name}.every: expected updates, at least 1, got {every}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import component_errors, refuse_returned
 from cotasp.methods.adam import Adam
 from cotasp.methods.averaging import average_, averaging_weight
 from cotasp.modules.mask_capabilities import Scored
@@ -50,7 +50,7 @@ class TaskScores:
         self.mask = mask
         self.parameters = {}
         for name, weight in weights.items():
-            with calling("mask", mask):
+            with component_errors("mask", mask):
                 scores = mask.first_scores(weight, kept.get(name), generator)
             self._check("first_scores", scores, weight)
             self.parameters[name] = nn.Parameter(scores)
@@ -72,7 +72,7 @@ class TaskScores:
         return self._multipliers
 
     def _of(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with calling("mask", self.mask):
+        with component_errors("mask", self.mask):
             multipliers = {name: self.mask.multiplier(each) for name, each in scores.items()}
         for name, multiplier in multipliers.items():
             self._check("multiplier", multiplier, scores[name])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotasp.errors import RecipeError, calling, refuse_returned
+from cotasp.errors import RecipeError, component_errors, refuse_returned
 from cotasp.modules.masks import MaskPolicy
 from cotasp.modules.returned import wrong_tensor
 from cotasp.modules.shapes import check_widths, split_layers
@@ -66,7 +66,7 @@ class LayerMasks(nn.Module):
         return torch.cat([self._checked(layer, progress) for layer in layers], dim=-1)
 
     def _checked(self, code: Tensor, progress: float) -> Tensor:
-        with calling("mask", self.policy):
+        with component_errors("mask", self.policy):
             mask = self.policy(code, progress)
         wrong = wrong_tensor(mask, code.shape, code.dtype)
         kind = str(code.dtype).removeprefix("torch.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cotasp.errors import PluginError, calling
+from cotasp.errors import PluginError, component_errors
 
 Pullback = Callable[[Tensor], Tensor]
 
@@ -126,7 +126,7 @@ class Autograd:
         return loss.detach(), list(gradients)
 
     def _values(self, weights: dict[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
-        with calling("critic", self.critics):
+        with component_errors("critic", self.critics):
             values = self._call(weights, (observation, action))
         rows = observation.shape[-2]
         if values.ndim != observation.ndim or values.shape[-1] != rows:  # it would broadcast

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cotasp.checks import check
 from cotasp.dictionaries import Dictionary, sparse_encode
 from cotasp.dictionaries.updates import UpdateRule
-from cotasp.errors import calling, refuse_returned
+from cotasp.errors import component_errors, refuse_returned
 from cotasp.prompting.sparse_coding import SparseCoding
 
 
@@ -98,7 +98,7 @@ class Prompter(nn.Module):
         layers = zip(self.dictionaries, code.double().split(self.hidden))
         for number, (dictionary, layer_code) in enumerate(layers, start=1):
             before, recorded = dictionary.atoms.clone(), int(dictionary.n_recorded)
-            with calling("update rule", self.coding.update):
+            with component_errors("update rule", self.coding.update):
                 self.coding.update(
                     dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda
                 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cotasp._yaml import parse
-from cotasp.errors import RecipeError, calling
+from cotasp.errors import RecipeError, component_errors
 from cotasp.recipe import INCIDENTAL, Recipe, load, with_seed
 from cotasp.recipe_files import beside, find_recipe, override_node, read_node
 from cotasp.registry import suggest
@@ -257,7 +257,7 @@ def each_alone(recipe: Recipe) -> dict[str, Recipe]:
             f"cannot be taken one by one; name its single-task runs in `cotasp report` yourself"
         )
     recipes: dict[str, Recipe] = {}
-    with calling("stream", stream):
+    with component_errors("stream", stream):
         tasks = stream.make_tasks()
     for index, task in enumerate(tasks):
         if task.env not in recipes:

@@ -12,7 +12,7 @@ from typing import Any
 from cotasp._yaml import parse
 from cotasp.continual.bar import progress_bar, write_above
 from cotasp.continual.stopping import StopRequest
-from cotasp.errors import RunError, RunStopped, at, calling
+from cotasp.errors import RunError, RunStopped, at, component_errors
 from cotasp.recipe import TRIAL_MAY_DIFFER, Recipe, dump
 from cotasp.recipe_files import mapping, read_node
 from cotasp.storage.rundir import RECIPE, SWEEP, RunDirectory, read_json, write_json, write_text
@@ -115,7 +115,7 @@ def with_earlier(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
 
 def make_job(out: Path, name: str, recipe: Recipe) -> Job:
     """The job of a trial of a sweep."""
-    with calling("stream", recipe.stream):
+    with component_errors("stream", recipe.stream):
         steps = recipe.steps_per_task * len(recipe.stream.make_tasks())
     return job_at(str((out / name).resolve()), name, steps)
 
@@ -165,7 +165,7 @@ def run_sweep(
     outcomes = {job.name: Outcome("there") for job in jobs if job.finished}
     missing = [job for job in jobs if job.name not in outcomes]
     if missing:
-        with calling("launcher", launcher):
+        with component_errors("launcher", launcher):
             pool = launcher.open()
         try:
             with StopRequest() as stop:  # Ray has its own, until its pool is open
