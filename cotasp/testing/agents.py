@@ -39,11 +39,11 @@ def check_agent(agent: Agent) -> None:
         AssertionError: a promise of `cotasp.agents.Agent` or `Learner` is broken.
     """
     learner = toy(agent)
-    if isinstance(actor := getattr(learner, "actor", None), ContinualActor):
-        _watch_steps(actor)
+    untrue = _watched(learner)
     missing = [n for n in vars(Learner) if n[0] != "_" and not callable(getattr(learner, n, None))]
     ensure(not missing, f"a learner has the methods of Learner, got none called {missing}")
     train(learner, 0)
+    ensure(not untrue, next(iter(untrue), ""))
     rows = TensorDict({"observation": torch.randn(5, OBS)}, [5])
     for task in range(3):  # finished, and not begun
         action = learner.policy(task)(rows.clone())["action"]
@@ -71,8 +71,12 @@ def check_agent(agent: Agent) -> None:
         ensure_compact_is_dense("this agent", agent)
 
 
-def _watch_steps(actor: ContinualActor) -> None:
-    """Has each step of the weights checked against what it says of its loss."""
+def _watched(learner: Learner) -> list[str]:
+    """What turns out untrue, while the learner trains, of what its steps say of their loss."""
+    untrue: list[str] = []
+    actor = getattr(learner, "actor", None)
+    if not isinstance(actor, ContinualActor):
+        return untrue
     step = actor.step
 
     def watched(loss: Tensor, objective: Objective | None, rows: LossRows | None) -> None:
@@ -83,13 +87,14 @@ def _watch_steps(actor: ContinualActor) -> None:
                 torch.autograd.grad(x, weights, retain_graph=True, materialize_grads=True)
                 for x in (loss, rows.loss(places))
             )
-            same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(*both))
-            ensure(same, "the loss of all rows that a step names has the gradient of its loss")
+            if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(*both)):
+                untrue.append("the loss of all rows that a step names has the gradient of its loss")
         if weights and objective is not None and rows is not None:
             noise = torch.zeros(len(rows.observation), ACT)
             value = objective(actor.policy_in_training(), rows.observation, noise)
-            scalar = value.ndim == 0 and value.requires_grad
-            ensure(scalar, "the objective that a step names is a scalar with a gradient")
+            if value.ndim != 0 or not value.requires_grad:
+                untrue.append("the objective that a step names is a scalar with a gradient")
         step(loss, objective, rows)
 
     actor.step = watched  # type: ignore[method-assign]
+    return untrue
