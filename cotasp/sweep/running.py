@@ -107,8 +107,9 @@ def with_earlier(out: Path, facts: dict[str, Any]) -> dict[str, Any]:
         name: seeds | facts["trials"].get(name, {}) for name, seeds in earlier.items() if seeds
     }
     trials |= {name: seeds for name, seeds in facts["trials"].items() if name not in trials}
-    axes = {name: levels for name, levels in axes.items() if name in trials} | facts["axes"]
-    if facts["baseline"] is None and baseline in trials:
+    axes = {name: levels for name, levels in axes.items() if name in trials}
+    axes |= facts.get("axes", {})
+    if facts.get("baseline") is None and baseline in trials:
         facts = facts | {"baseline": baseline}
     return facts | {"trials": trials, "axes": axes}
 

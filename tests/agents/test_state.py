@@ -61,7 +61,8 @@ CASES += [({"warmup": "uniform", "warmup_hold": 1.0}, "warming up")]
 CASES += [({"warmup": "best_earlier"}, "warming up")]
 for settings in ({"execution": "dense"}, {"mask": Step(gradient="identity")}):
     CASES += [(settings, "theta"), (settings, "code")]
-CASES += [(settings, "code") for settings in (*UPDATES, *MEMORIES, *OTHERS)]
+CASES += [(settings, "code") for settings in (*UPDATES, *OTHERS)]
+CASES += [(settings, "theta") for settings in MEMORIES]  # no code trains under dense masks
 
 
 def made(settings: dict[str, Any]) -> OffPolicyLearner:
@@ -125,9 +126,10 @@ def test_a_loaded_learner_goes_on_bit_for_bit(settings, moment):
     if (
         moment in ("theta", "code") and "warmup_steps" not in settings
     ):  # in the middle of it: 8 updates of theta, 2 of the code
-        assert (undisturbed.phase, undisturbed.updates % 10) == (
+        cycle = 8 if "memory" in settings else 10
+        assert (undisturbed.phase, undisturbed.updates % cycle) == (
             moment,
-            7 if moment == "theta" else 9,
+            27 % cycle if moment == "theta" else 9,
         )
     resumed = loaded(settings, undisturbed)
     assert_same(undisturbed, resumed)
