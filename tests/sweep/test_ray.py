@@ -49,7 +49,7 @@ def disk(tmp_path, monkeypatch) -> Path:
 
 def kill_a_worker(disk: Path, out: Path, killed: list[int]) -> None:
     """Kills an actor whose trial runs below `disk`, once a checkpoint of both has arrived."""
-    while len({path.parent for path in out.rglob("checkpoints/task_*")}) < 2:
+    while len({path.parent for path in out.glob("all/seed*/checkpoints/task_*")}) < 2:
         time.sleep(0.05)
     while not killed:
         for folder in Path("/proc").glob("[0-9]*"):
