@@ -104,12 +104,10 @@ class TrainingEpisodes:
                 if end:
                     self.sums[index][span] += total
                     self.counts[index][span] += 1
-                    judged = float(success if self.rule == "any" else last)
-                    if lesson[part].return_range is not None:
-                        low, high = lesson[part].return_range
-                        judged = min(1.0, max(0.0, (total - low) / (high - low)))
-                    at, task = first + each * (t + 1), lesson[part].name
-                    ended.append(TrainingEpisode(task, at, total, length * repeat, judged))
+                    task = lesson[part]
+                    judged = task.judged(total, success if self.rule == "any" else last)
+                    at, steps = first + each * (t + 1), length * repeat
+                    ended.append(TrainingEpisode(task.name, at, total, steps, float(judged)))
                     total, length, success = 0.0, 0, False
             self._begun[i] = total, length, success
         return sorted(ended, key=lambda episode: episode.step)

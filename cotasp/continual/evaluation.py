@@ -179,13 +179,12 @@ class Evaluator:
             "any": anywhere.any(-1),
         }
         returns = reward.sum(-1)
-        if task.return_range is not None:
-            low, high = task.return_range
-            successes = dict.fromkeys(
-                successes, ((returns.double() - low) / (high - low)).clamp(0, 1)
-            )
+        total = returns.tolist()
         successes = {
-            rule: torch.where(failed, torch.zeros_like(values), values)
+            rule: torch.tensor(
+                [task.judged(*episode) for episode in zip(total, values.tolist())],
+                dtype=torch.bool if task.return_range is None else torch.float64,
+            ).masked_fill(failed, 0)
             for rule, values in successes.items()
         }
         return Episodes(

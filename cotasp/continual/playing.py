@@ -88,8 +88,5 @@ def _episode(
             frames.append(drawn.frame())
             solved.append(last)
         now = step_mdp(now.set("next", after))
-    success: bool | float = last if settings.success == "last" else anywhere
-    if task.return_range is not None:
-        low, high = task.return_range
-        success = min(1.0, max(0.0, (total - low) / (high - low)))
+    success = task.judged(total, last if settings.success == "last" else anywhere)
     return success, total, actions * task.action_repeat, tuple(frames), tuple(solved)

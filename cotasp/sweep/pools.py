@@ -10,9 +10,8 @@ from typing import Any
 
 from cotasp.errors import RecipeError, RunError
 from cotasp.sweep.fork_server import ForkedTrial, ForkServer
-from cotasp.sweep.trial import KILLED, PATIENCE, BusyError, Job, execute, note
+from cotasp.sweep.trial import KILLED, PATIENCE, POLL, BusyError, Job, execute, note
 
-_POLL = 0.05  # s
 _GRACE = 60.0  # s that trials which are stopped have for a checkpoint
 
 
@@ -79,7 +78,7 @@ class LocalPool:
             self.refused.clear()
             if done or time.monotonic() >= until:
                 return done
-            time.sleep(_POLL)
+            time.sleep(POLL)
 
     def close(self) -> None:
         self.waiting.clear()
@@ -88,7 +87,7 @@ class LocalPool:
             for process in self.running.values():
                 process.terminate()
             while any(p.poll() is None for p in self.running.values()) and time.monotonic() < until:
-                time.sleep(_POLL)
+                time.sleep(POLL)
         finally:  # also when a second Ctrl-C ends the waiting
             for process in self.running.values():
                 process.kill()
@@ -130,7 +129,7 @@ class SlurmPool:
             done = [(handle, job) for handle, job in self.jobs if handle.done()]
             if done or not self.jobs or time.monotonic() >= until:
                 break
-            time.sleep(_POLL)
+            time.sleep(POLL)
         self.jobs = [pair for pair in self.jobs if pair not in done]
         return [(job, self._code(handle, job)) for handle, job in done]
 

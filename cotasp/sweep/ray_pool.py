@@ -25,11 +25,10 @@ from cotasp.storage.rundir import RunDirectory
 from cotasp.sweep.node import CHUNK, News, NodeTrial
 from cotasp.sweep.parcels import listing, pack, unpack
 from cotasp.sweep.pools import KILLED, need
-from cotasp.sweep.trial import PATIENCE, BusyError, Job, has_begun, lock, note
+from cotasp.sweep.trial import PATIENCE, POLL, BusyError, Job, has_begun, lock, note
 
 _GRACE = 60.0  # s without a checkpoint's arrival that trials which are stopped have
 _NEWS_EVERY = 2.0  # s
-_POLL = 0.05  # s
 _PATIENCE = 10.0  # s that a cluster may take to answer
 
 
@@ -121,7 +120,7 @@ class RayPool:
                 except BusyError:
                     if time.monotonic() > until:
                         raise
-                time.sleep(_POLL)
+                time.sleep(POLL)
                 yield actor.facts.remote()  # others have their turn meanwhile
             aside = held.enter_context(folder_beside(run))
             locked = has_begun(job)

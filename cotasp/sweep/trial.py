@@ -24,7 +24,7 @@ from cotasp.storage.rundir import METRICS, RunDirectory
 
 KILLED = -9  # exit code of a job whose worker is gone
 PATIENCE = 10.0  # s that what a killed process leaves may keep its trial's lock
-_POLL = 0.05  # s
+POLL = 0.05  # s between two looks at what is waited for
 _TAIL = 4096  # bytes of a table that hold its last row
 _LIBC: Any = ctypes.CDLL(None) if sys.platform == "linux" else None  # not between fork and exec
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -217,7 +217,7 @@ def execute(job: Job) -> int:
             if not isinstance(error, BusyError) or time.monotonic() > until:
                 note(job, error)
                 return 1
-        time.sleep(_POLL)
+        time.sleep(POLL)
 
 
 def note(job: Job, error: BaseException, said: str = "error: could not be run: ") -> None:

@@ -55,6 +55,15 @@ class Task:
         """The task's own text, and then its other phrasings."""
         return (self.text, *self.phrasings)
 
+    def judged(self, episode_return: float, success: bool) -> bool | float:
+        """What an episode counts as: its success or, where episodes are judged by their return,
+        where that lies in `return_range`, in [0, 1].
+        """
+        if self.return_range is None:
+            return success
+        low, high = self.return_range
+        return min(1.0, max(0.0, (episode_return - low) / (high - low)))
+
     def make_env(self, num_envs: int | None = None, seed: int = 0) -> EnvBase:
         """A new environment of this task.
 
