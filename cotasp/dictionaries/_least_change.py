@@ -28,10 +28,10 @@ class Point(NamedTuple):
     def merit(self) -> float:
         return float(self.wanted.square().sum())
 
-    @property
-    def lost(self) -> float:
-        """Codes that are not recalled; a violation of 5 % of lambda counts as one whole."""
-        return float((self.violation / 0.05).clamp(max=1.0).sum())
+
+def lost(violation: Tensor) -> float:
+    """Codes that are not recalled, of violations [n]; one of 5 % of lambda counts as a whole."""
+    return float((violation / 0.05).clamp(max=1.0).sum())
 
 
 class Conditions(NamedTuple):

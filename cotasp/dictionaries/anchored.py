@@ -24,6 +24,7 @@ from cotasp.dictionaries._least_change import (
     Point,
     following_step,
     least_step,
+    lost,
     per_atom_inverse,
 )
 from cotasp.dictionaries._nearby import NearbyCodes
@@ -51,8 +52,7 @@ class AnchorResult(NamedTuple):
 
     Args:
         atoms: [K, m], the new atoms.  If not converged: of those visited, D_0 among them, the
-            ones under which the fewest codes are lost, so that a code that cannot be had does
-            not cost those that can.
+            ones under which the fewest codes are lost.
         codes: [n, K], those given, or with `give` > 0 the lasso solutions nearby.
         violation: [n], largest violation of each code's optimality, in units of lambda.
         n_iter: Gauss–Newton steps taken.
@@ -132,7 +132,7 @@ def anchor(
         if (new.atoms - atoms).norm() > max_change * atoms.norm():
             break
         point = new
-        best = min(best, point, key=lambda p: p.lost)
+        best = min(best, point, key=lambda p: lost(p.violation))
     converged = float(point.violation.max()) <= tol
     best = point if converged else best
     return AnchorResult(best.atoms, codes, best.violation, len(merits), converged)
@@ -235,6 +235,7 @@ def phrasing_codes(
 
 def anchor_dictionary(
     dictionary: Dictionary,
+    taught: Tensor,
     *,
     lmbda: float,
     remember: Literal["auto", "trained", "fitted"],
@@ -246,8 +247,14 @@ def anchor_dictionary(
 ) -> None:
     """Anchors all remembered pairs, in place; the work of the update rule `Anchored`.
 
+    Where not all can be had, texts are set aside until the others can: first those of earlier
+    tasks whose codes are no lasso, for which that was found before; then of the task that ends
+    the one that is likest to a text with another mask, two more, four more and so on.  So a text
+    that contradicts another costs itself alone.
+
     Args:
         dictionary: its `atoms`, and under "auto" or "fitted" its `codes`, change.
+        taught: [p, m], the texts of the task that ends.
         lmbda: l1 weight, > 0.
         remember: the rule's `codes`.
         reach, floor, tol, margin, max_iter: as of the rule.
@@ -255,27 +262,47 @@ def anchor_dictionary(
     Warns:
         ConvergenceWarning: some remembered code is not its text's lasso.
     """
-    codes = dictionary.codes
-    for fitted in {"trained": [False], "fitted": [True], "auto": [False, True]}[remember]:
-        if fitted:
-            violation = kkt_residual(dictionary, codes, lmbda=lmbda) / lmbda
-            off = violation > tol
-            texts, codes = dictionary.embeddings[off], codes.clone()
-            codes[off] = fit_codes(dictionary.atoms, texts, codes[off], lmbda=lmbda, floor=floor)
-        result = anchor(
+    texts, codes = dictionary.embeddings, dictionary.codes
+    violation = kkt_residual(dictionary, codes, lmbda=lmbda) / lmbda
+    off = violation > tol
+
+    def attempt(kept: Tensor, max_change: float = math.inf) -> AnchorResult:
+        """The least change for the texts kept [n]; of all what codes and violations then are."""
+        found = anchor(
             dictionary.atoms,
-            dictionary.embeddings,
-            codes,
+            texts[kept],
+            codes[kept],
             lmbda=lmbda,
             max_norm=dictionary.max_norm,
             tol=tol,
             margin=margin,
             max_iter=max_iter,
-            max_change=reach if remember == "auto" and not fitted else math.inf,
+            max_change=max_change,
             give=0.0 if remember == "trained" else _GIVE,
         )
+        all_codes = codes.index_put((kept,), found.codes)
+        missed = Conditions(texts, all_codes, lmbda, margin).at(found.atoms).violation
+        return found._replace(codes=all_codes, violation=missed)
+
+    kept = torch.ones_like(off)
+    for fitted in {"trained": [False], "fitted": [True], "auto": [False, True]}[remember]:
+        if fitted:
+            refit = fit_codes(dictionary.atoms, texts[off], codes[off], lmbda=lmbda, floor=floor)
+            codes = codes.index_put((off,), refit)
+        result = attempt(kept, reach if remember == "auto" and not fitted else math.inf)
         if result.converged:
             break
+    new = off & (texts[:, None] == taught).all(dim=2).any(dim=1)
+    before, likeness = off & ~new, _likeness(texts, codes > 0)
+    last, more = result, 0 if before.any() else 1
+    while not last.converged and (off & kept).any():
+        kept = kept & ~before
+        for _ in range(min(more, int((new & kept).sum()))):
+            likest = likeness[:, kept].amax(dim=1).masked_fill(~(new & kept), -torch.inf).argmax()
+            kept = kept.index_fill(0, likest, False)
+        last = attempt(kept)
+        result = min(result, last, key=lambda each: lost(each.violation))
+        more = 2 * more or 1
     dictionary.codes.copy_(result.codes)
     dictionary.atoms.copy_(result.atoms)
     other = _other_masks(dictionary, lmbda)
@@ -287,15 +314,24 @@ def anchor_dictionary(
             ConvergenceWarning,
             stacklevel=4,
         )
-    if not result.converged:
-        missed = int((result.violation > tol).sum())
+    missed = int((result.violation > tol).sum())
+    if missed:
         warnings.warn(
-            f"Anchored: after {result.n_iter} steps {missed} of {len(codes)} remembered codes are "
+            f"Anchored: {missed} of {len(codes)} remembered codes are "
             f"not their text's lasso, by up to {float(result.violation.max()):.1e} lambda "
-            f"(tol {tol:.0e}); a larger lmbda or a wider layer leaves more room",
+            f"(tol {tol:.0e}): texts that are nearly alike cannot lead to different masks; else a "
+            f"larger lmbda or a wider layer leaves more room",
             ConvergenceWarning,
             stacklevel=4,
         )
+
+
+def _likeness(texts: Tensor, masks: Tensor) -> Tensor:
+    """Cosines [n, n] of texts [n, m] whose masks [n, K] differ; elsewhere -2."""
+    unit = texts / texts.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    on = masks.to(texts)
+    differ = on @ (1 - on).T + (1 - on) @ on.T > 0.5
+    return (unit @ unit.T).masked_fill(~differ, -2.0)
 
 
 def _other_masks(dictionary: Dictionary, lmbda: float) -> int:

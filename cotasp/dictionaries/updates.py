@@ -150,6 +150,7 @@ class Anchored:
         dictionary.record(embedding, code)
         anchor_dictionary(
             dictionary,
+            embedding.reshape(-1, dictionary.n_features).to(dictionary.embeddings),
             lmbda=lmbda,
             remember=self.codes,
             reach=self.reach,

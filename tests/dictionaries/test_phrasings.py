@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cotasp.dictionaries import Anchored, Dictionary, Frozen, Online, sparse_encode
-from cotasp.errors import RecipeError
+from cotasp.errors import ConvergenceWarning, RecipeError
 
 LMBDA = 0.1
 
@@ -38,6 +38,21 @@ def test_every_taught_phrasing_leads_to_the_tasks_mask():
     before, _ = taught(Frozen(), tasks)  # the control: other phrasings lead elsewhere by themselves
     codes = sparse_encode(tasks.flatten(0, 1), before.atoms, lmbda=LMBDA).code
     assert not torch.equal((codes > 0)[1], masks[0])
+
+
+def test_a_phrasing_that_contradicts_another_task_costs_itself_alone():
+    """Here a phrasing of the third task is nearly one of the first, whose mask is another."""
+    tasks = phrased_tasks(5)
+    tasks[2, 3] = torch.nn.functional.normalize(tasks[0, 1] + 1e-3 * tasks[2, 3], dim=0)
+    with pytest.warns(ConvergenceWarning) as caught:
+        dictionary, masks = taught(Anchored(), tasks)
+    told = [str(warning.message) for warning in caught]
+    assert [text.split(" remembered")[0] for text in told] == [
+        f"Anchored: 1 of {4 * done}" for done in (3, 4, 5)
+    ]
+    codes = sparse_encode(tasks.flatten(0, 1), dictionary.atoms, lmbda=LMBDA).code
+    right = ((codes > 0).reshape(5, 4, -1) == masks[:, None]).all(dim=-1)
+    assert right.flatten().nonzero().flatten().tolist() == [i for i in range(20) if i != 11]
 
 
 def test_the_tasks_own_text_keeps_its_trained_code():
