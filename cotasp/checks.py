@@ -11,7 +11,7 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 from cotasp.errors import RecipeError
-from cotasp.schema import Unfit, fields_of
+from cotasp.schema import Unfit, check_ranges, fields_of
 
 
 def fits(annotation: Any, value: Any) -> bool:
@@ -53,10 +53,11 @@ def check(annotation: Any, value: Any, place: str) -> None:
 
 
 def check_fields(component: Any) -> None:
-    """Raises RecipeError unless each field of a dataclass fits its annotation."""
+    """Raises RecipeError unless each field of a dataclass fits its annotation, range and all."""
     cls: type = type(component)
     for name, (annotation, _) in fields_of(cls).items():
         check(annotation, getattr(component, name), f"{cls.__name__}.{name}")
+    check_ranges(cls, vars(component), cls.__name__)
 
 
 def check_least(value: Any, least: int, place: str) -> None:

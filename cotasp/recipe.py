@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cotasp._yaml import parse, write
 from cotasp.agents.agent import Agent, Parallel, WholeNetwork
@@ -40,6 +40,7 @@ from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.posterior import Posterior
 from cotasp.prompting.recall import RecallPolicy
 from cotasp.prompting.sparse_coding import SparseCoding
+from cotasp.ranges import Count, PositiveShare, Range
 from cotasp.recipe_files import (
     base_of,
     find_recipe,
@@ -97,25 +98,17 @@ class Evaluation:
             episodes-to-return (E); None: none does.
     """
 
-    every: int | None = None
-    episodes: int = 10
+    every: Count | None = None
+    episodes: Annotated[int, Range(1, 10_000)] = 10
     schedule: Literal["full", "metrics_only"] = "metrics_only"
     mode: Literal["deterministic", "stochastic"] = "deterministic"
     success: Literal["last", "any"] = "last"
-    average: int = 5
-    threshold: float = 0.9
+    average: Count = 5
+    threshold: PositiveShare = 0.9
     return_threshold: float | None = None
 
     def __post_init__(self):
         check_fields(self)
-        if not 0 < self.threshold <= 1:
-            raise RecipeError(f"threshold: expected in (0, 1], got {self.threshold}")
-        for name in ("every", "episodes", "average"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise RecipeError(f"{name}: expected at least 1, got {value}")
-        if self.episodes > 10_000:  # they run side by side
-            raise RecipeError(f"episodes: expected at most 10000, got {self.episodes}")
 
 
 @dataclass(frozen=True)
@@ -152,10 +145,10 @@ class Recipe:
     """
 
     question: str = ""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31, below=True)] = 0
     stream: Stream = Point()
-    steps_per_task: int = 1_000_000
-    frames_per_batch: int = 40
+    steps_per_task: Count = 1_000_000
+    frames_per_batch: Annotated[int, Range(1, 100_000)] = 40
     task_input: Literal["none", "number", "text"] = "none"
     encoder: Encoder = SBERT()
     dictionary: SparseCoding = SparseCoding()
@@ -169,18 +162,11 @@ class Recipe:
     evaluation: Evaluation = Evaluation()
     logger: Literal["csv", "tensorboard", "wandb", "mlflow"] = "csv"
     device: str = "cpu"
-    checkpoint_every: int = 20_000
+    checkpoint_every: Count = 20_000
     faults: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("steps_per_task", "frames_per_batch", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.frames_per_batch > 10**5:  # they are held in memory, one by one
-            raise RecipeError(
-                f"frames_per_batch: expected at most 1e5, got {self.frames_per_batch}"
-            )
         repeat = getattr(self.stream, "action_repeat", None)
         if repeat is None:
             raise RecipeError(
@@ -201,8 +187,6 @@ class Recipe:
                 f"stream.action_repeat ({at_once}), got {self.frames_per_batch}; choose "
                 f"{_multiple(self.frames_per_batch, at_once)}"
             )
-        if not 0 <= self.seed < 2**31:
-            raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")
         if self.steps_per_task % self.frames_per_batch:
             raise RecipeError(
                 f"steps_per_task: expected a multiple of frames_per_batch "

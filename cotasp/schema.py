@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from cotasp.errors import PluginError, RecipeError
+from cotasp.ranges import Range, range_of
 from cotasp.registry import Registry, nearest, registry_for, suggest
 
 MISSING = inspect.Parameter.empty
@@ -81,7 +82,7 @@ def _remedy(annotation: Any, node: Any) -> str:
     return ""
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type, include_extras: bool = False) -> dict[str, Any]:
     """Types of a class's and its bases' annotations, without a bare `ClassVar`, which Python 3.10
     does not evaluate.
     """
@@ -92,7 +93,7 @@ def _hints(cls: type) -> dict[str, Any]:
         holder = type(
             base.__name__, (), {"__annotations__": own_hints, "__module__": base.__module__}
         )
-        hints |= get_type_hints(holder)
+        hints |= get_type_hints(holder, include_extras=include_extras)
     return hints
 
 
@@ -115,6 +116,29 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
     return {p.name: (hints.get(p.name, Any), defaults.get(p.name, p.default)) for p in parameters}
 
 
+@cache
+def ranges_of(cls: type) -> dict[str, Range]:
+    """Constructor argument to the numbers it takes, where its annotation says so."""
+    extras = {} if dataclasses.is_dataclass(cls) else get_type_hints(cls.__init__, None, None, True)  # type: ignore[misc]
+    hints = {**extras, **_hints(cls, include_extras=True)}
+    told = ((name, range_of(hints.get(name))) for name in fields_of(cls))
+    return {name: within for name, within in told if within is not None}
+
+
+def check_ranges(cls: type, values: Mapping[str, Any], place: str) -> None:
+    """Raises RecipeError for a number outside its field's range; None is none.
+
+    Args:
+        cls: whose fields they are.
+        values: by field's name.
+        place: of the object, for the message.
+    """
+    for name, within in ranges_of(cls).items():
+        value = values.get(name)
+        if value is not None and not within.takes(value):
+            raise RecipeError(f"{place}.{name}: expected {within}, got {_as_text(value)}")
+
+
 def signature(cls: type) -> list[str]:
     """A class's fields as they stand in a recipe, one line each: default, and what it takes.
 
@@ -126,8 +150,9 @@ def signature(cls: type) -> list[str]:
     for name, (annotation, default) in fields_of(cls).items():
         preset = "" if default is MISSING else plain(default, annotation)
         text = preset if isinstance(preset, str) else json.dumps(preset)
+        within = f", {ranges_of(cls)[name]}" if name in ranges_of(cls) else ""
         needed = " (required)" if default is MISSING else ""
-        lines.append(f"{name}: {text}  # {expected(annotation)}{needed}")
+        lines.append(f"{name}: {text}  # {expected(annotation)}{within}{needed}")
     return lines
 
 
@@ -261,6 +286,7 @@ def _build_fields(cls: type, node: Mapping, path: str, default: Any = MISSING) -
         k: build(fields[k][0], v, f"{path}.{k}", defaults.get(k, fields[k][1]))
         for k, v in node.items()
     }
+    check_ranges(cls, values, path)
     try:
         return cls(**{**defaults, **values})
     except (ValueError, TypeError) as error:  # RecipeError is a ValueError

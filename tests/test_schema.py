@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import types
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cotasp.checks import check_fields
 from cotasp.dictionaries.updates import Anchored, Lazy, Online, UpdateRule
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Decay, Positive, Range
 from cotasp.schema import build, expected, fields_of, plain, signature
 
 
@@ -172,7 +175,7 @@ def test_a_long_value_is_shortened():
         ),
         (
             {"count": 1, "rule": {"name": "lazy", "rule": {"name": "anchored", "margin": 2}}},
-            "here.rule.rule.margin: expected a number in (0, 1], got 2.0",
+            "here.rule.rule.margin: expected in (0, 1], got 2.0",
         ),
         (
             {"count": 1, "rule": 3},
@@ -288,10 +291,40 @@ def test_numpy_numbers_become_python_s():
     assert [type(v) for v in node["pair"]] == [float, int]
 
 
+@dataclass(frozen=True)
+class Bounded:
+    """A third party's, which checks nothing itself."""
+
+    rate: Positive = 1.0
+    decay: Decay | None = None
+    size: Count = 1
+    rows: Annotated[int, Range(2, 10**9)] = 2
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused", "within"),
+    [
+        ("rate", 1e-9, 0.0, "above 0"),
+        ("decay", 0.0, 1.0, "in [0, 1)"),
+        ("decay", None, -1e-9, "in [0, 1)"),
+        ("size", 1, 0, "at least 1"),
+        ("rows", 10**9, 10**9 + 1, "in [2, 1000000000]"),
+    ],
+)
+def test_numbers_outside_the_range_of_their_annotation_are_refused(name, taken, refused, within):
+    assert getattr(build(Bounded, {name: taken}, "here"), name) == taken
+    with pytest.raises(RecipeError) as told:
+        build(Bounded, {name: refused}, "here")
+    assert str(told.value) == f"here.{name}: expected {within}, got {refused}"
+    with pytest.raises(RecipeError, match=re.escape(f"Bounded.{name}: expected {within}, got")):
+        check_fields(Bounded(**{name: refused}))
+
+
 def test_the_signature_is_the_schema():
     assert signature(Inner) == ["size: 3  # an integer", "label: null  # text or null"]
     assert signature(Outer)[0] == "count:   # an integer (required)"
     assert signature(Lazy)[1].startswith('rule: {"name": "online", "unused": "resample"')
+    assert signature(Bounded)[1] == "decay: null  # a finite number or null, in [0, 1)"
     assert expected(type(None)) == "null"
     assert expected(list[str]) == "a list, each text"
 

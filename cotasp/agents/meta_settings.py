@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Natural, Positive, Range, Share
 
 
 @dataclass(frozen=True)
@@ -44,36 +45,25 @@ class MetaLearning:
         keep: which, if not all: the `"first"` or the `"last"`.
     """
 
-    updates: int = 600
-    inner_steps: int = 1
+    updates: Natural = 600
+    inner_steps: Natural = 1
     order: Literal["second", "first"] = "second"
     outer: Literal["squared", "likelihood"] = "squared"
     begin: Literal["previous", "fresh"] = "previous"
-    fast_updates: int = 1
-    step_size: float = 1.0
+    fast_updates: Natural = 1
+    step_size: Positive = 1.0
     learn_step_sizes: bool = True
-    learning_rate: float = 1e-3
-    weight_clip: float = 0.2
-    batch_size: int = 300
-    tasks_per_update: int | None = None
-    skilled: int = 10
+    learning_rate: Positive = 1e-3
+    weight_clip: Share = 0.2
+    batch_size: Annotated[int, Range(1, 10**6)] = 300
+    tasks_per_update: Count | None = None
+    skilled: Count = 10
     inner_data: Literal["kept", "anew"] = "kept"
-    anew_every: int = 5
-    rows_per_task: int | None = None
+    anew_every: Count = 5
+    rows_per_task: Count | None = None
     keep: Literal["first", "last"] = "first"
 
     def __post_init__(self):
         check_fields(self)
-        for names, ok, expected in (
-            (("updates", "inner_steps", "fast_updates"), lambda v: v >= 0, "at least 0"),
-            (("batch_size", "skilled", "anew_every"), lambda v: v >= 1, "at least 1"),
-            (("batch_size",), lambda v: v <= 10**6, "at most 1e6"),
-            (("tasks_per_update", "rows_per_task"), lambda v: v is None or v >= 1, "at least 1"),
-            (("learning_rate", "step_size"), lambda v: v > 0, "above 0"),
-            (("weight_clip",), lambda v: 0 <= v <= 1, "in [0, 1]"),
-        ):
-            for name in names:
-                if not ok(getattr(self, name)):
-                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
         if self.inner_data == "anew" and self.inner_steps == 0:
             raise RecipeError("inner_data: expected 'kept' without inner steps, got 'anew'")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Natural, NonNegative, Positive, Range, Share
 
 
 @dataclass(frozen=True)
@@ -49,40 +50,28 @@ class OnPolicy:
 
     keeps_rows: ClassVar[bool] = False
 
-    learning_rate: float = 1e-3
-    value_learning_rate: float = 1e-3
-    code_learning_rate: float = 1e-3
-    epochs: int = 5
-    code_epochs: int = 0
-    minibatches: int = 2
-    clip_ratio: float = 0.2
-    clip: float | None = 0.5
-    entropy: float = 0.0
-    gamma: float | None = None
-    gae_lambda: float = 0.95
-    reward_scale: float = 1.0
+    learning_rate: Positive = 1e-3
+    value_learning_rate: Positive = 1e-3
+    code_learning_rate: Positive = 1e-3
+    epochs: Count = 5
+    code_epochs: Natural = 0
+    minibatches: Count = 2
+    clip_ratio: Positive = 0.2
+    clip: Positive | None = 0.5
+    entropy: NonNegative = 0.0
+    gamma: Share | None = None
+    gae_lambda: Share = 0.95
+    reward_scale: Positive = 1.0
     start: Literal["kept", "fresh"] = "kept"
     reset_std: bool = False
     value_start: Literal["kept", "fresh"] = "fresh"
-    value_warmup: int = 0
+    value_warmup: Natural = 0
     value_hidden: tuple[int, ...] = (64, 64)
-    num_envs: int = 1
+    num_envs: Annotated[int, Range(1, 10_000)] = 1
     execution: Literal["compact", "dense"] = "compact"
 
     def __post_init__(self):
         check_fields(self)
-        rates = ("learning_rate", "value_learning_rate", "code_learning_rate", "reward_scale")
-        for names, ok, expected in (
-            ((*rates, "clip_ratio"), lambda v: v > 0, "above 0"),
-            (("clip",), lambda v: v is None or v > 0, "above 0"),
-            (("epochs", "minibatches", "num_envs"), lambda v: v >= 1, "at least 1"),
-            (("num_envs",), lambda v: v <= 10_000, "at most 10000"),
-            (("code_epochs", "entropy", "value_warmup"), lambda v: v >= 0, "at least 0"),
-            (("gamma", "gae_lambda"), lambda v: v is None or 0 <= v <= 1, "in [0, 1]"),
-        ):
-            for name in names:
-                if not ok(getattr(self, name)):
-                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
         widths = self.value_hidden
         if not 1 <= len(widths) <= 64 or not all(1 <= width <= 65_536 for width in widths):
             raise RecipeError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cotasp.agents.settings import OffPolicy
-from cotasp.errors import RecipeError
+from cotasp.ranges import Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,16 +42,12 @@ class SAC(OffPolicy):
     losses: ClassVar = ("critic_loss", "actor_loss", "temperature", "entropy")
 
     target_entropy: float | None = None
-    initial_temperature: float = 0.1
+    initial_temperature: Positive = 0.1
     compile: bool = False
     cuda_graphs: bool = True
 
     def __post_init__(self):
         super().__post_init__()
-        if self.initial_temperature <= 0:
-            raise RecipeError(
-                f"initial_temperature: expected above 0, got {self.initial_temperature}"
-            )
 
     @property
     def compiles(self) -> bool:  # type: ignore[override]  # a field here

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.problem import Problem, Sampling
 from cotasp.modules.specs import Critic, MLPCritic
+from cotasp.ranges import Count, Decay, Natural, NonNegative, Positive, PositiveShare, Range, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from cotasp.methods.batch import Batch
     from cotasp.methods.trained import TrainedActor
     from cotasp.modules.policy import Policy
-
-
-_AT_LEAST_ONE = ("batch_size", "theta_updates", "buffer_size", "n_step")
-_AT_LEAST_ZERO = ("code_updates", "warmup_steps", "distillation_updates", "updates_per_transition")
-_POSITIVE = ("learning_rate", "code_learning_rate", "reward_scale", "final_learning_rate")
 
 
 @dataclass(frozen=True)
@@ -116,47 +112,31 @@ class OffPolicy:
     critic: Critic = MLPCritic()
     ensemble: Literal["min", "mean"] = "mean"
     values: ValuesSpec = ValuesSpec()
-    learning_rate: float = 1e-3
-    code_learning_rate: float = 1e-3
-    batch_size: int = 128
-    buffer_size: int = 1_000_000
-    updates_per_transition: float = 1.0
-    n_step: int = 5
-    gamma: float | None = None
-    tau: float = 0.02
-    reward_scale: float = 0.1
-    actor_average: float = 0.995
-    clip: float | None = None
-    final_learning_rate: float = 0.1
-    theta_updates: int = 990
-    code_updates: int = 10
-    warmup_steps: int | None = None
+    learning_rate: Positive = 1e-3
+    code_learning_rate: Positive = 1e-3
+    batch_size: Annotated[int, Range(1, 100_000)] = 128
+    buffer_size: Annotated[int, Range(1, 10**9)] = 1_000_000
+    updates_per_transition: NonNegative = 1.0
+    n_step: Count = 5
+    gamma: Share | None = None
+    tau: Share = 0.02
+    reward_scale: Positive = 0.1
+    actor_average: Decay = 0.995
+    clip: Positive | None = None
+    final_learning_rate: PositiveShare = 0.1
+    theta_updates: Count = 990
+    code_updates: Natural = 10
+    warmup_steps: Natural | None = None
     warmup: Literal["earlier_prompts", "uniform", "best_earlier"] = "uniform"
     head_start: Literal["fresh", "best"] = "fresh"
-    warmup_hold: float = 8.0
-    noise_correlation: float = 0.0
-    distillation_updates: int = 0
+    warmup_hold: Annotated[float, Range(1.0)] = 8.0
+    noise_correlation: Decay = 0.0
+    distillation_updates: Natural = 0
     execution: Literal["compact", "dense"] = "compact"
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
         check_fields(self)
-        for names, ok, expected in (
-            (_AT_LEAST_ONE, lambda v: v >= 1, "at least 1"),
-            (_AT_LEAST_ZERO, lambda v: v is None or v >= 0, "at least 0"),
-            (_POSITIVE, lambda v: v > 0, "above 0"),
-            (("batch_size",), lambda v: v <= 10**5, "at most 1e5"),
-            (("buffer_size",), lambda v: v <= 10**9, "at most 1e9"),
-            (("gamma", "tau"), lambda v: v is None or 0 <= v <= 1, "in [0, 1]"),
-            (("final_learning_rate",), lambda v: v <= 1, "at most 1"),
-            (("actor_average", "noise_correlation"), lambda v: 0 <= v < 1, "in [0, 1)"),
-            (("warmup_hold",), lambda v: v >= 1, "at least 1"),
-            (("clip",), lambda v: v is None or v > 0, "above 0"),
-        ):
-            for name in names:
-                if not ok(getattr(self, name)):
-                    raise RecipeError(f"{name}: expected {expected}, got {getattr(self, name)}")
-
         if self.head_start == "best" and self.warmup != "best_earlier":
             raise RecipeError(
                 f"head_start: expected fresh, for no policy is tried in warm-up, got best; set "

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cotasp.agents.settings import OffPolicy
-from cotasp.errors import RecipeError
+from cotasp.ranges import Count, NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,19 +41,14 @@ class TD3(OffPolicy):
     losses: ClassVar = ("critic_loss", "actor_loss")
     squashed_noise: ClassVar = False
 
-    exploration_noise: float = 0.3
-    target_noise: float = 0.2
-    noise_clip: float = 0.5
-    policy_delay: int = 2
-    saturation_penalty: float = 0.0
+    exploration_noise: NonNegative = 0.3
+    target_noise: NonNegative = 0.2
+    noise_clip: NonNegative = 0.5
+    policy_delay: Count = 2
+    saturation_penalty: NonNegative = 0.0
 
     def __post_init__(self):
         super().__post_init__()
-        if self.policy_delay < 1:
-            raise RecipeError(f"policy_delay: expected at least 1, got {self.policy_delay}")
-        for name in ("exploration_noise", "target_noise", "noise_clip", "saturation_penalty"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")
 
     def update(
         self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Positive, PositiveShare, Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,12 +51,6 @@ def _check_lmbda(lmbda: float) -> None:
         raise RecipeError(f"lmbda: expected a positive number, got {lmbda}")
 
 
-def _check_field(rule: object, name: str, ok: bool, expected: str) -> None:
-    if not ok:
-        got = getattr(rule, name)
-        raise RecipeError(f"{type(rule).__name__}.{name}: expected {expected}, got {got!r}")
-
-
 @dataclass(frozen=True)
 class Online:
     r"""Online dictionary learning, one pass per task (the paper's rule).
@@ -76,11 +71,10 @@ class Online:
     """
 
     unused: Literal["resample", "keep"] = "resample"
-    forgetting: float = 1.0
+    forgetting: PositiveShare = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_field(self, "forgetting", 0 < self.forgetting <= 1, "a number in (0, 1]")
 
     def __call__(
         self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
@@ -123,19 +117,14 @@ class Anchored:
     """
 
     codes: Literal["auto", "trained", "fitted"] = "auto"
-    tol: float = 1e-6
-    margin: float = 0.95
-    reach: float = 0.05
-    floor: float = 1e-3
-    max_iter: int = 50
+    tol: Annotated[float, Range(0, 1, above=True, below=True)] = 1e-6
+    margin: PositiveShare = 0.95
+    reach: Positive = 0.05
+    floor: Positive = 1e-3
+    max_iter: Count = 50
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_field(self, "tol", 0 < self.tol < 1, "a number in (0, 1)")
-        _check_field(self, "margin", 0 < self.margin <= 1, "a number in (0, 1]")
-        _check_field(self, "reach", 0 < self.reach < math.inf, "a positive number")
-        _check_field(self, "floor", 0 < self.floor < math.inf, "a positive number")
-        _check_field(self, "max_iter", self.max_iter >= 1, "at least 1")
 
     def __call__(
         self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float
@@ -183,12 +172,11 @@ class Lazy:
         rule: the rule to run; if it has a `forgetting`, skipped tasks are recorded with it.
     """
 
-    every: int = 2
+    every: Count = 2
     rule: UpdateRule = field(default_factory=Online)
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_field(self, "every", self.every >= 1, "at least 1")
 
     def __call__(
         self, dictionary: Dictionary, embedding: Tensor, code: Tensor, *, lmbda: float

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +28,10 @@ class AGEM:
         rehearsal: rows of finished tasks per update, at least 1.
     """
 
-    rehearsal: int = 128
+    rehearsal: Annotated[int, Range(1, 100_000)] = 128
 
     def __post_init__(self):
         check_fields(self)
-        if not 1 <= self.rehearsal <= 10**5:
-            raise RecipeError(f"rehearsal: expected in [1, 1e5], got {self.rehearsal}")
 
     def transform(self, gradients: Mapping[str, Tensor], now: Now) -> Mapping[str, Tensor]:
         import torch

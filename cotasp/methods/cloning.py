@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import NonNegative, Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,16 +32,12 @@ class Cloning:
 
     asks: ClassVar[tuple[str, ...]] = ("policy",)
 
-    weight: float = 1.0
+    weight: NonNegative = 1.0
     kl: Literal["forward", "reverse"] = "forward"
-    rehearsal: int = 128
+    rehearsal: Annotated[int, Range(1, 100_000)] = 128
 
     def __post_init__(self):
         check_fields(self)
-        if self.weight < 0:
-            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
-        if not 1 <= self.rehearsal <= 10**5:
-            raise RecipeError(f"rehearsal: expected in [1, 1e5], got {self.rehearsal}")
 
     def penalty(self, now: Now) -> Tensor | None:
         from cotasp.modules.policy import gaussian_kl

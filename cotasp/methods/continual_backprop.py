@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.methods.renewal import free_units, renew_units
+from cotasp.ranges import Count, Decay, Natural, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,21 +34,13 @@ class ContinualBackprop:
         decay: of utilities, per look, in [0, 1).
     """
 
-    every: int = 10
-    rate: float = 1e-4
-    maturity: int = 1000
-    decay: float = 0.99
+    every: Count = 10
+    rate: Share = 1e-4
+    maturity: Natural = 1000
+    decay: Decay = 0.99
 
     def __post_init__(self):
         check_fields(self)
-        if self.every < 1:
-            raise RecipeError(f"every: expected at least 1, got {self.every}")
-        if not 0 <= self.rate <= 1:
-            raise RecipeError(f"rate: expected in [0, 1], got {self.rate}")
-        if self.maturity < 0:
-            raise RecipeError(f"maturity: expected at least 0, got {self.maturity}")
-        if not 0 <= self.decay < 1:
-            raise RecipeError(f"decay: expected in [0, 1), got {self.decay}")
 
     def renew(self, network: Network) -> Mapping[str, Tensor]:
         new = {name: weight.clone() for name, weight in network.weights.items()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
+from cotasp.ranges import NonNegative, Range, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,22 +37,15 @@ class EWC:
             tasks count alike whatever the sizes of their actions.
     """
 
-    weight: float = 1e4
-    samples: int = 256
+    weight: NonNegative = 1e4
+    samples: Annotated[int, Range(1, 100_000)] = 256
     fisher: Literal["sampled", "gaussian", "continual_world"] = "sampled"
-    floor: float = 0.0
-    decay: float = 1.0
+    floor: NonNegative = 0.0
+    decay: Share = 1.0
     normalise: bool = False
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("weight", "floor"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")
-        if not 1 <= self.samples <= 100_000:
-            raise RecipeError(f"samples: expected in [1, 100000], got {self.samples}")
-        if not 0 <= self.decay <= 1:
-            raise RecipeError(f"decay: expected in [0, 1], got {self.decay}")
 
     def penalty(self, now: Now) -> Tensor | None:
         if not now.state or not self.weight:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import NonNegative, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,18 +34,13 @@ class HAT:
 
     gradient: ClassVar[str] = "smooth"
     local: ClassVar[bool] = True
-    s_max: float = 200.0
-    sparsity: float = 0.01
-    bound: float = 6.0
+    s_max: Positive = 200.0
+    sparsity: NonNegative = 0.01
+    bound: Positive = 6.0
     first: Literal["normal", "prompt"] = "normal"
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("s_max", "bound"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")
-        if self.sparsity < 0:
-            raise RecipeError(f"sparsity: expected at least 0, got {self.sparsity}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         if progress >= 1.0:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
+from cotasp.ranges import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +27,10 @@ class L2:
         weight: strength of the pull, at least 0.
     """
 
-    weight: float = 1.0
+    weight: NonNegative = 1.0
 
     def __post_init__(self):
         check_fields(self)
-        if self.weight < 0:
-            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
 
     def penalty(self, now: Now) -> Tensor | None:
         if not now.state or not self.weight:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +26,10 @@ class L2Init:
         weight: strength of the pull, at least 0.
     """
 
-    weight: float = 1e-3
+    weight: NonNegative = 1e-3
 
     def __post_init__(self):
         check_fields(self)
-        if self.weight < 0:
-            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
 
     def begin(self, policy: MetaPolicy) -> dict[str, dict[str, Tensor]]:
         return {"initial": {k: p.detach().clone() for k, p in policy.named_parameters()}}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.methods.protection import squared_distance
+from cotasp.ranges import NonNegative, Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,15 +29,11 @@ class MAS:
         samples: states that the sensitivity is a mean over, in [1, 100000].
     """
 
-    weight: float = 1.0
-    samples: int = 256
+    weight: NonNegative = 1.0
+    samples: Annotated[int, Range(1, 100_000)] = 256
 
     def __post_init__(self):
         check_fields(self)
-        if self.weight < 0:
-            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
-        if not 1 <= self.samples <= 100_000:
-            raise RecipeError(f"samples: expected in [1, 100000], got {self.samples}")
 
     def penalty(self, now: Now) -> Tensor | None:
         if not now.state or not self.weight:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.modules.masks import Dense
+from cotasp.ranges import Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +29,10 @@ class PackNet:
 
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
-    retrain: float = 0.1
+    retrain: Annotated[float, Range(0, 10)] = 0.1
 
     def __post_init__(self):
         check_fields(self)
-        if not 0 <= self.retrain <= 10:
-            raise RecipeError(f"retrain: expected in [0, 10], got {self.retrain}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         return Dense()(code, progress)

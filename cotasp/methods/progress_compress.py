@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.modules.masks import Dense
+from cotasp.ranges import Range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +39,10 @@ class ProgressCompress:
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
     imitates: ClassVar[bool] = True
-    compress: float = 0.5
+    compress: Annotated[float, Range(0, 10, above=True)] = 0.5
 
     def __post_init__(self):
         check_fields(self)
-        if not 0 < self.compress <= 10:
-            raise RecipeError(f"compress: expected in (0, 10], got {self.compress}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         return Dense()(code, progress)

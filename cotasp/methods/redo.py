@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.methods.renewal import free_units, renew_units
+from cotasp.ranges import Count, Decay
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,15 +29,11 @@ class ReDo:
         threshold: in [0, 1).
     """
 
-    every: int = 1000
-    threshold: float = 0.025
+    every: Count = 1000
+    threshold: Decay = 0.025
 
     def __post_init__(self):
         check_fields(self)
-        if self.every < 1:
-            raise RecipeError(f"every: expected at least 1, got {self.every}")
-        if not 0 <= self.threshold < 1:
-            raise RecipeError(f"threshold: expected in [0, 1), got {self.threshold}")
 
     def renew(self, network: Network) -> Mapping[str, Tensor]:
         new = {name: weight.clone() for name, weight in network.weights.items()}

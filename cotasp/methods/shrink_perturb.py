@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,17 +29,12 @@ class ShrinkPerturb:
         perturb: in [0, 1].
     """
 
-    every: int = 10_000
-    shrink: float = 0.8
-    perturb: float = 0.2
+    every: Count = 10_000
+    shrink: Share = 0.8
+    perturb: Share = 0.2
 
     def __post_init__(self):
         check_fields(self)
-        if self.every < 1:
-            raise RecipeError(f"every: expected at least 1, got {self.every}")
-        for name in ("shrink", "perturb"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RecipeError(f"{name}: expected in [0, 1], got {getattr(self, name)}")
 
     def renew(self, network: Network) -> Mapping[str, Tensor]:
         return {

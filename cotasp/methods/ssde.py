@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,15 +37,12 @@ class SSDE:
 
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
-    beta: float = 0.3
-    first_lmbda: float = 1e-2
-    last_lmbda: float = 1e-4
+    beta: Positive = 0.3
+    first_lmbda: Positive = 1e-2
+    last_lmbda: Positive = 1e-4
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("beta", "first_lmbda", "last_lmbda"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         return (code.detach() > 0).to(code.dtype)
@@ -84,21 +82,15 @@ class Sensitivity:
     """
 
     asks: ClassVar[tuple[str, ...]] = ("start",)
-    every: int = 80_000
-    threshold: float = 0.6
+    every: Count = 80_000
+    threshold: NonNegative = 0.6
     shift: float = 0.01
-    until: float = 0.65
+    until: Share = 0.65
 
     def __post_init__(self):
         check_fields(self)
-        if self.every < 1:
-            raise RecipeError(f"every: expected at least 1, got {self.every}")
-        if self.threshold < 0:
-            raise RecipeError(f"threshold: expected at least 0, got {self.threshold}")
         if not self.shift:
             raise RecipeError("shift: expected another number than 0, got 0")
-        if not 0 <= self.until <= 1:
-            raise RecipeError(f"until: expected in [0, 1], got {self.until}")
 
     def renew(self, network: Network) -> Mapping[str, Tensor]:
         if network.progress > self.until:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from cotasp.checks import check_fields, check_least
-from cotasp.errors import RecipeError
+from cotasp.checks import check_fields
 from cotasp.modules.masks import Dense
+from cotasp.ranges import Count, Positive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,16 +44,12 @@ class TaDeLL:
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
     anew: ClassVar[bool] = True
-    atoms: int = 20
-    lmbda: float = 1e-3
-    max_norm: float = 1.0
+    atoms: Count = 20
+    lmbda: Positive = 1e-3
+    max_norm: Positive = 1.0
 
     def __post_init__(self):
         check_fields(self)
-        check_least(self.atoms, 1, "TaDeLL.atoms")
-        for name in ("lmbda", "max_norm"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         return Dense()(code, progress)

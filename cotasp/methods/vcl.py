@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.ranges import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +29,10 @@ class VCL:
         weight: strength of the pull, at least 0.
     """
 
-    weight: float = 1.0
+    weight: NonNegative = 1.0
 
     def __post_init__(self):
         check_fields(self)
-        if self.weight < 0:
-            raise RecipeError(f"weight: expected at least 0, got {self.weight}")
 
     def check_actor(self, actor: ActorSpec) -> None:
         """Raises RecipeError for weights that are numbers."""

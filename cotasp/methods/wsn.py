@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
 from cotasp.modules.masks import Dense
 from cotasp.modules.scored import largest, uniform_scores
+from cotasp.ranges import PositiveShare
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -31,12 +31,10 @@ class WSN:
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = True
     trains_weights: ClassVar[bool] = True
-    density: float = 0.5
+    density: PositiveShare = 0.5
 
     def __post_init__(self):
         check_fields(self)
-        if not 0 < self.density <= 1:
-            raise RecipeError(f"density: expected in (0, 1], got {self.density}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         return Dense()(code, progress)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Positive, PositiveShare
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,13 +89,11 @@ class TopK:
     """
 
     local: ClassVar[bool] = False
-    k: int = 128
+    k: Count = 128
     gradient: StraightThrough = "clipped"
 
     def __post_init__(self):
         check_fields(self)
-        if self.k < 1:
-            raise RecipeError(f"TopK.k: expected at least 1 neuron per layer, got {self.k}")
 
     def check_actor(self, actor: ActorSpec) -> None:
         """Every layer has k neurons."""
@@ -135,14 +134,12 @@ class Sigmoid:
 
     gradient: ClassVar[str] = "smooth"
     local: ClassVar[bool] = True
-    threshold: float = 5e-4
+    threshold: Positive = 5e-4
     start: float = 1e-2
     stop: float = 1e-4
 
     def __post_init__(self):
         check_fields(self)
-        if self.threshold <= 0:
-            raise RecipeError(f"Sigmoid.threshold: expected above 0, got {self.threshold}")
         if not 0 < self.stop <= self.start:
             raise RecipeError(
                 f"Sigmoid.stop: expected 0 < stop <= start, got stop {self.stop} "
@@ -170,13 +167,11 @@ class RandomMask:
 
     gradient: ClassVar[str] = "none"
     local: ClassVar[bool] = False
-    density: float = 0.15
+    density: PositiveShare = 0.15
     seed: int = 0
 
     def __post_init__(self):
         check_fields(self)
-        if not 0 < self.density <= 1:
-            raise RecipeError(f"RandomMask.density: expected in (0, 1], got {self.density}")
 
     def __call__(self, code: Tensor, progress: float = 1.0) -> Tensor:
         import zlib

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
@@ -15,6 +15,7 @@ from cotasp.modules.shapes import (
     check_actor,
     check_widths,
 )
+from cotasp.ranges import Positive, PositiveShare, Range
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,15 +117,11 @@ class ResidualCritic:
         blocks: of two layers each, between the first layer and the last.
     """
 
-    width: int = 256
-    blocks: int = 1
+    width: Annotated[int, Range(1, WIDEST)] = 256
+    blocks: Annotated[int, Range(0, MOST_LAYERS)] = 1
 
     def __post_init__(self):
         check_fields(self)
-        if not 1 <= self.width <= WIDEST:
-            raise RecipeError(f"width: expected 1 to {WIDEST}, got {self.width}")
-        if not 0 <= self.blocks <= MOST_LAYERS:
-            raise RecipeError(f"blocks: expected 0 to {MOST_LAYERS}, got {self.blocks}")
 
     def build(self, in_features: int, action_dim: int) -> ResidualCritics:
         from cotasp.modules.residual import ResidualCritics
@@ -148,20 +145,16 @@ class CategoricalCritic:
     hidden: tuple[int, ...] = (256, 256)
     activation: Activation = "relu"
     norm: Norm = "all"
-    bins: int = 51
+    bins: Annotated[int, Range(2, WIDEST)] = 51
     low: float = -20.0
     high: float = 100.0
-    sigma: float = 0.75
+    sigma: Positive = 0.75
 
     def __post_init__(self):
         check_fields(self)
         check_widths("CategoricalCritic", self.hidden)
-        if not 2 <= self.bins <= WIDEST:
-            raise RecipeError(f"bins: expected 2 to {WIDEST}, got {self.bins}")
         if not self.low < self.high:
             raise RecipeError(f"high: expected above low, {self.low}, got {self.high}")
-        if self.sigma <= 0:
-            raise RecipeError(f"sigma: expected above 0, got {self.sigma}")
 
     def build(self, in_features: int, action_dim: int) -> Critics:
         from cotasp.modules.critics import Critics
@@ -200,18 +193,14 @@ class PopArtCritic:
     hidden: tuple[int, ...] = (256, 256)
     activation: Activation = "relu"
     norm: Norm = "all"
-    tasks: int = 1
-    rate: float = 3e-4
+    tasks: Annotated[int, Range(1, WIDEST)] = 1
+    rate: PositiveShare = 3e-4
     low: float = 1e-4
     high: float = 1e6
 
     def __post_init__(self):
         check_fields(self)
         check_widths("PopArtCritic", self.hidden)
-        if not 1 <= self.tasks <= WIDEST:
-            raise RecipeError(f"tasks: expected 1 to {WIDEST}, got {self.tasks}")
-        if not 0 < self.rate <= 1:
-            raise RecipeError(f"rate: expected in (0, 1], got {self.rate}")
         if not 0 < self.low < self.high:
             raise RecipeError(f"high: expected above low, above 0, got {self.low} and {self.high}")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.prompting.texts import checked_texts, words
+from cotasp.ranges import Natural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,13 +184,11 @@ class RandomEncoder:
     """
 
     dim: int = MINILM_DIM
-    seed: int = 0
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
         _check_dim(self)
-        if self.seed < 0:
-            raise RecipeError(f"RandomEncoder.seed: expected an integer >= 0, got {self.seed}")
 
     def prepare(self, texts: Sequence[str]) -> RandomEncoder:
         """This encoder."""

@@ -17,13 +17,13 @@ from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.recall import (
     Recall,
     check_corpus,
-    check_share,
     normalised_space,
     similarities,
     stems,
     taught_as,
 )
 from cotasp.prompting.texts import normal_form
+from cotasp.ranges import PositiveShare, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,18 +84,14 @@ class Posterior:
             tasks; None: those that come with this package.
     """
 
-    confidence: float = 0.6
-    familiar: float = 0.3
-    others: float = 0.02
-    shrinkage: float = 0.1
+    confidence: PositiveShare = 0.6
+    familiar: Share = 0.3
+    others: Share = 0.02
+    shrinkage: PositiveShare = 0.1
     corpus: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("confidence", "shrinkage"):
-            check_share(self, name)
-        for name in ("familiar", "others"):
-            check_share(self, name, 0.0)
         check_corpus(self.corpus)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:

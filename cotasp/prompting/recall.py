@@ -17,6 +17,7 @@ from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.prompting.encoders import Encoder
 from cotasp.prompting.texts import checked_texts, normal_form
+from cotasp.ranges import PositiveShare, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,11 +77,10 @@ class Nearest:
         threshold: least cosine, in (0, 1].
     """
 
-    threshold: float = 0.8
+    threshold: PositiveShare = 0.8
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_share(self, "threshold")
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
         scores = [float(row.max()) for row in similarities(text, tasks, encoder)]
@@ -113,18 +113,14 @@ class Margin:
             come with this package.
     """
 
-    threshold: float = 0.35
-    margin: float = 0.02
-    words: float = 0.03
-    shrinkage: float = 0.3
+    threshold: PositiveShare = 0.35
+    margin: Share = 0.02
+    words: Share = 0.03
+    shrinkage: PositiveShare = 0.3
     corpus: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("threshold", "shrinkage"):
-            check_share(self, name)
-        for name in ("margin", "words"):
-            check_share(self, name, 0.0)
         check_corpus(self.corpus)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
@@ -241,11 +237,3 @@ def _decide(
     if others and scores[best] - scores[others[0]] < margin:
         return Recall("ambiguous", None, tuple(scores))
     return Recall("paraphrase", best, tuple(scores))
-
-
-def check_share(policy: object, name: str, least: float = 1e-9) -> None:
-    """Refuses a field that is no share, with its name and its value."""
-    value = getattr(policy, name)
-    if not least <= value <= 1:
-        low = "(0" if least else "[0"
-        raise RecipeError(f"{type(policy).__name__}.{name}: expected in {low}, 1], got {value}")

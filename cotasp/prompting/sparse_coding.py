@@ -8,7 +8,7 @@ from typing import Literal
 from cotasp.checks import check_fields
 from cotasp.dictionaries.solvers import Lars, Solver
 from cotasp.dictionaries.updates import Anchored, UpdateRule
-from cotasp.errors import RecipeError
+from cotasp.ranges import Positive
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,9 @@ class SparseCoding:
 
     solver: Solver = Lars()
     update: UpdateRule = Anchored()
-    lmbda: float = 3e-2
+    lmbda: Positive = 3e-2
     init: Literal["random", "svd", "texts"] = "random"
-    max_norm: float = 1.0
+    max_norm: Positive = 1.0
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("lmbda", "max_norm"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name}: expected above 0, got {getattr(self, name)}")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.stackable import not_stackable
+from cotasp.ranges import Count, Natural, Positive
 
 if TYPE_CHECKING:
     from cotasp.recipe import Recipe
@@ -53,12 +54,6 @@ class Launcher(Protocol):
         ...
 
 
-def _check_workers(launcher: Any) -> None:
-    if launcher.workers is not None and launcher.workers < 1:
-        name = type(launcher).__name__
-        raise RecipeError(f"{name}.workers: expected at least 1, got {launcher.workers}")
-
-
 def cores() -> int:
     """Processor cores that this process may use."""
     count = getattr(os, "sched_getaffinity", None)
@@ -73,11 +68,10 @@ class Local:
         workers: side by side; None: as many as there are cores.
     """
 
-    workers: int | None = None
+    workers: Count | None = None
 
     def __post_init__(self):
         check_fields(self)
-        _check_workers(self)
 
     def open(self) -> Pool:
         from cotasp.sweep.pools import LocalPool
@@ -110,14 +104,11 @@ class Stacked:
             environments are stepped one after the other.
     """
 
-    workers: int = 1
-    simulators: int | None = None
+    workers: Count = 1
+    simulators: Natural | None = None
 
     def __post_init__(self):
         check_fields(self)
-        _check_workers(self)
-        if self.simulators is not None and self.simulators < 0:
-            raise RecipeError(f"Stacked.simulators: expected at least 0, got {self.simulators}")
 
     def open(self) -> Pool:
         from cotasp.sweep.pools import LocalPool
@@ -156,15 +147,12 @@ class Ray:
     """
 
     address: str | None = None
-    workers: int | None = None
-    cpus: float = 1.0
+    workers: Count | None = None
+    cpus: Positive = 1.0
     gpus: float = 1.0
 
     def __post_init__(self):
         check_fields(self)
-        _check_workers(self)
-        if self.cpus <= 0:
-            raise RecipeError(f"Ray.cpus: expected above 0, got {self.cpus}")
         if self.gpus <= 0 or (self.gpus > 1 and self.gpus % 1):
             raise RecipeError(
                 f"Ray.gpus: expected a fraction above 0, or a whole number, got {self.gpus}"
@@ -190,15 +178,12 @@ class Slurm:
 
     cluster: str = "slurm"
     partition: str | None = None
-    minutes: int = 24 * 60
-    cpus: int = 1
+    minutes: Count = 24 * 60
+    cpus: Count = 1
     folder: str = "runs/slurm"
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("minutes", "cpus"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"Slurm.{name}: expected at least 1, got {getattr(self, name)}")
         if self.cluster not in ("slurm", "local"):
             raise RecipeError(f"Slurm.cluster: expected slurm or local, got {self.cluster!r}")
 

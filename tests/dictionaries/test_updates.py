@@ -138,7 +138,7 @@ class TestEveryRule:
     ("name", "fields", "message"),
     [
         ("online", {"unused": "drop"}, "Online.unused: expected resample or keep, got 'drop'"),
-        ("online", {"forgetting": 0.0}, r"Online.forgetting: expected a number in \(0, 1\], got"),
+        ("online", {"forgetting": 0.0}, r"Online.forgetting: expected in \(0, 1\], got"),
         ("online", {"forgetting": 1.5}, "Online.forgetting"),
         ("anchored", {"codes": "kept"}, "Anchored.codes: expected auto or trained or fitted"),
         ("anchored", {"tol": 0.0}, "Anchored.tol"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,10 @@ class Reservoir:
         size: rows of finished tasks, all together; at least 1.
     """
 
-    size: int = 1_000_000
+    size: Annotated[int, Range(1, 10**9)] = 1_000_000
 
     def __post_init__(self):
         check_fields(self)
-        if not 1 <= self.size <= 10**9:
-            raise RecipeError(f"size: expected in [1, 1e9], got {self.size}")
 
     def rows_kept(self, finished: int) -> int:
         return self.size // finished

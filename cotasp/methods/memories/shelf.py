@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,10 @@ class Shelf:
         size: rows per finished task, drawn uniformly from its buffer; at least 1.
     """
 
-    size: int = 10_000
+    size: Annotated[int, Range(1, 10**9)] = 10_000
 
     def __post_init__(self):
         check_fields(self)
-        if not 1 <= self.size <= 10**9:
-            raise RecipeError(f"size: expected in [1, 1e9], got {self.size}")
 
     def rows_kept(self, finished: int) -> int:
         return self.size
