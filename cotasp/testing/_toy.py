@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -151,19 +152,75 @@ def ensure_resumes(what: str, agent: Agent = AGENT, **changes: Any) -> None:
     """
     through = toy(agent, **changes)
     train(through, 0)
-    between, first_random = copied(through.state_dict()), torch.get_rng_state()
-    middle = 30
-    train(through, 1, 0, middle)
-    within, random = copied(through.state_dict()), torch.get_rng_state()
-    train(through, 1, middle)
-    expected = tensors(through, without="?")
-    for state, numbers, start in ((between, first_random, 0), (within, random, middle)):
+    _ensure_resumed(what, _stopped_in_task_1(through), tensors(through, "?"), agent, **changes)
+
+
+def ensure_lasts(what: str, agent: Agent = AGENT, **changes: Any) -> None:
+    """Trains three tasks; every finished one's policy must keep its bits, and others that go on
+    from a stop must end the second with the same bits, see `ensure_resumes`.
+
+    Args:
+        what: is checked, for the message.
+        agent, changes: as for `toy`; the protection is one that forgets nothing.
+    """
+    learner = toy(agent, **changes)
+    train(learner, 0)
+    snapshots = [_weights(learner, 0)]
+    stops = _stopped_in_task_1(learner)
+    ended = tensors(learner, "?")
+    _ensure_kept(what, learner, snapshots)
+    snapshots.append(_weights(learner, 1))
+    train(learner, 2)
+    _ensure_kept(what, learner, snapshots)
+    _ensure_resumed(what, stops, ended, agent, **changes)
+
+
+def ensure_nothing_forgotten(what: str, agent: Agent = AGENT, **changes: Any) -> None:
+    """Trains three tasks; every finished one's policy must keep its bits."""
+    learner = toy(agent, **changes)
+    snapshots: list[dict[str, Tensor]] = []
+    for task in range(3):
+        train(learner, task)
+        _ensure_kept(what, learner, snapshots)
+        snapshots.append(_weights(learner, task))
+
+
+def _stopped_in_task_1(learner: Learner) -> list[tuple[int, Any, Tensor]]:
+    """Trains the second task; at its beginning and in its middle: the step, a copy of the learner's
+    state, and torch's random state.
+    """
+    stops = []
+    for start, stop in pairwise((0, 30, STEPS)):
+        stops.append((start, copied(learner.state_dict()), torch.get_rng_state()))
+        train(learner, 1, start, stop)
+    return stops
+
+
+def _ensure_resumed(
+    what: str,
+    stops: Sequence[tuple[int, Any, Tensor]],
+    expected: Mapping[str, Tensor],
+    agent: Agent,
+    **changes: Any,
+) -> None:
+    for start, state, random in stops:
         resumed = toy(agent, **changes)
         resumed.load_state_dict(state)
-        torch.set_rng_state(numbers)
+        torch.set_rng_state(random)
         train(resumed, 1, start)
-        place = first_difference(expected, tensors(resumed, without="?"))
+        place = first_difference(expected, tensors(resumed, "?"))
         ensure(place is None, f"a stopped run with {what} goes on bit for bit; {place} differs")
+
+
+def _ensure_kept(what: str, learner: Learner, snapshots: Sequence[Mapping[str, Tensor]]) -> None:
+    for task, weights in enumerate(snapshots):
+        place = first_difference(weights, _weights(learner, task))
+        promise = f"finished policies keep their bits with {what}"
+        ensure(place is None, f"{promise}: {place} of task {task} moved")
+
+
+def _weights(learner: Learner, task: int) -> dict[str, Tensor]:
+    return {k: w.detach().clone() for k, w in learner.sub_network(task).named_parameters()}
 
 
 def ensure_compact_is_dense(what: str, agent: Agent = AGENT, **changes: Any) -> None:
@@ -197,22 +254,3 @@ def double() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def ensure_nothing_forgotten(what: str, agent: Agent = AGENT, **changes: Any) -> None:
-    """Trains three tasks; every finished one's policy must keep its bits."""
-    learner = toy(agent, **changes)
-    snapshots: list[dict[str, Tensor]] = []
-    for task in range(3):
-        train(learner, task)
-        for earlier, weights in enumerate(snapshots):
-            place = first_difference(weights, _weights(learner, earlier))
-            ensure(
-                place is None,
-                f"finished policies keep their bits with {what}: {place} of task {earlier} moved",
-            )
-        snapshots.append(_weights(learner, task))
-
-
-def _weights(learner: Learner, task: int) -> dict[str, Tensor]:
-    return {k: w.detach().clone() for k, w in learner.sub_network(task).named_parameters()}

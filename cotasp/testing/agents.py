@@ -18,8 +18,7 @@ from cotasp.testing._toy import (
     OBS,
     copied,
     ensure_compact_is_dense,
-    ensure_nothing_forgotten,
-    ensure_resumes,
+    ensure_lasts,
     first_difference,
     tensors,
     toy,
@@ -49,24 +48,21 @@ def check_agent(agent: Agent) -> None:
         action = learner.policy(task)(rows.clone())["action"]
         ensure(action.shape == (5, ACT), f"actions are [n, action_dim], got {list(action.shape)}")
         ensure((action.abs() <= 1).all(), "actions are in [-1, 1]")
-    twin = toy(agent)
-    train(twin, 0)
-    place = first_difference(tensors(learner, "?"), tensors(twin, "?"))
+    another = toy(agent)
+    train(another, 0)
+    place = first_difference(tensors(learner, "?"), tensors(another, "?"))
     ensure(place is None, f"equal seeds make equal learners; {place} differs")
 
-    for stop in (10, 30):  # warming up, and after
-        learner = toy(agent)
-        train(learner, 0)
-        train(learner, 1, stop=stop)
-        state = copied(learner.state_dict())
+    for start, stop in ((0, 10), (10, 30)):  # warming up, and after
+        train(another, 1, start, stop)
+        state = copied(another.state_dict())
         twin = toy(agent)
         twin.load_state_dict(state)
-        there, back = pack(learner.state_dict()), pack(twin.state_dict())
+        there, back = pack(another.state_dict()), pack(twin.state_dict())
         ensure(there[0] == back[0], "a learner gives back the numbers of the state it was given")
         place = first_difference(there[1], back[1])
         ensure(place is None, f"a learner gives back the state it was given; {place} differs")
-    ensure_resumes("this agent", agent)
-    ensure_nothing_forgotten("this agent and freeze", agent, protections=(Freeze(),))
+    ensure_lasts("this agent and freeze", agent, protections=(Freeze(),))
     if "execution" in fields_of(type(agent)):
         ensure_compact_is_dense("this agent", agent)
 

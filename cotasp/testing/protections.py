@@ -52,8 +52,8 @@ def check_protection(protection: Protection, idle: Protection | None = None) -> 
     ensure(place is None or begins, f"the first task is fine-tuning's bit for bit; {place} differs")
     same = torch.equal(ends[0][1], ends[1][1])
     ensure(same, "random numbers are drawn by the protection's own generator alone")
-    _check_state(protection)
-    _check_guard(protection)
+    _check_state(protection, protected)
+    _check_guard(protection, protected)
 
     if idle is None and hasattr(protection, "weight"):
         idle = with_fields(protection, weight=0.0)
@@ -80,9 +80,8 @@ def _actor_for(protection: Protection) -> ActorSpec:
     return ACTOR
 
 
-def _check_state(protection: Protection) -> None:
-    learner: Any = toy(protections=(protection,), actor=_actor_for(protection))
-    train(learner, 0)
+def _check_state(protection: Protection, learner: Any) -> None:
+    """Of a learner that has finished a task."""
     state = learner.actor.components.protections[0].state
     leaves = [leaf for of in state.values() for leaf in of.values()]
     for leaf in leaves:
@@ -96,15 +95,15 @@ def _check_state(protection: Protection) -> None:
         ensure(not shared, "state is copied, and does not change as the weights do")
 
 
-def _check_guard(protection: Protection) -> None:
+def _check_guard(protection: Protection, learner: Any) -> None:
+    """Of a new learner, and of one that has finished a task."""
     if not isinstance(protection, Guards):
         return
-    learner: Any = toy(protections=(protection,), actor=_actor_for(protection))
-    policy, ownership = learner.actor.meta_policy, learner.actor.ownership
-    guard = protection.guard(policy, ownership)
+    new: Any = toy(protections=(protection,), actor=_actor_for(protection))
+    guard = protection.guard(new.actor.meta_policy, new.actor.ownership)
     ensure(guard is None or all(g.all() for g in guard.values()), "at first, all may change")
-    train(learner, 0)
-    guard = protection.guard(policy, ownership)
+    policy = learner.actor.meta_policy
+    guard = protection.guard(policy, learner.actor.ownership)
     if guard is None:
         return
     shapes = {name: weight.shape for name, weight in policy.named_parameters()}
