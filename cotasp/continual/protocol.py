@@ -7,6 +7,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -114,9 +115,12 @@ def changed_formulas(stamps: Iterable[Mapping[str, Any]]) -> dict[str, list[str]
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
     releases = {"python": platform.python_version(), "cotasp": __version__}
-    for package in _PACKAGES:
-        try:
-            releases[package] = version(package)
-        except PackageNotFoundError:
-            releases[package] = "not installed"
-    return releases
+    return releases | {package: _release(package) for package in _PACKAGES}
+
+
+@cache  # files are read for it, and no process imports another release than its first
+def _release(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -36,6 +36,8 @@ def pack(node: Any, place: str = "") -> tuple[Any, dict[str, Tensor], dict[str, 
     tables: dict[str, Rows] = {}
 
     def visit(node: Any, place: str) -> Any:
+        if isinstance(node, _SCALARS):  # most of a state: random generators are hundreds of them
+            return node
         if isinstance(node, (Tensor, Rows)) and (place in tensors or place in tables):
             raise TypeError(f"{place}: two parts of a state have this place")
         if isinstance(node, Tensor):
@@ -51,8 +53,6 @@ def pack(node: Any, place: str = "") -> tuple[Any, dict[str, Tensor], dict[str, 
             return {key: visit(value, f"{place}/{key}") for key, value in node.items()}
         if isinstance(node, (list, tuple)):
             return [visit(value, f"{place}/{i}") for i, value in enumerate(node)]
-        if isinstance(node, _SCALARS):
-            return node
         raise TypeError(f"{place}: a state cannot hold a {type(node).__name__}")
 
     return visit(node, place), tensors, tables
