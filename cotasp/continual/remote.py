@@ -62,6 +62,8 @@ class EnvironmentProcess:
         """Ends the process."""
         for link in self.links:
             link.close()
+        if not any(link.asked for link in self.links):
+            self.process.kill()  # it has no environments to close, and may still be importing
         try:
             self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
@@ -76,11 +78,15 @@ class Link:
     Args:
         process: that one.
         connection: to it.
+
+    Attributes:
+        asked: whether the process has been asked for anything.
     """
 
     def __init__(self, process: subprocess.Popen, connection: Connection) -> None:
         self._process = process
         self._connection = connection
+        self.asked = False
         # called between question and answer: in lockstep, others ask meanwhile
         self.wait: Callable[[], Any] = lambda: None
 
@@ -100,6 +106,7 @@ class Link:
                 f"environments and policies must be picklable to be simulated in another process: "
                 f"{error}; define it at the top of a module, or use --simulators 0"
             ) from error
+        self.asked = True
         try:
             self._connection.send_bytes(request)
             self.wait()
