@@ -22,7 +22,7 @@ from cotasp.modules.masks import Step
 from cotasp.modules.specs import CategoricalCritic, ResidualCritic
 from tests.agents import test_state
 from tests.agents.problems import train, transitions
-from tests.agents.test_stacked import state, work
+from tests.agents.test_stacked import UPDATES, state, work
 from tests.continual.runs import TINY
 
 pytestmark = [
@@ -64,7 +64,7 @@ def graphs() -> int:
 
 
 def assert_same(one, other):
-    assert one.updates == other.updates == 100
+    assert one.updates == other.updates == UPDATES
     theirs = state(other)
     for name, mine in state(one).items():
         torch.testing.assert_close(
