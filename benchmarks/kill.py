@@ -1,6 +1,7 @@
 """Kills runs at random moments, resumes them, and compares every bit with an undisturbed run.
 
-    python benchmarks/kill.py [--kills 50] [--stream point | metaworld] [--seed 0] [--json FILE]
+    python benchmarks/kill.py [--kills 50] [--stream point | metaworld] [--steps N] [--seed 0]
+                              [--json FILE]
 
 A run of three tasks is killed (SIGKILL) at a random moment, resumed, perhaps killed again, until it
 ends.  Then its last checkpoint's content, summary, evaluations and curves must be those of a run
@@ -105,13 +106,15 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--kills", type=int, default=50)
     arguments.add_argument("--stream", choices=STREAMS, default="point")
+    arguments.add_argument("--steps", type=int, help="of a task; default: the stream's own")
     arguments.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments.add_argument("--json", metavar="FILE")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     facts = machine()
     random.seed(options.seed)
-    recipe = loads(SMALL + STREAMS[options.stream], AGENT)
+    length = [f"steps_per_task={options.steps}"] if options.steps else []
+    recipe = loads(SMALL + STREAMS[options.stream], [*AGENT, *length])
     folder = Path(tempfile.mkdtemp(prefix="cotasp-kill-"))
     began = time.time()
     until_it_ends(recipe, folder / "undisturbed", 0, kills=0)

@@ -104,14 +104,15 @@ def test_a_run_is_the_same_bits(link, undisturbed, tmp_path):
     ],
 )
 def test_every_choice_is_the_same_bits_also_stopped_and_gone_on_with(override, links, tmp_path):
-    at = 4 if "gymnasium" in override else 13
-    run(tiny(override), tmp_path / "here", progress=False)
-    run(tiny(override), tmp_path / "there", progress=False, link=links.pop())
+    at = 4 if "gymnasium" in override else 9
+    overrides = "steps_per_task=60", "evaluation.every=30", override
+    run(tiny(*overrides), tmp_path / "here", progress=False)
+    run(tiny(*overrides), tmp_path / "there", progress=False, link=links.pop())
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     for first, second in ((links.pop(), None), (None, links.pop())):
         out = tmp_path / ("begun there" if first else "begun here")
         with pytest.raises(RunStopped):
-            interrupted_by(lambda: os.kill(os.getpid(), signal.SIGTERM), at, first, out, override)
+            interrupted_by(lambda: os.kill(os.getpid(), signal.SIGTERM), at, first, out, *overrides)
         resume(out, progress=False, link=second)
         assert contents(out) == contents(tmp_path / "here")
 

@@ -60,11 +60,7 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
 @pytest.mark.parametrize(
     "override",
     [
-        "mask={name: sigmoid, threshold: 1e-2}",
-        "protection={name: ewc, weight: 10, samples: 4}",
         "protection=none",
-        ("memory={name: shelf, size: 30}", "protection={name: cloning, rehearsal: 8}"),
-        ("mask=dense", "memory={name: reservoir, size: 30}", "protection=none"),
         "agent.execution=dense",
         "agent.values={carry: weights}",
         "logger=tensorboard",
@@ -77,7 +73,12 @@ def test_stopped_again_and_again(undisturbed, tmp_path):
     ],
 )
 def test_every_choice(override, tmp_path):
+    """Stopped in the first of two short tasks, once there are updates and a checkpoint.
+
+    The choices that are components: `tests/test_guarantees.py`.
+    """
     overrides = [override] if isinstance(override, str) else override
+    overrides = [*overrides, "steps_per_task=60", "evaluation.every=30"]
     run(tiny(*overrides), tmp_path / "undisturbed", progress=False)
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +88,7 @@ def test_every_choice(override, tmp_path):
 
         def counted(self, steps):
             count.append(1)
-            if len(count) == 8:
+            if len(count) == 5:
                 os.kill(os.getpid(), signal.SIGTERM)
             return collect(self, steps)
 
@@ -132,7 +133,7 @@ def test_exit_codes_and_last_lines(undisturbed, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_killed_for_real():
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "kill.py", "--kills", "3"],
+        [sys.executable, ROOT / "benchmarks" / "kill.py", "--kills", "3", "--steps", "200"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -265,6 +266,8 @@ def test_other_versions_are_told(tmp_path):
 
 
 class TestThreads:
+    SHORT = "stream.goals=[right]", "steps_per_task=40", "evaluation.every=40"
+
     @pytest.fixture(autouse=True)
     def one_again(self):
         yield
@@ -272,14 +275,14 @@ class TestThreads:
 
     def test_a_run_goes_on_with_as_many_as_it_began(self, tmp_path, capsys):
         torch.set_num_threads(2)
-        out = stopped(tmp_path / "run", 15)
+        out = stopped(tmp_path / "run", 15, *self.SHORT)
         torch.set_num_threads(1)
         assert main(["resume", str(out), "--quiet"]) == 0
         assert torch.get_num_threads() == 2
         assert "(2 threads)" in capsys.readouterr().out
 
     def test_others_are_told(self, tmp_path):
-        out = stopped(tmp_path / "run", 15)
+        out = stopped(tmp_path / "run", 15, *self.SHORT)
         with pytest.warns(UserWarning, match="with 1 threads of torch and not 2: sums round"):
             assert main(["resume", str(out), "--quiet", "--threads", "2"]) == 0
 
