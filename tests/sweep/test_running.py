@@ -38,6 +38,7 @@ actor: {hidden: [64]}
 agent: {critic: {hidden: [16]}, batch_size: 16, warmup_steps: 20, distillation_updates: 0}
 evaluation: {every: 150, episodes: 2, average: 1}
 """
+SHORT = TINY.replace(" 300", " 100").replace(" 150", " 50")
 ENDLESS = 100_000  # steps: no trial ends before it is stopped, however busy the machine
 pytestmark = pytest.mark.slow
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -47,6 +48,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def recipe(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "short.yaml"
+    path.write_text(SHORT)
     return path
 
 
@@ -148,9 +156,9 @@ def test_a_link_in_a_sweep_is_refused_and_not_followed(ending, plan, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_trial_that_fails_stops_no_other(recipe, tmp_path, capsys):
+def test_a_trial_that_fails_stops_no_other(short, tmp_path, capsys):
     axes = {"what": {"good": ["dictionary.update=online"], "bad": ["dictionary.lmbda=50"]}}
-    plan = Plan(recipe=recipe, axes=axes)
+    plan = Plan(recipe=short, axes=axes)
     outcomes = run_sweep(plan, tmp_path, Local(workers=1))
     assert outcomes["what=good/seed0"].state == "done"
     bad = outcomes["what=bad/seed0"]
@@ -219,13 +227,14 @@ def test_killed_trials_are_tried_again_and_nothing_differs(plan, undisturbed, tm
     assert logs.count("$ ") in (4 + kills, 4 + kills + 1)  # one or two ran beside each other
 
 
-def test_two_sweeps_never_run_one_trial(plan, tmp_path, monkeypatch):
+def test_two_sweeps_never_run_one_trial(plan, short, tmp_path, monkeypatch):
     monkeypatch.setattr(pools, "PATIENCE", 0.2)
+    plan = replace(plan, recipe=short, seeds=(0,))
     name = next(iter(plan.resolved()))
-    prepare(replace(plan, seeds=(0,)), tmp_path)
+    prepare(plan, tmp_path)
     with open(tmp_path / f"{name}.log", "ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        outcomes = run_sweep(replace(plan, seeds=(0,)), tmp_path, Local(workers=1), progress=False)
+        outcomes = run_sweep(plan, tmp_path, Local(workers=1), progress=False)
     assert not (tmp_path / name).exists()
     refused = outcomes.pop(name)
     assert refused.state == "failed"
@@ -363,9 +372,9 @@ def seeds(recipe: Path, out: Path, count: int) -> list[trial.Job]:
     return jobs
 
 
-def test_simulators_beside_a_stack_change_no_bit(recipe, tmp_path):
+def test_simulators_beside_a_stack_change_no_bit(short, tmp_path):
     for simulators in (0, 2):
-        assert run_stacked(seeds(recipe, tmp_path / f"{simulators}", 3), simulators) == 0
+        assert run_stacked(seeds(short, tmp_path / f"{simulators}", 3), simulators) == 0
     for seed in range(3):
         without, beside = (contents(tmp_path / n / f"seed{seed}") for n in ("0", "2"))
         assert without == beside
@@ -381,9 +390,9 @@ def test_the_simulators_of_a_stack_are_its_options():
     assert trial.command(job, job, simulators=3) == ["cotasp.sweep.stacked", "3", "run", "run"]
 
 
-def test_of_stacked_trials_one_may_fail(recipe, undisturbed, tmp_path):
+def test_of_stacked_trials_one_may_fail(short, tmp_path):
     jobs = [trial.job_at(str(tmp_path / name), name, 600) for name in ("good", "bad")]
-    Path(jobs[0].recipe).write_text(recipe.read_text())
+    Path(jobs[0].recipe).write_text(short.read_text())
     assert run_stacked(jobs) == 1
     good, bad = jobs
     assert good.finished
@@ -415,8 +424,8 @@ def started(*jobs: trial.Job) -> subprocess.Popen:
 
 @linux
 @pytest.mark.parametrize("simulators", [0, 2])
-def test_stacked_trials_are_stopped_and_go_on(simulators, recipe, tmp_path):
-    jobs = seeds(recipe, tmp_path, 2)
+def test_stacked_trials_are_stopped_and_go_on(simulators, short, tmp_path):
+    jobs = seeds(short, tmp_path, 2)
     process = trial.start(*jobs, simulators=simulators)
     while not all((Path(job.out) / "metrics.csv").exists() for job in jobs):
         time.sleep(0.02)
