@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from cotasp.sweep.running import make_job, run_sweep
 from tests.sweep.test_running import ENDLESS, TINY, ends, summaries
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
+SEED = re.compile(r"^seed: (\d+)$", re.MULTILINE)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
@@ -48,21 +50,21 @@ def disk(tmp_path, monkeypatch) -> Path:
 
 
 def kill_a_worker(disk: Path, out: Path, killed: list[int]) -> None:
-    """Kills an actor whose trial runs below `disk`, once a checkpoint of both has arrived."""
-    while len({path.parent for path in out.glob("all/seed*/checkpoints/task_*")}) < 2:
-        time.sleep(0.05)
+    """Kills an actor whose trial runs below `disk`, once a checkpoint of this trial has arrived."""
     while not killed:
+        time.sleep(0.05)
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 argv = (folder / "cmdline").read_bytes().decode().split("\0")
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                recipes = [a for a in argv if a.startswith(str(disk)) and a.endswith(".yaml")]
+                seeds = [SEED.search(Path(a).read_text())[1] for a in recipes]
             except (OSError, ValueError):  # it has ended
                 continue
-            if any("cotasp" in a for a in argv) and any(a.startswith(str(disk)) for a in argv):
+            if any(list(out.glob(f"all/seed{seed}/checkpoints/task_*")) for seed in seeds):
                 os.kill(parent, signal.SIGKILL)
                 killed.append(parent)
                 return
-        time.sleep(0.05)
 
 
 def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_path, monkeypatch):
@@ -70,7 +72,7 @@ def test_ray_gives_the_same_results_though_a_worker_is_killed(recipe, disk, tmp_
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr(ray_pool, "_NEWS_EVERY", 0.1)  # s: its first checkpoint arrives at once
-    longer = ["steps_per_task=1500"]  # than the other takes to begin and this one to be killed
+    longer = ["steps_per_task=600"]  # than its first checkpoint takes to arrive
     plan = Plan(recipe=recipe, seeds=(0, 1), overrides=longer)
     killed, out = [], tmp_path / "ray"
     run_sweep(plan, tmp_path / "local", Local(workers=2), progress=False)
