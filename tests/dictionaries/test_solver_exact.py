@@ -49,8 +49,8 @@ def test_paper_size_batched_solvers_are_exact(name, fraction, kind):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_thousand_rows(name):
-    X, D = problem(1000, 64, 24)
+def test_hundreds_of_rows(name):
+    X, D = problem(300, 64, 24)
     result = sparse_encode(X, D, lmbda=0.05, solver=name)
     assert result.converged.all()
     assert violation(X, D, result.code, 0.05) <= 1e-9
