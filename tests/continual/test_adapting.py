@@ -107,7 +107,7 @@ def test_a_stream_that_takes_none_is_refused():
         (["actor.heads=per_task"], "adapt: this run's network has a head for each of its tasks"),
         (
             [
-                "agent={name: comps, ppo: {num_envs: 1}}",
+                "agent={name: comps, ppo: {num_envs: 1}, meta: {updates: 2, batch_size: 8}}",
                 *("mask=dense", "protection=none", "dictionary.update=frozen"),
             ],
             "adapt: a CoMPS has no prompts",
@@ -118,7 +118,8 @@ def test_a_stream_that_takes_none_is_refused():
 def test_runs_that_no_task_can_follow_are_refused_before_anything_is_made(
     overrides, message, tmp_path
 ):
-    run(tiny(*overrides), tmp_path / "run", progress=False)
+    short = "steps_per_task=40", "evaluation.every=40"
+    run(tiny(*short, *overrides), tmp_path / "run", progress=False)
     with pytest.raises(RecipeError, match=message):
         adapt(tmp_path / "run", "top", tmp_path / "out", steps=60, baseline=True, progress=False)
     assert not (tmp_path / "out").exists()
