@@ -2,7 +2,7 @@
 
 `python tests/warm.py` reads a job a line, as JSON, forks, and writes its exit code:
 
-- `cotasp`: arguments of the command line, or `python`: a script;
+- `cotasp`: arguments of the command line, `python`: a script, or `module`: its name, arguments;
 - `folder`: where it runs, `environment`: what is set beside, `output`: the file of both streams.
 """
 
@@ -54,6 +54,10 @@ def work(job: dict[str, Any]) -> int:
     os.environ.update(job.get("environment", {}))
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     try:
+        if "module" in job:
+            sys.path[0], sys.argv = job["folder"], job["module"]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+            return 0
         if "python" in job:
             warnings.simplefilter("error", UserWarning)
             sys.path[0], sys.argv = job["folder"], [job["python"]]
