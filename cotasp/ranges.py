@@ -27,10 +27,16 @@ class Range(NamedTuple):
         return low and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
-        low, high = (f"{end:.10g}".replace("e+0", "e") for end in (self.low, self.high))
+        low, high = map(_short, (self.low, self.high))
         if self.high == math.inf:
             return f"above {low}" if self.above else f"at least {low}"
         return f"in {'(' if self.above else '['}{low}, {high}{')' if self.below else ']'}"
+
+
+def _short(end: float) -> str:
+    """A number in few letters, with all its digits."""
+    power = f"{end:.0e}".replace("e+0", "e")
+    return power if 1e5 <= end == float(power) else f"{end:.10g}"
 
 
 Positive = Annotated[float, Range(0.0, above=True)]

@@ -308,7 +308,7 @@ class Bounded:
         ("decay", 0.0, 1.0, "in [0, 1)"),
         ("decay", None, -1e-9, "in [0, 1)"),
         ("size", 1, 0, "at least 1"),
-        ("rows", 10**9, 10**9 + 1, "in [2, 1000000000]"),
+        ("rows", 10**9, 10**9 + 1, "in [2, 1e9]"),
     ],
 )
 def test_numbers_outside_the_range_of_their_annotation_are_refused(name, taken, refused, within):

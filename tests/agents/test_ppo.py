@@ -309,7 +309,7 @@ def test_the_toy_is_learned_and_nothing_is_forgotten(tmp_path):
     ("overrides", "message"),
     [
         (["agent.clip_ratio=0"], r"recipe\.agent\.clip_ratio: expected above 0, got 0"),
-        (["agent.num_envs=0"], r"recipe\.agent\.num_envs: expected at least 1"),
+        (["agent.num_envs=0"], r"recipe\.agent\.num_envs: expected in \[1, 10000\]"),
         (["agent.gae_lambda=2"], r"recipe\.agent\.gae_lambda: expected in \[0, 1\], got 2"),
         (["agent.value_hidden=[]"], r"recipe\.agent\.value_hidden: expected 1 to 64 widths"),
         (
