@@ -49,6 +49,12 @@ METHODS = {
     "comps": "",
     "gmps": "_gmps",
 }
+LABELS = {
+    "scratch": "scratch",
+    "finetuned": "fine-tuned",
+    "cloning": "cloning",
+    "comps": "**CoMPS**",
+}
 USUAL = [name for name in METHODS if name != "gmps"]  # which revisits: what no stream gives
 WHICH = ("family", "method", "order", "seed", "overrides")  # tell runs apart
 META_LEARN = ("cloning", "comps", "gmps")
@@ -151,6 +157,31 @@ def compare(rows: list[dict], family: str, order: str, overrides: list[str]) -> 
             print(f"  - {label:10} ({len(seeds)} seeds) " + "; ".join(cells))
 
 
+def markdown(rows: list[dict], family: str, order: str) -> None:
+    """Prints an order's table as `docs/comps.md` has it, of the seeds that every method has."""
+    found: dict[str, dict[int, list]] = {}
+    for row in rows:
+        if (row["family"], row["order"], row["overrides"]) == (family, order, []):
+            found.setdefault(row["method"], {})[row["seed"]] = row["episode_return"]
+    seeds = sorted(set.intersection(*map(set, found.values())))
+    of = {name: stacked(found[name], seeds) for name in USUAL if name in found}
+    values = {name: figures(returns, THRESHOLDS[family]) for name, returns in of.items()}
+    print(f"\n{order}, seeds {seeds}\n")
+    print("| | " + " | ".join(values["comps"]) + " |\n" + "|---" * 6 + "|")
+    for name, each in values.items():
+        cells = [interval(lambda d, v=v: v[d].mean(), len(seeds), 0) for v in each.values()]
+        print(f"| {LABELS[name]} | " + " | ".join(cells) + " |")
+    for name in [name for name in values if name != "comps"]:
+        cells = [difference(k, v, values["comps"][k]) for k, v in values[name].items()]
+        cells[-1] = f"ratio {cells[-1]}"
+        print(f"| CoMPS - {LABELS[name]} | " + " | ".join(cells) + " |")
+    means = [
+        f"{LABELS[name].strip('*')}: " + " ".join(f"{x:.0f}" for x in returns.mean((0, 2)))
+        for name, returns in reversed(of.items())
+    ]
+    print("\nMean return of the phase by number of the task, " + "; ".join(means) + ".")
+
+
 def difference(name: str, theirs: np.ndarray, ours: np.ndarray) -> str:
     """Ours minus theirs, [seeds] each; of episodes theirs divided by ours."""
     if name.startswith("episodes"):
@@ -167,6 +198,7 @@ def main() -> int:
     arguments.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL)
     arguments.add_argument("--workers", type=int, default=2, help="runs at a time; default 2")
     arguments.add_argument("--json", metavar="FILE", help="where runs are kept, and read from")
+    arguments.add_argument("--markdown", action="store_true", help="tables as in docs/comps.md")
     arguments.add_argument("overrides", nargs="*", metavar="key=value", help="of CoMPS' recipe")
     options = arguments.parse_intermixed_args()
     for override in options.overrides:
@@ -199,7 +231,10 @@ def main() -> int:
                 kept = {"machine": facts, "runs": sorted(rows, key=lambda row: row["order"])}
                 path.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
     for order in options.orders:
-        compare(rows, options.family, order, options.overrides)
+        if options.markdown:
+            markdown(rows, options.family, order)
+        else:
+            compare(rows, options.family, order, options.overrides)
     return 1 if failed else 0
 
 
