@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from cotasp.errors import RunError
 from cotasp.modules.policy import MetaPolicy
-from cotasp.targets import EXPORTS, check_file
+from cotasp.targets import EXPORTS, check_file, replacing
 
 _ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -88,7 +89,8 @@ def export_policy(
 
     Raises:
         RecipeError: another ending.
-        RunError: the directory is not there, or the ONNX exporter.
+        RunError: the directory or the ONNX exporter is not there, or the file cannot be written;
+            one that was there before stays as it was.
     """
     path = check_file(path, EXPORTS)
     module: nn.Module = plain_module(policy).cpu()
@@ -98,9 +100,12 @@ def export_policy(
     facts = {**(facts or {}), "action_low": json.dumps(low), "action_high": json.dumps(high)}
     example: Tensor = torch.zeros(2, policy.body.in_features)
     batch = ({0: torch.export.Dim("batch", min=1)},)
-    if path.suffix == ".pt2":
+    if path.suffix.lower() == ".pt2":
         program = torch.export.export(module, (example,), dynamic_shapes=batch)
-        torch.export.save(program, path, extra_files={FACTS: json.dumps(facts)})
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
+        with replacing(path) as new:
+            new.write_bytes(content.getvalue())
         return path
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
     try:
@@ -121,5 +126,6 @@ def export_policy(
     if graph is None:
         raise RunError(f"{path}: torch's ONNX exporter gave no program; write a .pt2 file instead")
     graph.model.metadata_props.update({k: str(v) for k, v in facts.items()})
-    graph.save(path)
+    with replacing(path) as new:
+        graph.save(new)
     return path
