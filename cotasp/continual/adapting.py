@@ -79,11 +79,12 @@ def adapt(
     before = OpenedRun(directory.path, recall)
     _check_same_embeddings(before, tasks[:finished], tasks)
     facts = before.prompt(task.text)
-    own = OpenedRun(directory.path, Exact())
-    evaluator = Evaluator(tasks, extended.evaluation, extended.seed, extended.faults)
+    opened = before, OpenedRun(directory.path, Exact())
+    told = tuple(replace(task, mark=each.mark(task.text)) for each in opened)
+    evaluator = Evaluator(told, extended.evaluation, extended.seed, extended.faults)
     try:
         zero_shot, own_prompt = (
-            evaluator(finished, opened.policy(task.text)).success for opened in (before, own)
+            evaluator(i, each.policy(task.text)).success for i, each in enumerate(opened)
         )
     finally:
         evaluator.close()

@@ -49,6 +49,7 @@ def test_exported_program_is_loaded_without_this_package(tmp_path):
     torch.export.load(path, extra_files=facts)
     assert json.loads(facts["facts.json"]) == {
         "action_repeat": 4,
+        "observation_size": 7,
         "action_low": "[-1.0, -1.0, -1.0]",
         "action_high": "[1.0, 1.0, 1.0]",
     }
