@@ -59,6 +59,13 @@ def check_fields(component: Any) -> None:
         check(annotation, getattr(component, name), f"{cls.__name__}.{name}")
 
 
+def check_seed(seed: Any, place: str = "seed") -> None:
+    """Raises RecipeError unless a value is a seed that every generator takes."""
+    check(int, seed, place)
+    if not 0 <= seed < 2**31:
+        raise RecipeError(f"{place}: expected in [0, 2^31), got {seed}")
+
+
 def check_least(value: Any, least: int, place: str) -> None:
     """Raises RecipeError unless a value is an integer that is large enough."""
     check(int, value, place)

@@ -25,7 +25,7 @@ from cotasp.agents.budget import (
     warmup_steps,
 )
 from cotasp.agents.sac import SAC
-from cotasp.checks import check_fields
+from cotasp.checks import check_fields, check_seed
 from cotasp.errors import RecipeError, component_errors
 from cotasp.methods.freeze import Freeze, Unprotected
 from cotasp.methods.memories.task import TaskOnly
@@ -201,8 +201,7 @@ class Recipe:
                 f"stream.action_repeat ({at_once}), got {self.frames_per_batch}; choose "
                 f"{_multiple(self.frames_per_batch, at_once)}"
             )
-        if not 0 <= self.seed < 2**31:
-            raise RecipeError(f"seed: expected in [0, 2^31), got {self.seed}")
+        check_seed(self.seed)
         if self.steps_per_task % self.frames_per_batch:
             raise RecipeError(
                 f"steps_per_task: expected a multiple of frames_per_batch "

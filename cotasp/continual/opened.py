@@ -210,13 +210,14 @@ class OpenedRun:
 
         Raises:
             RecipeError: no such task, or a text that no encoder takes.
-            RunError: no task is finished, or the environment cannot be drawn here.
+            RunError: no task is finished, the environment cannot be drawn here, or it failed.
         """
         from cotasp.continual.playing import watch
 
         self._check_finished()
         chosen, policy = self.choose(text, task)
-        return watch(chosen, policy, self.recipe.evaluation, text=text, **options)
+        settings, faults = self.recipe.evaluation, self.recipe.faults
+        return watch(chosen, policy, settings, text=text, faults=faults, **options)
 
     def evaluate(
         self,
