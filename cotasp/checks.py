@@ -11,6 +11,7 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 from cotasp.errors import RecipeError
+from cotasp.ranges import range_of
 from cotasp.schema import Unfit, check_ranges, fields_of
 
 
@@ -44,12 +45,16 @@ def check(annotation: Any, value: Any, place: str) -> None:
     """Raises RecipeError unless a value fits an annotation.
 
     Args:
-        annotation: what is expected, as `fits` reads it.
+        annotation: what is expected, as `fits` reads it; of `cotasp.ranges`, too.
         value: an argument.
         place: of the argument, `"Class.argument"`.
     """
-    if not fits(annotation, value):
-        raise Unfit(place, annotation, value)
+    within = range_of(annotation)
+    bare = annotation if within is None else annotation.__origin__
+    if not fits(bare, value):
+        raise Unfit(place, bare, value)
+    if within is not None and not within.takes(value):
+        raise RecipeError(f"{place}: expected {within}, got {value}")
 
 
 def check_fields(component: Any) -> None:
@@ -58,10 +63,3 @@ def check_fields(component: Any) -> None:
     for name, (annotation, _) in fields_of(cls).items():
         check(annotation, getattr(component, name), f"{cls.__name__}.{name}")
     check_ranges(cls, vars(component), cls.__name__)
-
-
-def check_least(value: Any, least: int, place: str) -> None:
-    """Raises RecipeError unless a value is an integer that is large enough."""
-    check(int, value, place)
-    if value < least:
-        raise RecipeError(f"{place}: expected at least {least}, got {value}")

@@ -34,9 +34,11 @@ class Range(NamedTuple):
 
 
 def _short(end: float) -> str:
-    """A number in few letters, with all its digits."""
+    """A number in few letters; large ones are powers of ten or two."""
+    if not 1e5 <= end < math.inf:
+        return f"{end:g}"
     power = f"{end:.0e}".replace("e+0", "e")
-    return power if 1e5 <= end == float(power) else f"{end:.10g}"
+    return power if end == float(power) else f"2^{math.log2(end):g}"
 
 
 Positive = Annotated[float, Range(0.0, above=True)]
@@ -46,6 +48,7 @@ PositiveShare = Annotated[float, Range(0.0, 1.0, above=True)]  # (0, 1]
 Decay = Annotated[float, Range(0.0, 1.0, below=True)]  # [0, 1)
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
+Seed = Annotated[int, Range(0, 2**31, below=True)]  # that every generator takes
 
 
 def range_of(annotation: Any) -> Range | None:

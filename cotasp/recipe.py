@@ -40,7 +40,7 @@ from cotasp.prompting.encoders import SBERT, Encoder
 from cotasp.prompting.posterior import Posterior
 from cotasp.prompting.recall import RecallPolicy
 from cotasp.prompting.sparse_coding import SparseCoding
-from cotasp.ranges import Count, PositiveShare, Range
+from cotasp.ranges import Count, PositiveShare, Range, Seed
 from cotasp.recipe_files import (
     base_of,
     find_recipe,
@@ -145,7 +145,7 @@ class Recipe:
     """
 
     question: str = ""
-    seed: Annotated[int, Range(0, 2**31, below=True)] = 0
+    seed: Seed = 0
     stream: Stream = Point()
     steps_per_task: Count = 1_000_000
     frames_per_batch: Annotated[int, Range(1, 100_000)] = 40

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cotasp.errors import RecipeError, RunError
@@ -35,3 +37,26 @@ def check_file(path: str | Path, endings: Sequence[str]) -> Path:
         raise RunError(f"{path.parent}: no such directory; make it first")
     check_writable(path)
     return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file to be written, which takes the place of `path` if nothing goes wrong: whoever had
+    a file there has it still, or has the whole new one.
+
+    Its ending is in small letters, for whoever reads formats from endings.
+
+    Raises:
+        RunError: it cannot be written, by any OSError inside.
+    """
+    target = Path(os.path.realpath(path))  # a link stays one
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing.") as aside:
+            new = Path(aside) / f"new{path.suffix.lower()}"
+            yield new
+            os.replace(new, target)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error.strerror or error}; mend that, or name another "
+            f"file by --out"
+        ) from error

@@ -216,7 +216,7 @@ def test_a_reader_that_stops_early_gets_no_complaint():
         (["show"], "the following arguments are required: RECIPE"),
         (["show", "tiny.yaml", "--sede", "3"], "unrecognized arguments: --sede 3"),
         (["show", "tiny.yaml", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
-        (["show", "tiny.yaml", "--seed", "-1"], "Recipe.seed: expected in [0, 2147483648), got -1"),
+        (["show", "tiny.yaml", "--seed", "-1"], "Recipe.seed: expected in [0, 2^31), got -1"),
         (["evaluate", "x", "--mode", "slow"], "argument --mode: invalid choice: 'slow'"),
         (["show", "tinny.yaml"], "tinny.yaml: no such file; did you mean tiny.yaml?"),
         (["sweep", "tiny.yaml", "--seeds", "0"], "--seeds: expected at least 1 or a list of seeds"),

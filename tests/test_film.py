@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from cotasp.errors import RecipeError
-from cotasp.film import pictures
+from cotasp.errors import RecipeError, RunError
+from cotasp.film import files, pictures
 from cotasp.film.episode import Episode
 from cotasp.film.files import save
 
@@ -50,3 +54,54 @@ def test_films_of_different_heights_lose_nothing_one_after_the_other(tmp_path):
     with Image.open(tmp_path / "film.gif") as film:
         assert film.size == (60, 80)
         assert film.convert("RGB").getpixel((30, 70)) == (255, 255, 255)  # below the lower one
+
+
+FILM = [np.full((40, 60, 3), shade, np.uint8) for shade in (0, 120, 240)]
+
+
+@pytest.mark.parametrize("ending", ["GIF", "MP4", "PNG"])
+def test_endings_may_be_in_capitals(tmp_path, ending):
+    start = save([FILM], tmp_path / f"film.{ending}").read_bytes()[:12]
+    assert {"GIF": b"GIF8", "MP4": b"ftyp", "PNG": b"PNG"}[ending] in start
+    assert [file.name for file in tmp_path.iterdir()] == [f"film.{ending}"]
+
+
+@pytest.mark.parametrize("ending", ["gif", "mp4", "png"])
+def test_a_film_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch, ending):
+    def full(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / f"film.{ending}"
+    before = save([FILM], path).read_bytes()
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RunError, match=rf"film.{ending}: cannot be written: No space left on dev"):
+        save([FILM[:1]], path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("broken", ["while it is written to", "at its end"])
+def test_ffmpeg_that_fails_is_told_without_its_command_line(tmp_path, monkeypatch, broken, capfd):
+    closed = []
+
+    def write_frames(path, size, **options):
+        try:
+            yield
+            if broken == "while it is written to":
+                raise OSError(f"broken pipe FFMPEG COMMAND: ffmpeg -i - {path}")
+            while True:
+                yield
+        finally:
+            closed.append(path)
+
+    monkeypatch.setattr(files, "_ffmpeg", lambda path: SimpleNamespace(write_frames=write_frames))
+    path = tmp_path / "film.mp4"
+    with pytest.raises(RunError) as told:
+        save([FILM], path)
+    assert str(told.value) == (
+        f"{path}: cannot be written: ffmpeg stopped before the end, perhaps because the disk is "
+        f"full; mend that, or name another file by --out"
+    )
+    assert len(closed) == 1
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")

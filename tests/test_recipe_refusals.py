@@ -97,7 +97,7 @@ def test_a_folder_is_no_recipe(tmp_path):
         ("seed: null", "recipe.seed: expected an integer, got None"),
         ("seed: true", "recipe.seed: expected an integer, got True"),
         ("seed: 1.5", "recipe.seed: expected an integer, got 1.5"),
-        ("seed: -1", "recipe.seed: expected in [0, 2147483648), got -1"),
+        ("seed: -1", "recipe.seed: expected in [0, 2^31), got -1"),
         ("agent: {gamma: .nan}", "recipe.agent.gamma: expected a finite number or null, got nan"),
         ("agent: {tau: 1e999}", "recipe.agent.tau: expected a finite number, got '1e999'"),
         ("question: 3", "recipe.question: expected text, got 3; write it in quotes"),

@@ -9,7 +9,7 @@ import pytest
 from cotasp.__main__ import main
 from cotasp.errors import RecipeError, RunError
 from cotasp.storage.rundir import RunDirectory
-from cotasp.targets import check_file, check_writable
+from cotasp.targets import check_file, check_writable, replacing
 
 
 @pytest.fixture
@@ -57,3 +57,23 @@ def test_commands_refuse_before_torch_is_imported(tmp_path, monkeypatch, capsys)
     ):
         assert main([words[0], str(run), *words[1:]]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_a_file_is_replaced_by_a_whole_one_or_not_at_all(tmp_path):
+    there, link = tmp_path / "there.TXT", tmp_path / "link.TXT"
+    there.write_text("old")
+    link.symlink_to(there)
+
+    def fail(new):
+        new.write_text("half")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), replacing(there) as new:
+        fail(new)
+    assert there.read_text() == "old"
+    with replacing(link) as new:
+        assert new.suffix == ".txt"
+        new.write_text("new")
+    assert link.is_symlink()
+    assert there.read_text() == "new"
+    assert {file.name for file in tmp_path.iterdir()} == {"there.TXT", "link.TXT"}

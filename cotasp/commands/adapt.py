@@ -12,6 +12,8 @@ from cotasp.commands._common import add_recall_argument, add_verb, set_threads
 EXAMPLES = """examples:
   cotasp adapt runs/smoke-seed0 --env bottom --steps 1500 --baseline
   cotasp adapt runs/quickstart --env door-open-v3 --text "Open the door." --steps 20000
+  cotasp adapt runs/slide --env Slope-v0 --text "Climb." --steps 9000 --return-range -60 0
+The same command goes on where it was stopped.
 """
 
 
@@ -23,6 +25,21 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--env", required=True, metavar="ENV", help="environment of the new task")
     parser.add_argument("--text", metavar="SENTENCE", help="default: the shipped text")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="of the environment")
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument(
+        "--return-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="returns of an episode that count as 0 and as 1, in a Gymnasium environment that "
+        "reports no success",
+    )
+    judged.add_argument(
+        "--success-return",
+        type=float,
+        metavar="X",
+        help="or the return from which an episode counts as solved",
+    )
     parser.add_argument("--baseline", action="store_true", help="train a fresh network, too")
     parser.add_argument("--out", metavar="DIR", help="default: DIR-adapt-ENV")
     add_recall_argument(parser)
@@ -39,7 +56,8 @@ def main(arguments: argparse.Namespace) -> None:
     directory = RunDirectory.open(arguments.dir)
     env = arguments.env.replace("/", "_")
     out = Path(arguments.out or f"{str(directory.path).rstrip('/')}-adapt-{env}")
-    RunDirectory.check_free(out)
+    if not (out / "adapted").is_dir():  # else it may have been stopped, and goes on
+        RunDirectory.check_free(out)
     set_threads(directory.threads())
     from cotasp.continual.adapting import RESULT, adapt
     from cotasp.registry import KINDS
@@ -50,6 +68,8 @@ def main(arguments: argparse.Namespace) -> None:
         out,
         text=arguments.text,
         steps=arguments.steps,
+        success_return=arguments.success_return,
+        return_range=None if arguments.return_range is None else tuple(arguments.return_range),
         baseline=arguments.baseline,
         recall=None if arguments.recall is None else KINDS["recall"].make(arguments.recall),
         progress=not arguments.quiet,

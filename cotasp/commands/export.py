@@ -48,8 +48,9 @@ def main(arguments: argparse.Namespace) -> None:
     of = f"policy of {task.name}" if task else "a policy that nobody has trained"
     if task and run.tasks.index(task) not in run.finished:
         of += ", which is not finished"
+    observed = network.body.in_features - len(run.tasks[0].mark)
     print(
         f"done: {arguments.out}, {size:,.0f} kB: {of}; hidden layers of {list(network.hidden)}, "
-        f"observation [n, {network.body.in_features}] to action [n, {network.action_dim}] in the "
+        f"observation [n, {observed}] to action [n, {network.action_dim}] in the "
         f"environment's own range{held}"
     )

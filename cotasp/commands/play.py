@@ -42,12 +42,15 @@ def add_arguments(subparsers: Any) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Plays, shows or writes, and prints how each episode went."""
+    from cotasp.checks import check
     from cotasp.film.files import check_target, save
     from cotasp.prompting.texts import checked_texts
+    from cotasp.ranges import Seed
     from cotasp.storage.rundir import RunDirectory
     from cotasp.tasks.drawing import check_pictures, choose_gl, has_display
 
     _check(arguments)
+    check(Seed, arguments.seed, "--seed")
     check_pictures(arguments.episodes, arguments.size)
     if arguments.text is not None:
         checked_texts("play", [arguments.text])  # what is wrong is told before torch is imported

@@ -81,7 +81,7 @@ class Collection:
         while True:
             try:
                 now = self.env.reset()
-                _check(now, "reset")
+                check_finite(now, "reset")
                 return now.set("is_init", torch.ones_like(now["done"]))
             except Exception as error:
                 self._fault(error)
@@ -91,8 +91,8 @@ class Collection:
         decision = self.policy(now)
         try:
             frame, following = self.env.step_and_maybe_reset(decision)
-            _check(frame["next"], "step")
-            _check(following, "reset")
+            check_finite(frame["next"], "step")
+            check_finite(following, "reset")
         except Exception as error:  # a simulator raises whatever it likes
             self._fault(error)
             self._now = self._begin()
@@ -154,7 +154,13 @@ class Collection:
             close(self.env)
 
 
-def _check(data: TensorDictBase, call: str) -> None:
+def check_finite(data: TensorDictBase, call: str) -> None:
+    """Raises RunError for an observation or a reward of an environment that is not finite.
+
+    Args:
+        data: what it returned.
+        call: from what, `"reset"` or `"step"`.
+    """
     for article, key in (("an", "observation"), ("a", "reward")):
         value = data.get(key, None)
         if value is not None and not bool(torch.isfinite(value).all()):

@@ -156,44 +156,8 @@ class Evaluator:
                 _NO_LIMIT, policy, break_when_any_done=False, break_when_all_done=True
             )["next"]
         skipped = env.faults - before if isinstance(env, SkipsFaults) else 0
-        return self._read(data, self.tasks[task])._replace(faults=skipped)
-
-    def _read(self, data: TensorDictBase, task: Task) -> Episodes:
-        done = data["done"].squeeze(-1)  # [episodes, steps]
-        alive = (done.cumsum(-1) - done.long()) == 0  # up to and with an episode's last step
-        observed = data.get("observation", None)
-        if observed is not None and not torch.isfinite(observed[alive]).all():
-            raise RunError("an observation is not finite")
-        reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
-        failed = torch.zeros_like(alive[:, 0])
-        if self.on_fault == "skip":  # a fault has no reward, see `SkipsFaults`
-            failed = reward.isnan().any(-1)
-            reward = reward.nan_to_num(nan=0.0)
-        if not torch.isfinite(reward).all():
-            raise RunError("a reward is not finite")
-        last = alive.sum(-1, keepdim=True) - 1
-        # at any of the steps that an action was held for
-        anywhere = data.get("succeeded", data["success"]).squeeze(-1) & alive
-        successes = {
-            "last": data["success"].squeeze(-1).gather(-1, last).squeeze(-1),
-            "any": anywhere.any(-1),
-        }
-        returns = reward.sum(-1)
-        total = returns.tolist()
-        successes = {
-            rule: torch.tensor(
-                [task.judged(*episode) for episode in zip(total, values.tolist())],
-                dtype=torch.bool if task.return_range is None else torch.float64,
-            ).masked_fill(failed, 0)
-            for rule, values in successes.items()
-        }
-        return Episodes(
-            successes[self.settings.success],
-            successes["last"],
-            successes["any"],
-            returns,
-            alive.sum(-1) * task.action_repeat,
-        )
+        rule, skips = self.settings.success, self.on_fault == "skip"
+        return judged(data, self.tasks[task], rule, skips)._replace(faults=skipped)
 
     def close(self) -> None:
         """Closes the environments."""
@@ -205,3 +169,53 @@ class Evaluator:
         env = self._envs.pop(name, None)
         if env is not None:
             close(env)
+
+
+def judged(data: TensorDictBase, task: Task, rule: str, skips: bool) -> Episodes:
+    """How episodes went, by all that came of their steps.
+
+    Args:
+        data: the `"next"` of transitions [episodes, steps]; what follows an episode's end is left
+            out.
+        task: what the environment is of.
+        rule: `"last"` or `"any"`, which success counts.
+        skips: whether a reward that is NaN is a fault that was skipped, see `SkipsFaults`.
+
+    Raises:
+        RunError: a reward or an observation is not finite.
+    """
+    done = data["done"].squeeze(-1)  # [episodes, steps]
+    alive = (done.cumsum(-1) - done.long()) == 0  # up to and with an episode's last step
+    observed = data.get("observation", None)
+    if observed is not None and not torch.isfinite(observed[alive]).all():
+        raise RunError("an observation is not finite")
+    reward = torch.where(alive, data["reward"].squeeze(-1), 0.0)
+    failed = torch.zeros_like(alive[:, 0])
+    if skips:
+        failed = reward.isnan().any(-1)
+        reward = reward.nan_to_num(nan=0.0)
+    if not torch.isfinite(reward).all():
+        raise RunError("a reward is not finite")
+    last = alive.sum(-1, keepdim=True) - 1
+    # at any of the steps that an action was held for
+    anywhere = data.get("succeeded", data["success"]).squeeze(-1) & alive
+    successes = {
+        "last": data["success"].squeeze(-1).gather(-1, last).squeeze(-1),
+        "any": anywhere.any(-1),
+    }
+    returns = reward.sum(-1)
+    total = returns.tolist()
+    successes = {
+        name: torch.tensor(
+            [task.judged(*episode) for episode in zip(total, values.tolist())],
+            dtype=torch.bool if task.return_range is None else torch.float64,
+        ).masked_fill(failed, 0)
+        for name, values in successes.items()
+    }
+    return Episodes(
+        successes[rule],
+        successes["last"],
+        successes["any"],
+        returns,
+        alive.sum(-1) * task.action_repeat,
+    )

@@ -23,7 +23,9 @@ def export(
 
     It acts in the range of actions of its task's environment, or of the first task's.  The file
     knows what it is: the sentence and its normal form, the task that it means with its
-    environment, how long each action is to be held, and the hash of the run's protocol.
+    environment, how long each action is to be held, how many numbers an observation has, and the
+    hash of the run's protocol.  Where the run's policy is told its task (`task_input`, or lessons
+    of several tasks), the file tells it: it takes the environment's own observation.
 
     Args:
         run: opened.
@@ -37,17 +39,18 @@ def export(
     Raises:
         RecipeError: neither or both, no such task, a text that no encoder takes, or a file of
             another ending.
-        RunError: no task is finished, or the file cannot be written.
+        RunError: no task is finished, the file cannot be written, or the policy is told the number
+            of its task and the sentence means none.
     """
     check_file(out, EXPORTS)
     if (text is None) == (task is None):
         raise RecipeError("export: expected a text or a task, one of the two")
     if text is None:
         place, network = run.sub_network(str(task))
-        sentence = run.tasks[place].text
+        sentence, mark = run.tasks[place].text, run.tasks[place].mark
         verdict = "known" if place in run.finished else "unfinished"
     else:
-        sentence, verdict = text, run.prompt(text).verdict
+        sentence, verdict, mark = text, run.prompt(text).verdict, run.mark(text)
         network, index = run.network(text)
         place = -1 if index is None else index
     chosen = None if place < 0 else run.tasks[place]
@@ -64,5 +67,5 @@ def export(
     env = (run.tasks[0] if chosen is None else chosen).make_env()
     limits = env.action_range if isinstance(env, ScalesActions) else None
     close(env)
-    export_policy(network, out, facts, limits)
+    export_policy(network, out, facts, limits, mark)
     return network, chosen

@@ -12,6 +12,7 @@ from cotasp.continual.facts import LayerFacts, PromptFacts, TaskFacts
 from cotasp.continual.kept import NOT_REACHED, Kept
 from cotasp.continual.metrics import METRICS
 from cotasp.continual.saved import SavedRun
+from cotasp.continual.setup import text_marks
 from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, component_errors
 from cotasp.methods.prompts import Prompts
@@ -125,7 +126,8 @@ class OpenedRun:
 
     def policy(self, text: str | None = None, *, task: str | None = None) -> TensorDictModule:
         """A policy, `observation` to `action`, deterministic or sampled by TorchRL's exploration
-        type, on the CPU.
+        type, on the CPU.  Where the run's policy is told its task (`task_input`, or lessons of
+        several tasks), observations end with its mark, as those of `Task.make_env` do.
 
         Args:
             text: a sentence; it gets the policy that `prompt` says.
@@ -168,6 +170,28 @@ class OpenedRun:
         place = self.finished[recall.task]
         return self._learner.sub_network(place), place
 
+    def mark(self, text: str) -> tuple[float, ...]:
+        """What the policy that a sentence gets is told of its task, at the end of observations;
+        nothing where the run tells it nothing.
+
+        Raises:
+            RecipeError: a text that no encoder takes.
+            RunError: the run has finished no task, or tells its policy the number of the task, and
+                the sentence means none.
+        """
+        recall = self._read(text)[0]
+        if recall.task is not None:
+            return self.tasks[self.finished[recall.task]].mark
+        if not self.tasks[0].mark:
+            return ()
+        if self.recipe.task_input == "text":
+            return text_marks(self.recipe, self.tasks, [text])[0]
+        raise RunError(
+            f"{text!r} means no finished task for sure, and this run's policy is told the number "
+            f"of its task, which the sentence has none of; name a task, or train with task_input "
+            f"text"
+        )
+
     def sub_network(self, task: str) -> tuple[int, MetaPolicy]:
         """The place of a task, and its sub-network; RecipeError if there is none of that name."""
         place = self._place(task)
@@ -186,13 +210,14 @@ class OpenedRun:
 
         Raises:
             RecipeError: no such task, or a text that no encoder takes.
-            RunError: no task is finished, or the environment cannot be drawn here.
+            RunError: no task is finished, the environment cannot be drawn here, or it failed.
         """
         from cotasp.continual.playing import watch
 
         self._check_finished()
-        place, policy = self.choose(text, task)
-        return watch(self.tasks[place], policy, self.recipe.evaluation, text=text, **options)
+        chosen, policy = self.choose(text, task)
+        settings, faults = self.recipe.evaluation, self.recipe.faults
+        return watch(chosen, policy, settings, text=text, faults=faults, **options)
 
     def evaluate(
         self,
@@ -219,10 +244,10 @@ class OpenedRun:
         changes: dict[str, Any] = {"episodes": episodes, "mode": mode}
         changes = {name: value for name, value in changes.items() if value is not None}
         settings = replace(self.recipe.evaluation, **changes)
-        place, policy = self.choose(text, task)
-        evaluator = Evaluator(self.tasks, settings, self.recipe.seed, self.recipe.faults)
+        chosen, policy = self.choose(text, task)
+        evaluator = Evaluator((chosen,), settings, self.recipe.seed, self.recipe.faults)
         try:
-            return evaluator.episodes(place, policy)
+            return evaluator.episodes(0, policy)
         finally:
             evaluator.close()
 
@@ -278,18 +303,19 @@ class OpenedRun:
             return rows
         return pandas.DataFrame(rows).set_index("task")
 
-    def choose(self, text: str | None, task: str | None) -> tuple[int, TensorDictModule]:
-        """The place in `tasks` of the environment, and the policy, that a sentence, the name of a
-        task or both ask for: with both, the sentence's policy in the task's environment.
+    def choose(self, text: str | None, task: str | None) -> tuple[Task, TensorDictModule]:
+        """The task whose environment it is, and the policy, that a sentence, the name of a task or
+        both ask for: with both, the sentence's policy in the task's environment.  What that policy
+        is told of its task is the sentence's, in whichever environment.
         """
         if text is None:
             policy = self.policy(task=task)
-            return self._place(cast(str, task)), policy
+            return self.tasks[self._place(cast(str, task))], policy
         wanted = None if task is None else self._place(task)
         if wanted is None:
             facts = self.prompt(text)
             wanted = self._place(facts.task or facts.nearest[0].name)
-        return wanted, self.policy(text)
+        return replace(self.tasks[wanted], mark=self.mark(text)), self.policy(text)
 
     def _check_finished(self) -> None:
         if not self.finished:

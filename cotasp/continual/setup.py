@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -52,10 +53,23 @@ def _marked(recipe: Recipe, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         ]
         marks = [one_hot(i, len(tasks)) for i in own]
     else:
-        texts = [task.text for task in tasks]
-        with forked(recipe.seed), at("recipe.encoder"), component_errors("encoder", recipe.encoder):
-            marks = [tuple(row) for row in recipe.encoder.prepare(texts)(texts).tolist()]
+        marks = text_marks(recipe, tasks, [task.text for task in tasks])
     return tuple(replace(task, mark=mark) for task, mark in zip(tasks, marks))
+
+
+def text_marks(
+    recipe: Recipe, tasks: Sequence[Task], texts: Sequence[str]
+) -> list[tuple[float, ...]]:
+    """What a policy that is told texts (`task_input: text`) observes of each: its embedding.
+
+    Args:
+        recipe: of the run.
+        tasks: of its stream, for whose texts the encoder is prepared.
+        texts: of these, or others.
+    """
+    own = [task.text for task in tasks]
+    with forked(recipe.seed), at("recipe.encoder"), component_errors("encoder", recipe.encoder):
+        return [tuple(row) for row in recipe.encoder.prepare(own)(texts).tolist()]
 
 
 def make_learner(

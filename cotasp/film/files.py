@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import RecipeError
 from cotasp.film.pictures import contact_sheet, side_by_side
-from cotasp.targets import check_file
+from cotasp.targets import check_file, replacing
 
 ENDINGS = (".gif", ".mp4", ".png")
 RATE = 20  # frames per second
 HOLD = 15  # frames for which the last one of an episode stands
 _COLOURS = 128  # of a GIF
+_STOPPED = "ffmpeg stopped before the end, perhaps because the disk is full"
 
 
 def check_target(path: str | Path) -> Path:
@@ -37,22 +38,21 @@ def save(films: Sequence[Sequence[np.ndarray]], path: str | Path, together: bool
     Raises:
         RecipeError: another ending, or ffmpeg is not to be had for an `.mp4`; no films, or one
             without frames.
-        RunError: the directory is not there, or the file cannot be written.
+        RunError: the directory is not there, or the file cannot be written; one that was there
+            before stays as it was.
     """
     path = check_target(path)
     if not films or not all(map(len, films)):
         raise RecipeError(
             f"{path}: expected films of at least one frame, got {list(map(len, films))}"
         )
-    try:
-        if path.suffix.lower() == ".png":
-            _still(contact_sheet(films), path)
+    with replacing(path) as new:
+        if new.suffix == ".png":
+            _still(contact_sheet(films), new)
         else:
             held = [[*film, *[film[-1]] * HOLD] for film in films]
             frames = side_by_side(held) if together else [f for film in held for f in film]
-            (_gif if path.suffix.lower() == ".gif" else _mp4)(_one_size(frames), path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+            (_gif if new.suffix == ".gif" else _mp4)(_one_size(frames), new)
     return path
 
 
@@ -88,11 +88,18 @@ def _mp4(frames: Sequence[np.ndarray], path: Path) -> None:
     ffmpeg = _ffmpeg(path)
     height, width = (2 * (side // 2) for side in frames[0].shape[:2])  # even, as the codec wants
     size = width, height
-    writer = ffmpeg.write_frames(str(path), size, fps=RATE, macro_block_size=2, quality=7)
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame[:height, :width]))
-    writer.close()
+    options = {"fps": RATE, "macro_block_size": 2, "quality": 7, "ffmpeg_log_level": "quiet"}
+    writer = ffmpeg.write_frames(str(path), size, **options)
+    try:
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame[:height, :width]))
+    except OSError as error:  # whose message is ffmpeg's command line
+        raise OSError(_STOPPED) from error
+    finally:
+        writer.close()
+    if not path.exists() or not path.stat().st_size:  # a short film ends before ffmpeg fails
+        raise OSError(_STOPPED)
 
 
 def _ffmpeg(path: Path) -> Any:

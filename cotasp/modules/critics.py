@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cotasp.checks import check, check_least
+from cotasp.checks import check
 from cotasp.modules.ensembles import Pullback
 from cotasp.modules.heads import PLAIN, Head
 from cotasp.modules.policy import ACTIVATIONS, variance_scaling_
 from cotasp.modules.shapes import Activation, Norm, check_widths
+from cotasp.ranges import Count, Natural
 
 aten = torch.ops.aten
 # Gradient of an activation's input, written over that of its output.  The second argument is the
@@ -57,9 +58,9 @@ class Critics(nn.Module):
         head: Head = PLAIN,
     ) -> None:
         super().__init__()
-        check_least(in_features, 1, "Critics.in_features")
-        check_least(action_dim, 0, "Critics.action_dim")
-        check_least(n, 1, "Critics.n")
+        check(Count, in_features, "Critics.in_features")
+        check(Natural, action_dim, "Critics.action_dim")
+        check(Count, n, "Critics.n")
         check_widths("Critics", hidden)
         check(Activation, activation, "Critics.activation")
         check(Norm, norm, "Critics.norm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from cotasp.errors import RunError
 from cotasp.modules.policy import MetaPolicy
-from cotasp.targets import EXPORTS, check_file
+from cotasp.targets import EXPORTS, check_file, replacing
 
 _ACTIVATIONS = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -69,11 +70,27 @@ class _Rescaled(nn.Module):
         return self.low + self.range * (self.policy(observation) + 1) / 2
 
 
+class _Marked(nn.Module):
+    """A policy that is told the same mark at the end of each observation."""
+
+    mark: Tensor
+
+    def __init__(self, policy: nn.Module, mark: Sequence[float]) -> None:
+        super().__init__()
+        self.policy = policy
+        self.register_buffer("mark", torch.tensor(mark, dtype=torch.float32))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        mark = self.mark.expand(*observation.shape[:-1], -1)
+        return self.policy(torch.cat([observation, mark], -1))
+
+
 def export_policy(
     policy: MetaPolicy,
     path: str | Path,
     facts: Mapping[str, str | int] | None = None,
     action_range: tuple[Sequence[float], Sequence[float]] | None = None,
+    mark: Sequence[float] = (),
 ) -> Path:
     """Writes `plain_module(policy)` for any batch size, on the CPU: `observation` to `action`.
 
@@ -85,22 +102,33 @@ def export_policy(
             onnxscript); replaced if it exists.
         action_range: lowest and highest actions, [action_dim] each, which -1 and 1 become; None:
             they stay.  Written into the file as `action_low` and `action_high`, JSON.
+        mark: the numbers at the end of the policy's observations, which then are the file's own and
+            no longer asked for; see `cotasp.tasks.Task`.  How many are left is written into the
+            file as `observation_size`.
 
     Raises:
         RecipeError: another ending.
-        RunError: the directory is not there, or the ONNX exporter.
+        RunError: the directory or the ONNX exporter is not there, or the file cannot be written;
+            one that was there before stays as it was.
     """
     path = check_file(path, EXPORTS)
     module: nn.Module = plain_module(policy).cpu()
     low, high = action_range or ([-1.0] * policy.action_dim, [1.0] * policy.action_dim)
+    if mark:
+        module = _Marked(module, mark)
     if action_range is not None:
         module = _Rescaled(module, low, high)
-    facts = {**(facts or {}), "action_low": json.dumps(low), "action_high": json.dumps(high)}
-    example: Tensor = torch.zeros(2, policy.body.in_features)
+    size = policy.body.in_features - len(mark)
+    bounds = {"action_low": json.dumps(low), "action_high": json.dumps(high)}
+    facts = {**(facts or {}), "observation_size": size, **bounds}
+    example: Tensor = torch.zeros(2, size)
     batch = ({0: torch.export.Dim("batch", min=1)},)
-    if path.suffix == ".pt2":
+    if path.suffix.lower() == ".pt2":
         program = torch.export.export(module, (example,), dynamic_shapes=batch)
-        torch.export.save(program, path, extra_files={FACTS: json.dumps(facts)})
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
+        with replacing(path) as new:
+            new.write_bytes(content.getvalue())
         return path
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
     try:
@@ -121,5 +149,6 @@ def export_policy(
     if graph is None:
         raise RunError(f"{path}: torch's ONNX exporter gave no program; write a .pt2 file instead")
     graph.model.metadata_props.update({k: str(v) for k, v in facts.items()})
-    graph.save(path)
+    with replacing(path) as new:
+        graph.save(new)
     return path

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cotasp.checks import check, check_least
+from cotasp.checks import check
 from cotasp.errors import RecipeError
 from cotasp.modules.policy import MaskedMLP, MetaPolicy
 from cotasp.modules.share import Share
 from cotasp.modules.subnetwork import extract, head_rows, masked_part, membership, used_weights
+from cotasp.ranges import Count
 
 Rule = Literal["owners", "tasks"]
 
@@ -32,8 +33,8 @@ class Ownership:
     """
 
     def __init__(self, n_tasks: int, n_units: int, device: torch.device | str = "cpu") -> None:
-        check_least(n_tasks, 1, "Ownership.n_tasks")
-        check_least(n_units, 1, "Ownership.n_units")
+        check(Count, n_tasks, "Ownership.n_tasks")
+        check(Count, n_units, "Ownership.n_units")
         self.n_tasks = n_tasks
         self.n_units = n_units
         self.device = torch.device(device)

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cotasp.checks import check_least
+from cotasp.checks import check
 from cotasp.errors import RecipeError
 from cotasp.modules.shapes import Activation, check_actor, check_body, split_layers
+from cotasp.ranges import Count
 
 # in place where autograd allows it: at these sizes activations cost as much as products; the
 # critics' `_BACKWARD` relies on which are
@@ -105,7 +106,7 @@ class MaskedMLP(nn.Module):
         norm: Literal["first", "none"] = "first",
     ) -> None:
         super().__init__()
-        check_least(in_features, 1, "MaskedMLP.in_features")
+        check(Count, in_features, "MaskedMLP.in_features")
         check_body("MaskedMLP", hidden, activation, norm)
         self.in_features = in_features
         self.hidden = tuple(hidden)
@@ -204,9 +205,9 @@ class MetaPolicy(nn.Module):
         deviation: float | None = None,
     ) -> None:
         super().__init__()
-        check_least(in_features, 1, "MetaPolicy.in_features")
-        check_least(action_dim, 1, "MetaPolicy.action_dim")
-        check_least(heads, 1, "MetaPolicy.heads")
+        check(Count, in_features, "MetaPolicy.in_features")
+        check(Count, action_dim, "MetaPolicy.action_dim")
+        check(Count, heads, "MetaPolicy.heads")
         kind = (activation, norm, std, log_std_range, squash_mean, head_scale, deviation)
         check_actor("MetaPolicy", hidden, *kind)
         self.action_dim = action_dim

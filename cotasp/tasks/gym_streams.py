@@ -97,14 +97,44 @@ class Gymnasium:
         named = named_tasks(tasks, builds, horizons, *rest)
         return tuple(replace(t, return_range=e.return_range) for t, e in zip(named, self.tasks))
 
-    def followed_by(self, count: int, env: str, text: str | None) -> Gymnasium:
-        """See `cotasp.tasks.streams.Extensible`."""
+    def followed_by(
+        self,
+        count: int,
+        env: str,
+        text: str | None,
+        *,
+        success_return: float | None = None,
+        return_range: tuple[float, float] | None = None,
+    ) -> Gymnasium:
+        """See `cotasp.tasks.streams.Extensible`.
+
+        Args:
+            count: of the tasks that stay.
+            env: of the new task; one of the stream's is judged as it is there.
+            text: of the new task.
+            success_return: as of `GymEntry`.
+            return_range: as of `GymEntry`.
+
+        Raises:
+            RecipeError: no text; or neither of the two for a new environment, where every task
+                has one.
+        """
         if text is None:
             raise RecipeError(
                 f"Gymnasium: expected a text for {env}, got none; say what it asks for"
             )
-        known = {entry.env: entry for entry in self.tasks}
-        new = replace(known[env], text=text) if env in known else GymEntry(env, text)
+        new = GymEntry(env, text, success_return, return_range)
+        known = {entry.name: entry for entry in self.tasks}.get(new.name)
+        rules = [(entry.success_return, entry.return_range) for entry in self.tasks]
+        if success_return is None and return_range is None:
+            if known is not None:
+                new = replace(known, text=text)
+            elif (None, None) not in rules:
+                raise RecipeError(
+                    f"Gymnasium: expected success_return or return_range for {env}, as every task "
+                    f"of this stream has one, got neither; say by which return it is judged, as "
+                    f"by --return-range or --success-return"
+                )
         return replace(self, tasks=(*self.tasks[:count], new))
 
     def protocol(self) -> dict[str, str | int | float]:

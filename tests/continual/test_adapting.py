@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 
 import pytest
 import torch
 
 import cotasp
 from cotasp.__main__ import main
-from cotasp.continual.adapting import adapt, finished_tasks, longer
+from cotasp.continual.adapting import adapt, finished_tasks, learning, longer
 from cotasp.continual.loop import run
 from cotasp.errors import RecipeError
 from cotasp.recipe import loads
 from cotasp.tasks.streams import Extensible
-from tests.continual.runs import contents, tiny
+from tests.continual.runs import contents, send, tiny
 
 
 def test_a_new_task_is_learned_from_the_run_and_the_run_stays(undisturbed, tmp_path, capsys):
@@ -55,6 +57,10 @@ def test_a_new_task_is_learned_from_the_run_and_the_run_stays(undisturbed, tmp_p
         (["--env", "top", "--steps", "20"], "agent.warmup_steps: expected fewer than the 20"),
         (["--env", "top", "--steps", "0"], "steps_per_task: expected at least 1, got 0"),
         (["--env", "top", "--steps", "7"], "got 7; --steps 30 do"),
+        (
+            ["--env", "top", "--steps", "60", "--success-return", "3"],
+            "adapt: a Point judges its tasks itself; leave out success_return",
+        ),
     ],
 )
 def test_refusals_leave_nothing(undisturbed, tmp_path, more, message, capsys):
@@ -123,3 +129,78 @@ def test_runs_that_no_task_can_follow_are_refused_before_anything_is_made(
     with pytest.raises(RecipeError, match=message):
         adapt(tmp_path / "run", "top", tmp_path / "out", steps=60, baseline=True, progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_same_command_goes_on_with_what_was_stopped(undisturbed, tmp_path, monkeypatch, capsys):
+    argv = ["adapt", str(undisturbed), "--env", "top", "--steps", "60", "--baseline", "--quiet"]
+    assert main([*argv, "--out", str(tmp_path / "whole")]) == 0
+    out = tmp_path / "out"
+    for step, place in ((35, "adapted"), (60, "fresh")):  # of this attempt's training
+        with monkeypatch.context() as patch:
+            send(patch, signal.SIGTERM, step)
+            assert main([*argv, "--out", str(out)]) == 143
+        told = capsys.readouterr().err
+        assert f"go on with `cotasp resume {out / place}`, or with all that is left by the " in told
+    assert main(["adapt", *argv[1:4], "--steps", "90", "--quiet", "--out", str(out)]) == 1
+    assert f"{out / 'adapted'}: holds a run that another command began" in capsys.readouterr().err
+    assert main([*argv, "--out", str(out)]) == 0
+    whole, again = ((tmp_path / each / "adapt.json").read_bytes() for each in ("whole", "out"))
+    assert whole == again
+    assert contents(out / "adapted") == contents(tmp_path / "whole" / "adapted")
+    assert main([*argv, "--out", str(out)]) == 1
+    assert "an adaptation has ended there; choose another" in capsys.readouterr().err
+
+    (out / "adapt.json").unlink()
+    shutil.rmtree(out / "adapted")
+    (out / "adapted").mkdir()
+    (out / "adapted" / "mine.txt").touch()
+    assert main([*argv, "--out", str(out)]) == 1
+    assert "exists and is not empty" in capsys.readouterr().err
+    assert (out / "adapted" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("success", "steps"), [([0.95, 1.0, 1.0], 0.0), ([0.0, 0.5, 1.0], 60), ([0.1, 0.2, 0.3], None)]
+)
+def test_no_step_is_needed_where_the_first_evaluation_is_there(success, steps):
+    summary = {
+        "tasks": ["right", "top"],
+        "evaluations": {"trained": [0, 1, 1, 1], "task_steps": [40, 0, 30, 60]},
+        "success": [[1.0, 1.0, 1.0, 1.0], [1.0, *success]],
+        "per_task": {
+            "area_under_curve": [1.0, 0.5],
+            "steps_to_threshold": [30, 60],
+            "reached": [1.0, float(max(success[1:]) >= 0.9)],
+            "performance": [1.0, success[-1]],
+        },
+    }
+    assert learning(summary, 0.9)["steps_to_threshold"] == steps
+
+
+def test_by_which_return_a_new_task_is_judged_is_passed_on(undisturbed, tmp_path, monkeypatch):
+    asked = []
+
+    def adapt(*args, **options):
+        asked.append((options["return_range"], options["success_return"]))
+        raise RecipeError("enough")
+
+    monkeypatch.setattr("cotasp.continual.adapting.adapt", adapt)
+    argv = [
+        "adapt",
+        str(undisturbed),
+        "--env",
+        "top",
+        "--steps",
+        "60",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    for more in ([], ["--return-range", "-60", "-5"], ["--success-return", "-20"]):
+        assert main([*argv, *more]) == 2
+    assert main([*argv, "--return-range", "-60", "-5", "--success-return", "-20"]) == 2
+    assert asked == [(None, None), ((-60.0, -5.0), None), (None, -20.0)]
+    recipe = loads(
+        "{stream: {name: gymnasium, tasks: [{env: Pendulum-v1, text: Up., return_range: [-9, 0]}]}}"
+    )
+    new = longer(recipe, 1, "MountainCarContinuous-v0", "Go.", 40_000, return_range=(0.0, 100.0))
+    assert new.stream.tasks[1].return_range == (0.0, 100.0)

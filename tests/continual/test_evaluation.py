@@ -11,7 +11,7 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from cotasp.continual.evaluation import Episodes, Evaluator
+from cotasp.continual.evaluation import Episodes, Evaluator, judged
 from cotasp.continual.setup import make_tasks
 from cotasp.errors import RunError
 from cotasp.recipe import Evaluation, loads
@@ -33,10 +33,8 @@ def episodes(successes: int, of: int, passing: int = 0) -> TensorDict:
 @pytest.mark.parametrize("rule", ["last", "any"])
 def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
     """So that 9 of 10 reach a threshold of 0.9."""
-    tasks = Point().make_tasks()
-    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0, faults="stop")
     for n in range(11):
-        score = evaluator._read(episodes(n, 10), tasks[0]).score()
+        score = judged(episodes(n, 10), Point().make_tasks()[0], rule, skips=False).score()
         assert score.success == n / 10
         assert score.episode_length == 2
         assert score.episode_return == 2
@@ -44,9 +42,7 @@ def test_a_success_rate_is_the_nearest_number_to_the_fraction(rule):
 
 @pytest.mark.parametrize("rule", ["last", "any"])
 def test_success_by_both_rules_is_kept_whichever_counts(rule):
-    tasks = Point().make_tasks()
-    evaluator = Evaluator(tasks, Evaluation(success=rule), seed=0, faults="stop")
-    score = evaluator._read(episodes(3, 10, 4), tasks[0]).score()
+    score = judged(episodes(3, 10, 4), Point().make_tasks()[0], rule, skips=False).score()
     assert (score.success_last, score.success_any) == (0.3, 0.7)
     assert score.success == {"last": 0.3, "any": 0.7}[rule]
 

@@ -15,12 +15,14 @@ from tensordict.nn import TensorDictModule
 
 import cotasp
 from cotasp.__main__ import main
+from cotasp.continual.loop import run
 from cotasp.continual.playing import watch
 from cotasp.errors import RecipeError, RunError
 from cotasp.film.pictures import captioned
 from cotasp.recipe import Evaluation
 from cotasp.tasks import GymEntry, Gymnasium, MetaWorldEnv, Point
 from cotasp.tasks.drawing import choose_gl, mujoco_viewer
+from tests.continual.runs import tiny
 
 
 def towards(goal):
@@ -71,6 +73,9 @@ def test_what_can_not_be_played_is_refused():
         watch(task, towards((0.0, 0.0)), Evaluation(), episodes=0)
     with pytest.raises(RecipeError, match="size: expected 64 to 1024 pixels, got 9999"):
         watch(task, towards((0.0, 0.0)), Evaluation(), size=9999)
+    for seed in (-1, 2**31):
+        with pytest.raises(RecipeError, match=rf"seed: expected in \[0, 2\^31\), got {seed}"):
+            watch(task, towards((0.0, 0.0)), Evaluation(), seed=seed)
 
 
 class Own(gymnasium.Env):
@@ -117,6 +122,53 @@ def test_gymnasium_environments_draw_themselves(made):
         assert episodes[0].success
     finally:
         del gymnasium.registry["cotasp/Drawn-v0"]
+
+
+class Faulty(Own):
+    """Fails in the third step of every episode."""
+
+    fault = "raises"
+
+    def reset(self, seed=None, options=None):
+        self.taken = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        self.taken += 1
+        if self.taken == 3 and self.fault == "raises":
+            raise ValueError("joint limit")
+        if self.taken == 3:
+            reward = reward if self.fault == "observation" else np.nan
+            observation = observation * (np.nan if self.fault == "observation" else 1)
+        return observation, reward, *rest
+
+
+@pytest.mark.parametrize("fault", ["raises", "observation", "reward"])
+def test_faults_of_environments_are_told_or_skipped(monkeypatch, fault):
+    gymnasium.register("cotasp/Faulty-v0", Faulty, max_episode_steps=5)
+    monkeypatch.setattr(Faulty, "fault", fault)
+    try:
+        task = Gymnasium(tasks=(GymEntry("cotasp/Faulty-v0", "Do nothing."),)).make_tasks()[0]
+        policy = towards((0.0, 0.0))
+        policy.module = lambda observation: torch.zeros(1)
+        told = "the environment failed: ValueError.'joint limit'." if fault == "raises" else ""
+        told = told or f"the environment returned an? {fault} that is not finite from its step"
+        place = "playing task 'cotasp/Faulty-v0', step 3: "
+        with pytest.raises(RunError, match=f"^{place}{told}; mend it, or skip such episodes by"):
+            watch(task, policy, Evaluation())
+        for episode in watch(task, policy, Evaluation(success="any"), episodes=2, faults="skip"):
+            assert (episode.success, episode.episode_return, episode.steps) == (False, 2.0, 3)
+    finally:
+        del gymnasium.registry["cotasp/Faulty-v0"]
+
+
+def test_a_run_that_skips_faults_is_played_so(tmp_path, monkeypatch):
+    run(tiny("faults=skip", "steps_per_task=40"), tmp_path / "run", progress=False)
+    seen = []
+    monkeypatch.setattr("cotasp.continual.playing.watch", lambda *a, **o: seen.append(o["faults"]))
+    cotasp.open_run(tmp_path / "run").play(task="left")
+    assert seen == ["skip"]
 
 
 def test_metaworld_is_drawn_without_a_display_or_says_what_is_missing():
@@ -206,6 +258,8 @@ def test_a_sentence_is_played_where_it_belongs_or_where_it_is_sent(undisturbed, 
         (["x" * 1001], 2, "play: expected at most 1,000 characters, got 1,001"),
         (["--task", "left", "--out", "no/x.gif"], 1, "no: no such directory; make it first"),
         (["--task", "left", "--episodes", "0"], 2, "episodes: expected at least 1, got 0"),
+        (["--task", "left", "--seed", "-1"], 2, "seed: expected in [0, 2^31), got -1"),
+        (["--task", "left", "--seed", f"{10**23}"], 2, "seed: expected in [0, 2^31), got 1000"),
     ],
 )
 def test_refusals(undisturbed, tmp_path, monkeypatch, more, code, message, capsys):

@@ -14,7 +14,7 @@ import torch
 from tensordict import TensorDict
 
 import cotasp
-from cotasp.continual.evaluation import Evaluator
+from cotasp.continual.evaluation import Evaluator, judged
 from cotasp.continual.loop import run
 from cotasp.continual.opened import open_run
 from cotasp.continual.protocol import protocol_stamp
@@ -223,10 +223,7 @@ def test_success_rules():
         [2, 4],
     )
     for rule in ("last", "any"):
-        settings = replace(recipe.evaluation, success=rule)
-        scores[rule] = (
-            Evaluator((), settings, 0, "stop")._read(data, recipe.stream.make_tasks()[0]).score()
-        )
+        scores[rule] = judged(data, recipe.stream.make_tasks()[0], rule, skips=False).score()
     assert scores["last"].success == 0.5
     assert scores["any"].success == 1.0
     assert scores["last"].episode_return == pytest.approx((4 + 2) / 2)

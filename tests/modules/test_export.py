@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -47,6 +49,7 @@ def test_exported_program_is_loaded_without_this_package(tmp_path):
     torch.export.load(path, extra_files=facts)
     assert json.loads(facts["facts.json"]) == {
         "action_repeat": 4,
+        "observation_size": 7,
         "action_low": "[-1.0, -1.0, -1.0]",
         "action_high": "[1.0, 1.0, 1.0]",
     }
@@ -72,6 +75,38 @@ def test_onnx_gives_the_same_actions(tmp_path):
     x = torch.randn(5, 7)
     (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(y), torch.tanh(policy(x)[0]), atol=1e-6, rtol=0)
+
+
+def test_endings_may_be_in_capitals(tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    torch.export.load(export_policy(small(), tmp_path / "policy.PT2"))
+    runtime.InferenceSession(str(export_policy(small(), tmp_path / "policy.ONNX")))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["policy.ONNX", "policy.PT2"]
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_a_file_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch, ending):
+    pytest.importorskip("onnxscript")
+
+    def full(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / f"policy.{ending}"
+    before = export_policy(small(), path).read_bytes()
+    monkeypatch.setattr(os, "replace", full)
+    expected = rf"policy.{ending}: cannot be written: No space left on device; mend that, or name"
+    with pytest.raises(RunError, match=expected):
+        export_policy(small(squash_mean=False), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a directory that takes no files")
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_a_place_that_takes_no_file_is_told_in_a_sentence(ending):
+    with pytest.raises(RunError, match=rf"^/proc/a.{ending}: cannot be written: [\w ]+; mend that"):
+        export_policy(small(), f"/proc/a.{ending}")
 
 
 def test_refusals(tmp_path):

@@ -165,6 +165,23 @@ def test_a_known_environment_is_followed_as_it_is_scored():
     assert len(after.make_tasks()) == 2
 
 
+def test_a_new_environment_is_judged_as_is_asked_where_every_task_says_how():
+    known = Gymnasium((GymEntry("Pendulum-v1", "Swing up.", return_range=(-200.0, 0.0)),))
+    new = "MountainCarContinuous-v0", "Drive up."
+    with pytest.raises(RecipeError, match=f"success_return or return_range for {new[0]}, as every"):
+        known.followed_by(1, *new)
+    after = known.followed_by(1, *new, success_return=90.0)
+    assert after.tasks[1] == GymEntry(*new, 90.0)
+    after = known.followed_by(0, *new, return_range=(0.0, 100.0))
+    assert after.tasks == (GymEntry(*new, None, (0.0, 100.0)),)
+    reporting = Gymnasium((GymEntry("Pendulum-v1", "Swing up."),))
+    assert reporting.followed_by(1, *new).tasks[1] == GymEntry(*new)
+    with pytest.raises(
+        RecipeError, match=r"return_range: expected \(-200.0, 0.0\) as in the first"
+    ):
+        known.followed_by(1, "Pendulum-v1", "Swing.", return_range=(-100.0, 0.0))
+
+
 class ArrayOfOne(Custom):
     """Gives its reward as an array."""
 
