@@ -34,11 +34,12 @@ class Range(NamedTuple):
 
 
 def _short(end: float) -> str:
-    """A number in few letters; large ones are powers of ten or two."""
-    if not 1e5 <= end < math.inf:
-        return f"{end:g}"
-    power = f"{end:.0e}".replace("e+0", "e")
-    return power if end == float(power) else f"2^{math.log2(end):g}"
+    """A number in few letters, with all its digits."""
+    ten, two = f"{end:.0e}".replace("e+0", "e"), f"2^{math.frexp(end)[1] - 1}"
+    large = 1e5 <= end < math.inf
+    if large and end == float(ten):
+        return ten
+    return two if large and math.frexp(end)[0] == 0.5 else f"{end:.10g}"
 
 
 Positive = Annotated[float, Range(0.0, above=True)]

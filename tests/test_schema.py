@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cotasp.checks import check_fields
 from cotasp.dictionaries.updates import Anchored, Lazy, Online, UpdateRule
 from cotasp.errors import RecipeError
-from cotasp.ranges import Count, Decay, Positive, Range
+from cotasp.ranges import Count, Decay, Positive, Range, Seed
 from cotasp.schema import build, expected, fields_of, plain, signature
 
 
@@ -299,6 +299,8 @@ class Bounded:
     decay: Decay | None = None
     size: Count = 1
     rows: Annotated[int, Range(2, 10**9)] = 2
+    most: Annotated[int, Range(2, 123_456)] = 2
+    seed: Seed = 0
 
 
 @pytest.mark.parametrize(
@@ -309,6 +311,8 @@ class Bounded:
         ("decay", None, -1e-9, "in [0, 1)"),
         ("size", 1, 0, "at least 1"),
         ("rows", 10**9, 10**9 + 1, "in [2, 1e9]"),
+        ("most", 123_456, 123_457, "in [2, 123456]"),
+        ("seed", 2**31 - 1, 2**31, "in [0, 2^31)"),
     ],
 )
 def test_numbers_outside_the_range_of_their_annotation_are_refused(name, taken, refused, within):

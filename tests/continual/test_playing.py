@@ -258,8 +258,8 @@ def test_a_sentence_is_played_where_it_belongs_or_where_it_is_sent(undisturbed, 
         (["x" * 1001], 2, "play: expected at most 1,000 characters, got 1,001"),
         (["--task", "left", "--out", "no/x.gif"], 1, "no: no such directory; make it first"),
         (["--task", "left", "--episodes", "0"], 2, "episodes: expected at least 1, got 0"),
-        (["--task", "left", "--seed", "-1"], 2, "seed: expected in [0, 2^31), got -1"),
-        (["--task", "left", "--seed", f"{10**23}"], 2, "seed: expected in [0, 2^31), got 1000"),
+        (["--task", "left", "--seed", "-1"], 2, "--seed: expected in [0, 2^31), got -1"),
+        (["--task", "left", "--seed", f"{10**23}"], 2, "--seed: expected in [0, 2^31), got 1000"),
     ],
 )
 def test_refusals(undisturbed, tmp_path, monkeypatch, more, code, message, capsys):
