@@ -122,6 +122,7 @@ def test_compare_prints_what_differs_and_a_verdict(runs, capsys):
         (["report", "runs", "--baseline", "update=frozn"], "Did you mean 'update=frozen'"),
         (["report", "runs", "--out", "file/report"], "file/report: cannot write the report"),
         (["report", "sweep.yaml"], "sweep.yaml: no such directory"),
+        (["report", "file"], "file: expected a directory of runs, found a file; name the"),
     ],
 )
 def test_mistakes_are_one_line(argv, message, runs, tmp_path, monkeypatch, capsys):
