@@ -134,6 +134,9 @@ TASK_COLUMNS = ("from text", "trained", "at end", "forgotten")
 
 def task_table(study: Study) -> Table:
     """Success and steps to the threshold, task by task."""
+    thresholds = [stamp.get("threshold", 0.9) for stamp in study.protocols.values()]
+    several = len({*thresholds}) > 1  # of mixed protocols, each row's stands in it
+    steps = study.symbol(TASK_METRICS[-1])
     rows = []
     for variant in study.variants:
         columns = {m: (variant.scores(m), variant.unreached(m)) for m in TASK_METRICS}
@@ -152,8 +155,9 @@ def task_table(study: Study) -> Table:
                 else number(None)
             )
             row.append(told)
+            if several:
+                row.insert(-2, number(variant.stamp.get("threshold", 0.9)))
             rows.append(tuple(row))
-    threshold = next(iter(study.protocols.values())).get("threshold", 0.9)
     return Table(
         "tasks",
         "Task by task, mean over seeds",
@@ -161,7 +165,7 @@ def task_table(study: Study) -> Table:
             "variant",
             "task",
             *TASK_COLUMNS,
-            f"{study.symbol(TASK_METRICS[-1])} to {threshold:g}",
+            *(["threshold", steps] if several else [f"{steps} to {thresholds[0]:g}"]),
             "reached",
         ),
         tuple(rows),

@@ -13,7 +13,7 @@ from cotasp.errors import RecipeError
 from cotasp.report.axes import sweep_axes
 from cotasp.report.compare import comparison, comparison_table
 from cotasp.report.differences import differences, variant_names
-from cotasp.report.results import result_table
+from cotasp.report.results import result_table, task_table
 from cotasp.report.runs import Sweep
 from cotasp.report.writing import all_tables
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
@@ -84,6 +84,20 @@ def test_protocols_are_not_mixed_unasked_and_then_marked(runs, tmp_path):
     assert all("[protocol " in variant.name for variant in found.variants)
     for table in all_tables(found)[1:]:
         assert any("PROTOCOLS ARE MIXED" in note for note in table.notes)
+
+
+def test_each_row_tells_its_own_threshold_where_protocols_differ_in_it(tmp_path):
+    make_run(tmp_path / "high", recipe())
+    make_run(tmp_path / "low", recipe(overrides=("evaluation.threshold=0.5",)))
+    assert task_table(study(tmp_path / "low")).columns[-2:] == ("G to 0.5", "reached")
+    table = task_table(study(tmp_path, mix_protocols=True))
+    assert table.columns[-3:] == ("threshold", "G", "reached")
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    for row in table.rows:
+        (variant,) = [
+            v for v in study(tmp_path, mix_protocols=True).variants if v.name == row[0].text
+        ]
+        assert row[-3].value == variant.stamp["threshold"]
 
 
 def test_nothing_at_all_is_refused(tmp_path):
