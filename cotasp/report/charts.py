@@ -94,6 +94,15 @@ class Figure:
     charts: Sequence[Chart | Heat]
 
 
+def short_name(name: str, most: int = 18) -> str:
+    """A name, cut where it has more letters than there is room for.
+
+    >>> short_name("drawer-close-v3"), short_name("peg-insertion-side-v3")
+    ('drawer-close-v3', 'peg-insertion-sid…')
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def chart_variants(study: Study) -> tuple[Variant, ...]:
     """The variants that figures show: all, or the baseline and the best by P."""
     if len(study.variants) <= DRAWN:
