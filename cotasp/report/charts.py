@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cotasp.continual.metrics import METRICS
+from cotasp.report.notes import transfer_notes
 from cotasp.report.results import fact_scores
 from cotasp.report.statistics import Estimate, estimate, interquartile_mean, mean
 from cotasp.report.study import HEADLINE, Study, Variant
@@ -154,6 +155,8 @@ def aggregates(study: Study) -> Figure:
         "over whole seeds; a point without a bar has one seed. G of a variant that reached the "
         "threshold in no task is not drawn; where some tasks did not reach it, G is a lower bound."
     )
+    if len(study.marks) > 1:
+        text = " ".join([text, *transfer_notes(study)])
     return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
 
 
