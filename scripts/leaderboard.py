@@ -26,8 +26,9 @@ import numpy as np
 
 from cotasp import __version__
 from cotasp.errors import CotaspError, RunError
-from cotasp.report.runs import Run, RunSet, read_runs
+from cotasp.report.runs import Run, Sweep, read_runs
 from cotasp.report.statistics import estimate, mean
+from cotasp.report.study import HEADLINE, Study, Variant, make_study
 from cotasp.storage.rundir import TIMING
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,7 @@ TABLE, PAGE = ROOT / "results" / "table", ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
 FRONT, LINES, LEAST = "short10", 6, 3  # README's table: of which stream, rows, seeds of a row
 MARKS = "<!-- from docs/results.md, by scripts/leaderboard.py -->", "<!-- end -->"
-PER_TASK = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
+PER_TASK = (*HEADLINE, "reached")
 NONE = "-"
 COLUMNS = (
     "method",
@@ -81,7 +82,8 @@ $ python scripts/leaderboard.py add runs/toy --to mine --command "cotasp sweep .
 ```
 
 A row whose protocol differs from its table's is refused: it would compare what cannot be compared.
-Seeds may come one by one: with `--more` a row keeps those it has, and tells the commit of each.
+So are runs of several recipes under one name; a copy of a run is left out. Seeds may come one by
+one: with `--more` a row keeps those it has, and the command, commit, date and machine of each.
 The numbers themselves are a file:
 
 ```python
@@ -93,44 +95,82 @@ for name, row in json.load(open("results/table/quickstart.json"))["rows"].items(
 """
 
 
-def figures(run: Run) -> dict[str, Any]:
-    """What the table keeps of a run; lists have a number per task."""
-    summary = run.summary
-    success = np.array(summary["success_last"], dtype=float)  # None: not evaluated
+def figures(variant: Variant) -> list[dict[str, Any]]:
+    """What the table keeps of each run, computed from what it keeps; lists have a number per task.
+
+    Raises:
+        RunError: a task has no success at the end.
+    """
+    scores = {metric: variant.scores(metric) for metric in PER_TASK}
+    lacking = np.isnan(scores["performance"])
+    for run, tasks in zip(variant.runs, lacking):
+        if tasks.any():
+            raise RunError(
+                f"{run.path}: expected every task's success at the end of the stream, got none of "
+                f"{', '.join(np.array(run.tasks)[tasks])}; evaluate all tasks then"
+            )
+    return [
+        {
+            "seed": run.seed,
+            **{metric: _numbers(values[i]) for metric, values in scores.items()},
+            "any": _numbers(run.kept.at_end(run.kept.matrix("success_any"))),
+            **{key: run.summary.get(key) for key in ("weights", "active_weights", "kept_bytes")},
+            **_cost(run),
+            **({"against": variant.against} if variant.against else {}),
+        }
+        for i, run in enumerate(variant.runs)
+    ]
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """Processor seconds of a run, and those until the mean success of all tasks was `GOOD`."""
     timing = run.path / TIMING
     cost = json.loads(timing.read_text(encoding="utf-8")) if timing.exists() else {}
+    means = run.kept.matrix("success_last").mean(axis=1)  # NaN where a task was not evaluated
     seconds = cost.get("cpu_seconds_at_evaluations") or []
-    there = [at for at, mean in zip(seconds, success.mean(axis=0)) if mean >= GOOD]  # of all tasks
-    kept = {key: summary["per_task"][key] for key in PER_TASK}
+    there = [at for at, mean in zip(seconds, means) if mean >= GOOD]
     return {
-        "seed": run.seed,
-        **kept,
-        "any": run.kept.at_end(np.array(summary["success_any"], dtype=float).T).tolist(),
-        "reached": summary["per_task"]["reached"],
-        **{key: summary.get(key) for key in ("weights", "active_weights", "kept_bytes")},
         "cpu_seconds": cost.get("cpu_seconds"),
         "cpu_seconds_to_good": there[0] if there else None,
     }
 
 
-def rows_of(found: RunSet, method: str | None) -> dict[str, list[Run]]:
-    """The runs by name of their row.
+def _numbers(values: np.ndarray) -> list[float | None]:
+    """As JSON and summaries have them."""
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]
+
+
+def rows_of(study: Study, sweeps: Sequence[Sweep], method: str | None) -> dict[str, Variant]:
+    """The variants by name of their row: the sweep's, or the only one's that is given.
 
     Raises:
-        RunError: runs that no name is known for.
+        RunError: no name is known for runs, or one for runs of several recipes.
     """
+    if method is not None and len(study.variants) > 1:
+        names = ", ".join(variant.name for variant in study.variants)
+        raise RunError(
+            f"--method {method}: expected runs of one recipe, got those of "
+            f"{len(study.variants)}: {names}; add each by itself"
+        )
     names = {
         (sweep.path / place).resolve(): variant
-        for sweep in found.sweeps
+        for sweep in sweeps
         for variant, seeds in sweep.trials.items()
         for place in seeds.values()
     }
-    rows: dict[str, list[Run]] = {}
-    for run in found.runs:
-        name = method or names.get(run.path.resolve())
+    rows: dict[str, Variant] = {}
+    for variant in study.variants:
+        path = variant.runs[0].path
+        name = method or names.get(path.resolve())
         if name is None:
-            raise RunError(f"{run.path}: belongs to no sweep; name its row by --method")
-        rows.setdefault(name, []).append(run)
+            raise RunError(f"{path}: belongs to no sweep; name its row by --method")
+        if name in rows:
+            other = rows[name].runs[0].path
+            raise RunError(
+                f"{path}: expected the recipe of {other}, for both are called {name}, got another; "
+                f"add them one by one, by --method"
+            )
+        rows[name] = variant
     return rows
 
 
@@ -145,50 +185,56 @@ def add(
     """Puts runs into a stream's table; with `more`, beside the other seeds of their rows.
 
     Raises:
-        RunError: none has finished, or their protocol is not the table's.
+        CotaspError: none has finished, their protocol is not the table's, a row would be of
+            several recipes, or a task has no success at the end.
     """
     found = read_runs(paths)
-    for problem in found.problems:
-        print(f"left out: {problem}", file=sys.stderr)
-    if not found.runs:
-        raise RunError(f"{', '.join(map(str, paths))}: no finished run")
+    study = make_study(found, mix_protocols=True)
+    for problem in study.problems:
+        print(f"leaderboard: {problem}", file=sys.stderr)
     file = TABLE / f"{stream}.json"
     table = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"rows": {}}
-    first = found.runs[0]
+    first = study.variants[0]
     table = {"title": stream, "about": "", "protocol": first.stamp["hash"]} | table
     table.setdefault("tasks", first.tasks)
-    for name, runs in rows_of(found, method).items():
-        versions = runs[0].summary["versions"]
-        for run in runs:
-            if run.stamp["hash"] != table["protocol"]:
-                raise RunError(
-                    f"{run.path}: expected protocol {table['protocol']}, as all rows of "
-                    f"{file.name}, got {run.stamp['hash']}; begin another table by --to"
-                )
-        told = [figures(run) for run in runs]
-        if more and name in table["rows"]:
-            told = [*_other_seeds(table["rows"][name], told, commit), *told]
-        table["rows"][name] = {
+    for variant in study.variants:
+        if variant.stamp["hash"] != table["protocol"]:
+            raise RunError(
+                f"{variant.runs[0].path}: expected protocol {table['protocol']}, as all rows of "
+                f"{file.name}, got {variant.stamp['hash']}; begin another table by --to"
+            )
+    for name, variant in rows_of(study, found.sweeps, method).items():
+        versions = variant.runs[0].summary.get("versions", {})
+        source = {
             "command": command,
             "commit": commit,
             "date": str(datetime.date.today()),
             "machine": f"{platform.machine()}, torch {versions.get('torch', 'unknown')}",
-            "runs": sorted(told, key=lambda run: run["seed"]),
         }
+        told = figures(variant)
+        if more and name in table["rows"]:
+            told = [*_other_seeds(table["rows"][name], told, source), *told]
+        table["rows"][name] = {**source, "runs": sorted(told, key=lambda run: run["seed"])}
+    table_of(table)  # what the page cannot show is not written
     TABLE.mkdir(parents=True, exist_ok=True)
     file.write_text(dumped(table), encoding="utf-8")
 
 
 def _other_seeds(
-    row: dict[str, Any], runs: Sequence[dict[str, Any]], commit: str
+    row: dict[str, Any], runs: Sequence[dict[str, Any]], source: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """A row's runs of other seeds, which name their commit where it is another one."""
+    """A row's runs of other seeds, which name what of their source is another's."""
     new = {run["seed"] for run in runs}
-    others = [{"commit": row["commit"]} | run for run in row["runs"] if run["seed"] not in new]
+    others = [sourced(row, run) | run for run in row["runs"] if run["seed"] not in new]
     return [
-        {key: value for key, value in run.items() if key != "commit" or value != commit}
+        {key: value for key, value in run.items() if key not in source or value != source[key]}
         for run in others
     ]
+
+
+def sourced(row: dict[str, Any], run: dict[str, Any]) -> dict[str, str]:
+    """Where a run comes from: the row says it, unless the run has come from elsewhere."""
+    return {key: run.get(key, row[key]) for key in ("command", "commit", "date", "machine")}
 
 
 def dumped(table: dict[str, Any]) -> str:
@@ -203,30 +249,41 @@ def dumped(table: dict[str, Any]) -> str:
 def page() -> str:
     """docs/results.md."""
     files = sorted(path for path in TABLE.glob("*.json") if path.stem != "published")
-    parts = [TOP, *(table_of(path) for path in files)]
+    parts = [TOP, *(table_of(json.loads(path.read_text(encoding="utf-8"))) for path in files)]
     published = TABLE / "published.json"
     if published.exists():
         parts.append(published_table(json.loads(published.read_text(encoding="utf-8"))))
     return "\n".join([*parts, BOTTOM])
 
 
-def table_of(path: Path) -> str:
+def table_of(table: dict[str, Any]) -> str:
     """A stream's table."""
-    table = json.loads(path.read_text(encoding="utf-8"))
     lines = [
         "| " + " | ".join(COLUMNS) + " |",
         "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|",
         *(f"| {' | '.join(cells(name, row))} |" for name, row in ranked(table)),
     ]
-    commands = dict.fromkeys(row["command"] for row in table["rows"].values())
-    machines = sorted({f"{r['date']}, {r['machine']}" for r in table["rows"].values()})
+    sources = [sourced(row, run) for row in table["rows"].values() for run in row["runs"]]
+    commands = dict.fromkeys(source["command"] for source in sources)
+    machines = sorted({f"{source['date']}, {source['machine']}" for source in sources})
     tasks = ", ".join(table["tasks"])
     said = [
         f"Protocol `{table['protocol']}`; tasks: {tasks}. {'; '.join(machines)}.",
         "Again: " + "; ".join(f"`{command}`" for command in commands) + ".",
+        *transfer(table),
     ]
     head = [f"## {table['title']}", table["about"], "\n".join(lines), *said]
     return "\n\n".join(filter(None, head)) + "\n"
+
+
+def transfer(table: dict[str, Any]) -> list[str]:
+    """What forward transfer is measured against, and which rows', where there is any."""
+    rows: dict[str, list[str]] = {}
+    for name, row in ranked(table):
+        for against in dict.fromkeys(run["against"] for run in row["runs"] if "against" in run):
+            rows.setdefault(against, []).append(f"`{name}`")
+    told = "; ".join(f"{against} ({', '.join(names)})" for against, names in rows.items())
+    return [f"FT against {told}."] * bool(told)
 
 
 def front() -> str:
@@ -275,7 +332,7 @@ def cells(name: str, row: dict[str, Any]) -> list[str]:
         seconds_to_good(runs),
         f"{used / 1e3:,.0f} / {known[0][1] / 1e3:,.0f}" if known else NONE,
         _bytes(float(np.mean(kept))) if kept else NONE,
-        ", ".join(f"`{c}`" for c in dict.fromkeys(r.get("commit", row["commit"]) for r in runs)),
+        ", ".join(f"`{c}`" for c in dict.fromkeys(sourced(row, run)["commit"] for run in runs)),
     ]
 
 
@@ -291,16 +348,20 @@ def seconds_to_good(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def with_interval(runs: Sequence[dict[str, Any]], key: str, digits: int) -> str:
-    """Mean over tasks and seeds, and its interval over seeds."""
+    """Mean over tasks and seeds, and its interval over seeds; of how many tasks, where some seed
+    has no value of one.
+    """
     rows = [run.get(key) for run in runs]
-    if any(row is None or None in row for row in rows):
+    if None in rows:
         return NONE
-    found = estimate(np.array(rows, dtype=float), mean)
+    scores = np.array(rows, dtype=float)  # None: NaN
+    found, count = estimate(scores, mean), int((~np.isnan(scores).any(0)).sum())
     if found.value is None:
         return NONE
-    if found.low is None or found.high is None:
-        return f"{found.value:,.{digits}f}"
-    return f"{found.value:,.{digits}f} [{found.low:,.{digits}f}, {found.high:,.{digits}f}]"
+    text = f"{found.value:,.{digits}f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{found.low:,.{digits}f}, {found.high:,.{digits}f}]"
+    return text if count == scores.shape[1] else f"{text} ({count} of {scores.shape[1]} tasks)"
 
 
 def published_table(table: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,14 @@ def metric_cell(
 ) -> Cell:
     """A metric of a variant, over the tasks that all variants have."""
     scores, missed = study.scores(variant, metric), study.missed(variant, metric)
-    return scores_cell(metric, scores, missed, statistic)
+    return marked(study, variant, metric, scores_cell(metric, scores, missed, statistic))
+
+
+def marked(study: Study, variant: Variant, metric: str, cell: Cell) -> Cell:
+    """The cell, marked where its forward transfer is against other runs than the first's."""
+    if metric != "forward_transfer" or cell.value is None:
+        return cell
+    return replace(cell, text=cell.text + study.marks.get(variant.against, ""))
 
 
 def scores_cell(

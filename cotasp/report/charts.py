@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cotasp.continual.metrics import METRICS
+from cotasp.report.notes import transfer_notes
 from cotasp.report.results import fact_scores
 from cotasp.report.statistics import Estimate, estimate, interquartile_mean, mean
 from cotasp.report.study import HEADLINE, Study, Variant
@@ -94,6 +95,15 @@ class Figure:
     charts: Sequence[Chart | Heat]
 
 
+def short_name(name: str, most: int = 18) -> str:
+    """A name, cut where it has more letters than there is room for.
+
+    >>> short_name("drawer-close-v3"), short_name("peg-insertion-side-v3")
+    ('drawer-close-v3', 'peg-insertion-sid…')
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def chart_variants(study: Study) -> tuple[Variant, ...]:
     """The variants that figures show: all, or the baseline and the best by P."""
     if len(study.variants) <= DRAWN:
@@ -145,6 +155,8 @@ def aggregates(study: Study) -> Figure:
         "over whole seeds; a point without a bar has one seed. G of a variant that reached the "
         "threshold in no task is not drawn; where some tasks did not reach it, G is a lower bound."
     )
+    if len(study.marks) > 1:
+        text = " ".join([text, *transfer_notes(study)])
     return Figure("aggregates", "Performance, forgetting, transfer, speed", text, charts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,14 @@ import numpy as np
 from cotasp.continual.metrics import METRICS
 from cotasp.errors import RecipeError
 from cotasp.report.cells import metric_cell
-from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
+from cotasp.report.notes import (
+    digits_of,
+    metric_notes,
+    partial_notes,
+    seeds_note,
+    stamp_notes,
+    transfer_notes,
+)
 from cotasp.report.results import paired
 from cotasp.report.runs import RunSet, read_runs
 from cotasp.report.statistics import Estimate, estimate, improvement, mean
@@ -44,26 +50,18 @@ def comparison(first: str | Path, second: str | Path, *, mix_protocols: bool = F
             what = "no finished run" if not recipes else f"{len(recipes)} recipes"
             more = f" ({held.problems[0]})" if held.problems else ""
             raise RecipeError(f"compare {side}: expected runs of one recipe, found {what}{more}")
-    study = make_study(
-        RunSet(
-            runs=run_sets[0].runs + run_sets[1].runs,
-            problems=[p for held in run_sets for p in held.problems],
-        ),
-        mix_protocols=mix_protocols,
+    both = RunSet(
+        runs=run_sets[0].runs + run_sets[1].runs,
+        problems=[p for held in run_sets for p in held.problems],
     )
+    study = make_study(both, mix_protocols=mix_protocols)
     if len(study.variants) != 2:
         raise RecipeError(
             f"compare {first} {second}: both hold runs of one recipe; nothing differs but seeds"
         )
     there = {run.path.resolve() for run in run_sets[0].runs}
-    a_first = study.variants[0].runs[0].path.resolve() in there
-    order = (0, 1) if a_first else (1, 0)
-    return replace(
-        study,
-        variants=tuple(study.variants[i] for i in order),
-        baseline=True,
-        differences={k: [v[i] for i in order] for k, v in study.differences.items()},
-    )
+    (first_name, *_) = [v.name for v in study.variants if v.runs[0].path.resolve() in there]
+    return make_study(both, baseline=first_name, mix_protocols=mix_protocols)
 
 
 def comparison_table(study: Study) -> Table:
@@ -106,6 +104,7 @@ def comparison_table(study: Study) -> Table:
             "P(better): probability that p_i(end) is higher with B than with A at the same seed.",
             seeds_note(study),
             *partial_notes(study, METRICS),
+            *transfer_notes(study),
             *metric_notes(study, METRICS),
             *stamp_notes(study),
         ),

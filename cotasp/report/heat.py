@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from cotasp.report.charts import Heat
+from cotasp.report.charts import Heat, short_name
 from cotasp.report.svg import frame, text_at
 
 
@@ -20,7 +20,7 @@ def draw_heat(chart: Heat, label: str) -> str:
     left, size = 110, 300 / max(1, count)
     parts = []
     for i, name in enumerate(chart.labels):
-        short = name if len(name) <= 17 else f"{name[:16]}…"
+        short = short_name(name, 17)
         middle = (i + 0.5) * size
         parts.append(text_at(left - 6, 8 + middle + 4, short, 'text-anchor="end"'))
         x, y = left + middle, 8 + 300 + 12

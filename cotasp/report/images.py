@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cotasp.errors import RecipeError
-from cotasp.report.charts import Chart, Figure, Heat, Series, chart_variants
+from cotasp.report.charts import Chart, Figure, Heat, Series, chart_variants, short_name
 from cotasp.report.study import Study
 
 COLOURS = (
@@ -22,6 +22,7 @@ COLOURS = (
     "#5b3fa8",
     "#59616a",
 )
+WIDEST = 40  # letters of a title or a legend's entry, which axes would give way to
 MARKERS, DASHES = "os^DvPX*", ("-", "--", ":", "-.", "--", "-", ":", "-.")
 
 
@@ -60,8 +61,9 @@ def save_figures(figures: Sequence[Figure], study: Study, folder: Path) -> None:
             axis.set_axis_off()
         handles = {h.get_label(): h for a in axes for h in a.get_legend_handles_labels()[0]}
         if handles:
+            told = [_plain(label, WIDEST) for label in handles]
             canvas.legend(
-                handles.values(), handles, loc="outside lower center", ncols=4, frameon=False
+                handles.values(), told, loc="outside lower center", ncols=4, frameon=False
             )
         for ending in ("png", "svg"):
             canvas.savefig(folder / f"{figure.name}.{ending}", dpi=150)
@@ -69,10 +71,15 @@ def save_figures(figures: Sequence[Figure], study: Study, folder: Path) -> None:
 
 def _heat(axis: Any, chart: Heat) -> None:
     axis.imshow(chart.values, vmin=0, vmax=1, cmap="Blues")
-    places = range(len(chart.labels))
-    axis.set_xticks(places, chart.labels, rotation=45, ha="right", fontsize=7)
-    axis.set_yticks(places, chart.labels, fontsize=7)
-    axis.set_title(chart.title, fontsize=9)
+    places, labels = range(len(chart.labels)), [_plain(name) for name in chart.labels]
+    axis.set_xticks(places, labels, rotation=45, ha="right", fontsize=7)
+    axis.set_yticks(places, labels, fontsize=7)
+    axis.set_title(_plain(chart.title, WIDEST), fontsize=9)
+
+
+def _plain(name: str, most: int = 18) -> str:
+    """A name, cut where it is long; a `$` in it begins no formula."""
+    return short_name(name, most).replace("$", r"\$")
 
 
 def _chart(axis: Any, chart: Chart, names: Sequence[str]) -> None:
@@ -81,13 +88,12 @@ def _chart(axis: Any, chart: Chart, names: Sequence[str]) -> None:
     for place, series in enumerate(chart.series):
         _series(axis, chart, series, names.index(series.name), place)
     if chart.categories:
-        axis.set_xticks(
-            range(len(chart.categories)), chart.categories, rotation=25, ha="right", fontsize=8
-        )
+        labels = [_plain(name) for name in chart.categories]
+        axis.set_xticks(range(len(labels)), labels, rotation=25, ha="right", fontsize=8)
     if chart.y_range:
         axis.set_ylim(chart.y_range[0] - 0.03, chart.y_range[1] + 0.03)
     axis.set(xlabel=chart.x_label, ylabel=chart.y_label)
-    axis.set_title(chart.title, fontsize=10)
+    axis.set_title(_plain(chart.title, WIDEST), fontsize=10)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cotasp.report.axes import factorial
 from cotasp.report.cells import scores_cell
-from cotasp.report.notes import metric_notes, stamp_notes
+from cotasp.report.notes import metric_notes, stamp_notes, transfer_notes
 from cotasp.report.statistics import Scores, estimate, mean
 from cotasp.report.study import HEADLINE, Study, Variant
 from cotasp.report.tables import Cell, Table, number
@@ -38,6 +38,7 @@ def marginal_table(study: Study) -> Table | None:
         f"all variants have ({', '.join(map(str, seeds))}). Every combination of values was run, "
         f"so that values of one axis are compared under the same conditions; a metric that some "
         f"variant has no value of is left out.",
+        *transfer_notes(study),
         *metric_notes(study, HEADLINE),
         *stamp_notes(study),
     )
@@ -49,10 +50,13 @@ def _pooled(
 ) -> tuple[Scores, Scores | None]:
     """Scores and what of them is a lower bound, [seeds, variants x tasks].
 
-    There are none, [seeds, 0], where a variant of the study lacks the metric: means over different
-    variants are not compared.
+    There are none, [seeds, 0], where a variant of the study lacks the metric, or has forward
+    transfer against other single-task runs: means over what differs are not compared.
     """
-    lacking = any(np.isnan(study.scores(each, metric, seeds)).any() for each in study.variants)
+    unequal = metric == "forward_transfer" and len(study.marks) > 1
+    lacking = unequal or any(
+        np.isnan(study.scores(each, metric, seeds)).any() for each in study.variants
+    )
     count = 0 if lacking else None
     scores = [study.scores(variant, metric, seeds)[:, :count] for variant in variants]
     missed = [study.missed(variant, metric, seeds) for variant in variants]

@@ -43,6 +43,24 @@ def metric_notes(study: Study, metrics: Iterable[str]) -> list[str]:
     return notes
 
 
+def transfer_notes(study: Study) -> list[str]:
+    """What forward transfer is measured against; each mark stands for another answer."""
+    notes = []
+    for against, mark in study.marks.items():
+        note = f"FT{mark} against {against}, taken as exact: their spread is in no interval"
+        if len(study.marks) > 1:
+            note += f"; it is that of {'; '.join(rows_against(study, against))}"
+        if mark:
+            note += ", and not to be compared with FT of another mark"
+        notes.append(f"{note}.")
+    return notes
+
+
+def rows_against(study: Study, against: str) -> list[str]:
+    """Names of the variants whose forward transfer is against something."""
+    return [variant.name for variant in study.variants if variant.against == against]
+
+
 def partial_notes(study: Study, names: Iterable[str]) -> list[str]:
     """Which of the metrics shown are means over fewer tasks than there are."""
     names = set(names)

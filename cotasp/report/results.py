@@ -9,8 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from cotasp.continual.metrics import METRICS
-from cotasp.report.cells import metric_cell, scores_cell
-from cotasp.report.notes import digits_of, metric_notes, partial_notes, seeds_note, stamp_notes
+from cotasp.report.cells import marked, metric_cell, scores_cell
+from cotasp.report.notes import (
+    digits_of,
+    metric_notes,
+    partial_notes,
+    seeds_note,
+    stamp_notes,
+    transfer_notes,
+)
 from cotasp.report.runs import Run
 from cotasp.report.statistics import Estimate, estimate, improvement, interquartile_mean, mean
 from cotasp.report.study import HEADLINE, Study, Variant
@@ -48,7 +55,8 @@ def result_table(study: Study) -> Table:
         if study.baseline:
             row.insert(3, _better(study, variant))
         rows.append(tuple(row))
-    notes = [seeds_note(study), *partial_notes(study, HEADLINE), *metric_notes(study, HEADLINE)]
+    notes = [seeds_note(study), *partial_notes(study, HEADLINE), *transfer_notes(study)]
+    notes += metric_notes(study, HEADLINE)
     notes.append("G is in steps; behind ≥ it is a lower bound, because some tasks never got there.")
     if study.baseline:
         notes.append(
@@ -68,6 +76,8 @@ def paired(
     study: Study, ours: Variant, theirs: Variant, metric: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Two variants' scores at the seeds that both have, or None where they cannot be paired."""
+    if metric == "forward_transfer" and ours.against != theirs.against:
+        return None
     common = sorted(set(ours.seeds) & set(theirs.seeds))
     if not common or ours.tasks != theirs.tasks or ours.stamp["hash"] != theirs.stamp["hash"]:
         return None
@@ -85,7 +95,7 @@ def _bounds(study: Study, variant: Variant, metric: str) -> list[Cell]:
     scores, missed = study.scores(variant, metric), study.missed(variant, metric)
     average, digits = estimate(scores, mean), digits_of(metric)
     values = (*average, estimate(scores, interquartile_mean, 1).value)  # without interval
-    cells = [number(value, digits) for value in values]
+    cells = [marked(study, variant, metric, number(value, digits)) for value in values]
     if missed is None or not missed.any() or average.value is None:
         return [*cells, number(None if missed is None or average.value is None else 0.0)]
     fraction = float(missed.mean())
@@ -122,6 +132,7 @@ def metric_table(study: Study) -> Table:
             "count with the whole budget, and what stands behind ≥ is a lower bound.",
             seeds_note(study),
             *partial_notes(study, METRICS),
+            *transfer_notes(study),
             *metric_notes(study, METRICS),
             *stamp_notes(study),
         ),
@@ -134,6 +145,9 @@ TASK_COLUMNS = ("from text", "trained", "at end", "forgotten")
 
 def task_table(study: Study) -> Table:
     """Success and steps to the threshold, task by task."""
+    thresholds = [stamp.get("threshold", 0.9) for stamp in study.protocols.values()]
+    several = len({*thresholds}) > 1  # of mixed protocols, each row's stands in it
+    steps = study.symbol(TASK_METRICS[-1])
     rows = []
     for variant in study.variants:
         columns = {m: (variant.scores(m), variant.unreached(m)) for m in TASK_METRICS}
@@ -152,8 +166,9 @@ def task_table(study: Study) -> Table:
                 else number(None)
             )
             row.append(told)
+            if several:
+                row.insert(-2, number(variant.stamp.get("threshold", 0.9)))
             rows.append(tuple(row))
-    threshold = next(iter(study.protocols.values())).get("threshold", 0.9)
     return Table(
         "tasks",
         "Task by task, mean over seeds",
@@ -161,7 +176,7 @@ def task_table(study: Study) -> Table:
             "variant",
             "task",
             *TASK_COLUMNS,
-            f"{study.symbol(TASK_METRICS[-1])} to {threshold:g}",
+            *(["threshold", steps] if several else [f"{steps} to {thresholds[0]:g}"]),
             "reached",
         ),
         tuple(rows),

@@ -11,6 +11,7 @@ from typing import Any
 
 from cotasp._yaml import parse
 from cotasp.continual.kept import Kept
+from cotasp.continual.metrics import METRICS
 from cotasp.errors import CotaspError, RunError
 from cotasp.recipe import INCIDENTAL, variant_hash
 from cotasp.storage.rundir import RECIPE, STAMP, SUMMARY, SWEEP, TIMING, RunDirectory, read_json
@@ -127,7 +128,11 @@ def read_runs(paths: Sequence[str | Path]) -> RunSet:
     links: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
-            run_set.problems.append(f"{path}: no such directory; check the path")
+            run_set.problems.append(
+                f"{path}: expected a directory of runs, found a file; name the directory"
+                if path.exists()
+                else f"{path}: no such directory; check the path"
+            )
             continue
         places = list(_walk(path))
         links += (place for place, kind in places if kind == _LINK)
@@ -171,7 +176,25 @@ def _read_run(path: Path, recipes: dict[str, dict[str, Any]]) -> Run:
     if not isinstance(timing, dict):
         raise RunError(f"{path / TIMING}: damaged: expected a mapping; left out")
     numbers = {k: float(v) for k, v in timing.items() if type(v) in (int, float) and 0 <= v < 1e300}
-    return Run(path, recipe, summary, numbers)
+    run = Run(path, recipe, summary, numbers)
+    _try_metrics(run)
+    return run
+
+
+def _try_metrics(run: Run) -> None:
+    """Raises RunError where a metric fails on what a run keeps, so that it is this run that is left
+    out, and not the report that ends.
+    """
+    for metric in METRICS.values():
+        try:
+            metric.per_task(run.kept)
+            if metric.unreached is not None:
+                metric.unreached(run.kept)
+        except Exception as error:
+            what = str(error) if isinstance(error, RunError) else f"metric {metric.name}: {error}"
+            raise RunError(
+                f"{run.path}: left out, for what it keeps has no metrics: {what}"
+            ) from error
 
 
 def _begun_after(path: Path, summary: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from cotasp.report.axes import independent, sweep_axes
 from cotasp.report.differences import differences, variant_names, without_shared
 from cotasp.report.runs import BEGUN_AFTER, Run, RunSet, Sweep
 from cotasp.report.statistics import Scores
+from cotasp.words import counted
 
 HEADLINE = ("performance", "forgetting", "forward_transfer", "steps_to_threshold")
 
@@ -33,11 +34,14 @@ class Variant:
         runs: in order of their seeds.
         singles: AUC^b by environment, for forward transfer; empty without single-task runs,
             where each run's own baseline, if it kept one, takes their place.
+        against: whose single-task runs these are, and of how many seeds; or that they are the
+            numbers that the runs kept; empty where there is no forward transfer.
     """
 
     name: str
     runs: tuple[Run, ...]
     singles: Mapping[str, float]
+    against: str = ""
 
     @property
     def seeds(self) -> list[int]:
@@ -133,6 +137,12 @@ class Study:
         """Metrics that some run recorded by another formula than today's, and those formulas."""
         return changed_formulas(run.stamp for variant in self.variants for run in variant.runs)
 
+    @cached_property
+    def marks(self) -> Mapping[str, str]:
+        """What forward transfer is against to the mark behind it: none for the first."""
+        against = dict.fromkeys(variant.against for variant in self.variants if variant.against)
+        return {what: "†" * place for place, what in enumerate(against)}
+
     def symbol(self, metric: str) -> str:
         """A metric's symbol, with a star where a run recorded it by another formula."""
         return METRICS[metric].symbol + "*" * (metric in self.changed)
@@ -171,20 +181,20 @@ def make_study(
         RecipeError: no finished run, several protocols, or a baseline that is no variant.
     """
     problems = list(run_set.problems)
-    singles, runs = _split(run_set.runs)
+    singles, runs = _split(_distinct(run_set.runs, problems))
     if not runs:
         reason = f"; {problems[0]}" if problems else ""
         raise RecipeError(f"report: found no finished run{reason}")
     protocols = {run.stamp["hash"]: run.stamp for run in runs}
     if len(protocols) > 1 and not mix_protocols:
         raise RecipeError(_refusal(protocols, runs))
-    named = _named_groups(_groups(runs, problems), run_set.sweeps, len(protocols) > 1)
+    named = _named_groups(_groups(runs), run_set.sweeps, len(protocols) > 1)
     first = _baseline(named, run_set.sweeps, baseline)
     names = sorted(named, key=lambda name: name != first)
-    own = {name: _singles(named[name][0], named.get(first or ""), singles) for name in names}
+    short = dict(zip(names, without_shared(names)))
     variants = tuple(
-        Variant(short, tuple(named[name]), own[name])
-        for name, short in zip(names, without_shared(names))
+        Variant(short[name], tuple(named[name]), *_singles(name, first, named, short, singles))
+        for name in names
     )
     problems += _missing(run_set, variants)
     if any(np.isnan(v.scores("forward_transfer")).all() for v in variants):
@@ -230,16 +240,21 @@ def _refusal(protocols: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) ->
     )
 
 
-def _groups(runs: Sequence[Run], problems: list[str]) -> dict[tuple[str, str], list[Run]]:
-    """Runs of one recipe and protocol, one per seed."""
-    groups: dict[tuple[str, str], list[Run]] = {}
+def _distinct(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+    """Runs in order of their seeds, one of each recipe, protocol and seed."""
+    kept: dict[tuple[str, str, int], Run] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        group = groups.setdefault((run.variant, run.stamp["hash"]), [])
-        same = next((other for other in group if other.seed == run.seed), None)
-        if same is None:
-            group.append(run)
-        else:
+        same = kept.setdefault((run.variant, run.stamp["hash"], run.seed), run)
+        if same is not run:
             problems.append(f"{run.path}: the same recipe and seed as {same.path}; left out")
+    return list(kept.values())
+
+
+def _groups(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
+    """Runs of one recipe and protocol."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.variant, run.stamp["hash"]), []).append(run)
     return groups
 
 
@@ -294,18 +309,35 @@ def _baseline(
     return next(held, None)  # under another name, where two sweeps have a variant of that one
 
 
-def _singles(run: Run, baseline: Sequence[Run] | None, singles: Sequence[Run]) -> dict[str, float]:
-    """AUC^b by environment, of the run's own recipe or else the baseline's; all tasks or none."""
+def _singles(
+    name: str,
+    first: str | None,
+    named: Mapping[str, Sequence[Run]],
+    short: Mapping[str, str],
+    singles: Sequence[Run],
+) -> tuple[dict[str, float], str]:
+    """AUC^b by environment, of all tasks or none, and what they are of.
+
+    They are the baseline's, so that all variants are measured against one recipe, or else the
+    variant's own.
+    """
+    run = named[name][0]
     fit = [single for single in singles if unlike(single.stamp, run.stamp) is None]
-    for method in (run.method, baseline[0].method if baseline else run.method):
+    for owner in filter(None, (first, name)):
         areas: dict[str, list[float]] = {}
         for single in fit:
             (auc,) = METRICS["area_under_curve"].per_task(single.kept)
-            if single.method == method and not math.isnan(auc):
+            if single.method == named[owner][0].method and not math.isnan(auc):
                 areas.setdefault(single.tasks[0], []).append(float(auc))
-        if {environment(task) for task in run.tasks} <= set(areas):
-            return {name: sum(values) / len(values) for name, values in areas.items()}
-    return {}
+        needed = sorted({environment(task) for task in run.tasks})
+        if {*needed} <= {*areas}:
+            seeds = sorted({len(areas[task]) for task in needed})
+            count = f"{seeds[0]} to " * (len(seeds) > 1) + counted(seeds[-1], "seed")
+            means = {task: sum(values) / len(values) for task, values in areas.items()}
+            return means, f"single-task runs of {short[owner]}, {count}"
+    kept = [each.kept.baseline for each in named[name] if each.kept.baseline is not None]
+    numbers = ", ".join(f"{area:.3g}" for area in np.mean(kept, axis=0)) if kept else ""
+    return {}, f"AUC^b that the runs themselves kept, {numbers}" if kept else ""
 
 
 def _missing(run_set: RunSet, variants: Sequence[Variant]) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from cotasp.report.charts import Chart, Series
+from cotasp.report.charts import Chart, Series, short_name
 from cotasp.report.statistics import ROUNDING
 
 WIDTH, HEIGHT = 440, 270
@@ -150,7 +150,7 @@ def _grid(chart: Chart, axes: _Axes) -> str:
         slanted = _slanted(chart)
         for i, name in enumerate(chart.categories):
             x = axes.x(i)
-            short = name if len(name) <= 18 else f"{name[:17]}…"
+            short = short_name(name)
             turn = f'transform="rotate(-32 {x:.1f} {base + 14})" text-anchor="end"'
             parts.append(
                 text_at(

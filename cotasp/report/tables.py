@@ -57,15 +57,15 @@ class Table:
     def markdown(self) -> str:
         """GitHub's tables, columns aligned."""
         texts = [self.columns, *(tuple(c.text for c in row) for row in self.rows)]
-        cells = [[text.replace("|", "\\|") for text in row] for row in texts]
+        cells = [[_line(text).replace("|", "\\|") for text in row] for row in texts]
         widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(self.columns))]
         lines = [
             "| " + " | ".join(text.ljust(w) for text, w in zip(row, widths)) + " |" for row in cells
         ]
         rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
         lines.insert(1, "| " + " | ".join(rule) + " |")
-        notes = "".join(f"- {note}\n" for note in self.remarks)
-        return f"**{self.caption}**\n\n" + "\n".join(lines) + f"\n\n{notes}"
+        notes = "".join(f"- {_line(note)}\n" for note in self.remarks)
+        return f"**{_line(self.caption)}**\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
     def csv(self) -> str:
         """Headings and rows; above them caption and notes, each line begun with `#`, as comments
@@ -76,7 +76,7 @@ class Table:
         widths = [max([1, *(len(row[i].numbers) for row in self.rows)]) for i in self._places]
         rows = [[text for pair in zip(self.columns, widths) for text in _headings(*pair)]]
         rows += ([text for pair in zip(row, widths) for text in _csv(*pair)] for row in self.rows)
-        lines = [f"# {line}" for line in (self.caption, *self.remarks)]
+        lines = [f"# {_line(text)}" for text in (self.caption, *self.remarks)]
         lines += (",".join(map(_quoted, row)) for row in rows)
         return "".join(f"{line}\n" for line in lines)
 
@@ -125,6 +125,9 @@ def _csv(cell: Cell, width: int) -> list[str]:
 _TEX = {
     "\\": r"\textbackslash{}",
     **{c: f"\\{c}" for c in "&%$#_{}"},
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "\N{EN DASH}": "--",
@@ -136,7 +139,19 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
+    """A text as LaTeX.  A `[` or `*` that begins a row would be an argument of the `\\\\` or the
+    rule before it, so that an empty group stands between.
+    """
+    text = _line(text)
+    guard = "{}" if text.startswith(("[", "*")) else ""
+    return guard + "".join(_TEX.get(c, c) for c in text)
+
+
+def _line(text: str) -> str:
+    """A text in one line: names are anybody's, and a table's row, a note and a comment end where a
+    line does.
+    """
+    return " ".join(text.split())
 
 
 def number(value: float | None, digits: int = 2) -> Cell:

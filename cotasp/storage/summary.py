@@ -88,6 +88,8 @@ def _damaged_numbers(summary: Mapping[str, Any], tasks: int) -> str | None:
         values = evaluations.get(key)
         if not isinstance(values, list) or len(values) != count or not all(map(_is_count, values)):
             return f"the evaluations' {key} are not numbers, one for each"
+    if max(evaluations["trained"], default=0) >= tasks:
+        return "the evaluations' trained names a task that there is not"
     lessons = evaluations.get("lessons")
     if lessons is not None and not _are_lessons(lessons, tasks):
         return "the evaluations' lessons are not the first task of each task's"
@@ -142,7 +144,7 @@ def _are_rates(values: Any, count: int) -> bool:
 
 
 def _is_training(value: Any, tasks: int) -> bool:
-    """Returns and numbers of episodes, as many for each task."""
+    """Returns and numbers of episodes, as many for each task, of one span of its budget or more."""
     if not isinstance(value, Mapping):
         return False
     returns, counts = value.get("episode_return"), value.get("episodes")
@@ -151,6 +153,6 @@ def _is_training(value: Any, tasks: int) -> bool:
             return False
     size = len(returns[0]) if isinstance(returns[0], list) else -1  # type: ignore[index]  # seen to
     both = zip(returns, counts)  # type: ignore[arg-type]  # the same
-    return all(
+    return size > 0 and all(
         _are_numbers(r, size) and _are_numbers(n, size) and all(map(_is_count, n)) for r, n in both
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cotasp.continual.metrics import METRICS, Metric
 from cotasp.continual.table import summary_table
 from cotasp.report.page import render
 from cotasp.report.writing import all_tables, report_figures
@@ -88,6 +91,16 @@ def tagged(path: Path) -> str:
             )
             for lessons in ("x", [0], [0, "a", 1], [0, 0, 7])
         ),
+        changed(
+            "evaluations",
+            {"trained": [9] * 15, "task_steps": [1000] * 15},
+            "the evaluations' trained names a task that there is not",
+        ),
+        changed(
+            "training",
+            {"episode_return": [[]] * 3, "episodes": [[]] * 3},
+            "the returns of training are not",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):
@@ -98,6 +111,27 @@ def test_what_cannot_be_used_is_a_sentence(spoil, runs, tmp_path):
     assert expected in sentence
     assert "\n" not in sentence
     assert any("nowhere: no such directory" in p for p in found.problems)
+
+
+def test_a_run_that_a_metric_fails_on_is_left_out_and_the_rest_is_reported(runs, monkeypatch):
+    """Whatever was not thought of in `damage`."""
+
+    def unlucky(kept):
+        if (kept.success == 0.125).any():
+            raise IndexError("no such row")
+        return kept.success[-1]
+
+    for field, name in (("function", "picky"), ("unreached", "wary")):
+        metric = Metric(name, "X", "X = x", True, "rate", lambda kept: kept.success[-1])
+        monkeypatch.setitem(METRICS, name, replace(metric, **{field: unlucky}))
+        changed("success", [[0.125] * 15] * 3, "")(runs / name)
+        found = study(runs)
+        assert sum(len(v.runs) for v in found.variants) == 15
+        (sentence,) = [p for p in found.problems if str(runs / name) in p]
+        assert "no such row" in sentence
+        assert all_tables(found)
+        shutil.rmtree(runs / name)
+        monkeypatch.delitem(METRICS, name)
 
 
 def test_links_to_runs_are_told_unless_these_are_there(runs, tmp_path):

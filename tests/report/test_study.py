@@ -11,9 +11,10 @@ import pytest
 
 from cotasp.errors import RecipeError
 from cotasp.report.axes import sweep_axes
+from cotasp.report.charts import aggregates
 from cotasp.report.compare import comparison, comparison_table
 from cotasp.report.differences import differences, variant_names
-from cotasp.report.results import result_table
+from cotasp.report.results import paired, result_table, task_table
 from cotasp.report.runs import Sweep
 from cotasp.report.writing import all_tables
 from tests.report.synthetic import RULES, make_run, make_runs, recipe, study
@@ -84,6 +85,20 @@ def test_protocols_are_not_mixed_unasked_and_then_marked(runs, tmp_path):
     assert all("[protocol " in variant.name for variant in found.variants)
     for table in all_tables(found)[1:]:
         assert any("PROTOCOLS ARE MIXED" in note for note in table.notes)
+
+
+def test_each_row_tells_its_own_threshold_where_protocols_differ_in_it(tmp_path):
+    make_run(tmp_path / "high", recipe())
+    make_run(tmp_path / "low", recipe(overrides=("evaluation.threshold=0.5",)))
+    assert task_table(study(tmp_path / "low")).columns[-2:] == ("G to 0.5", "reached")
+    table = task_table(study(tmp_path, mix_protocols=True))
+    assert table.columns[-3:] == ("threshold", "G", "reached")
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    for row in table.rows:
+        (variant,) = [
+            v for v in study(tmp_path, mix_protocols=True).variants if v.name == row[0].text
+        ]
+        assert row[-3].value == variant.stamp["threshold"]
 
 
 def test_nothing_at_all_is_refused(tmp_path):
@@ -188,6 +203,61 @@ def test_the_baselines_single_tasks_serve_all(runs):
     found = study(runs, baseline="update=frozen")
     assert all(v.singles for v in found.variants)
     assert not any("forward transfer" in p for p in found.problems)
+
+
+def test_one_column_of_forward_transfer_is_against_one_recipe_and_says_which(runs):
+    """The baseline's, though another has single-task runs of its own, which are much better."""
+    singles(runs / "single", RULES["f"][0], 0.2)
+    singles(runs / "other", RULES["a"][0], 0.9)
+    make_run(runs / "single" / "again", recipe(3, 5, (*RULES["f"][0], "stream.goals=[left]")), 1)
+    found = study(runs, baseline="update=frozen")
+    assert {tuple(v.singles.items()) for v in found.variants} == {
+        tuple(found.variants[0].singles.items())
+    }
+    (note,) = [note for note in result_table(found).notes if note.startswith("FT against")]
+    assert "single-task runs of update=frozen, 1 to 2 seeds, taken as exact" in note
+    assert "†" not in result_table(found).markdown()
+
+
+def test_rows_against_other_single_tasks_are_marked_and_never_subtracted(runs):
+    singles(runs / "single", RULES["f"][0], 0.2)
+    singles(runs / "other", RULES["a"][0], 0.9)
+    for run in (runs / "o").iterdir():
+        rewrite(run, baseline=[0.5, 0.25, 0.0])
+    found = study(runs)  # no baseline: each its own
+    columns = result_table(found).columns
+    told = {row[0].text: row[columns.index("FT")].text for row in result_table(found).rows}
+    marks = {name: text[len(text.rstrip("†")) :] for name, text in told.items()}
+    assert marks == {"update=anchored": "", "update=frozen": "†", "update=online": "††"}
+    notes = [note for note in result_table(found).notes if note.startswith("FT†")]
+    assert "single-task runs of update=frozen, 1 seed" in notes[0]
+    assert "kept, 0.5, 0.25, 0, taken as exact" in notes[1]
+    assert all("not to be compared" in note for note in notes)
+    first, second = found.variants[:2]
+    assert paired(found, first, second, "forward_transfer") is None
+    assert paired(found, first, second, "performance") is not None
+    assert all(note in aggregates(found).text for note in notes)
+
+
+def test_a_comparison_measures_both_sides_against_the_firsts_single_tasks(runs):
+    singles(runs / "f" / "single", RULES["f"][0], 0.2)
+    singles(runs / "a" / "single", RULES["a"][0], 0.9)
+    found = comparison(runs / "f", runs / "a")
+    assert [v.name for v in found.variants] == ["update=frozen", "update=anchored"]
+    assert found.variants[0].singles == found.variants[1].singles
+    assert any("of update=frozen, 1 seed" in note for note in comparison_table(found).notes)
+
+
+def test_the_same_single_task_run_twice_counts_once(runs):
+    singles(runs / "single", RULES["f"][0])
+    before = study(runs, baseline="update=frozen").variants[0]
+    make_run(runs / "more", recipe(3, 5, (*RULES["f"][0], "stream.goals=[left]")), 1, 0.9)
+    with_more = study(runs, baseline="update=frozen").variants[0]
+    shutil.copytree(runs / "single" / "left", runs / "copy")
+    found = study(runs, baseline="update=frozen")
+    assert before.singles["left"] != with_more.singles["left"]
+    assert found.variants[0].singles == with_more.singles
+    assert sum("the same recipe and seed" in problem for problem in found.problems) == 1
 
 
 def test_single_tasks_of_another_protocol_or_too_few_are_not_used(runs):

@@ -29,9 +29,33 @@ def test_a_table_reads_the_same_in_three_languages():
     assert thousands.csv().splitlines()[-1] == '"a, b",12000'
     assert "| 12,000 |" in thousands.markdown()
     tex = table.latex()
-    assert r"a\_b|c & 1.50 & - & 0.00 \\" in tex
+    assert r"a\_b\textbar{}c & 1.50 & - & 0.00 \\" in tex
     assert r"\caption{A \& B}" in tex
     assert r"50\% of \{it\}" in tex
+
+
+def test_what_latex_takes_for_something_else_is_escaped():
+    """In its usual encoding `<`, `>` and `|` are other signs; the end of a row takes what stands
+    in `[]`, and `*`, as its argument.
+    """
+    rows = tuple((Cell(name), Cell("a <b> | c")) for name in ("[x] y", " *x", "x [0, 1]"))
+    tex = Table("t", "T", ("[v]", "*w"), rows, ("[ ]: 95 %",)).latex()
+    assert not {*"<>|"} & {*tex}
+    assert r"a \textless{}b\textgreater{} \textbar{} c" in tex
+    assert not re.search(r"(\\\\|\\\w+rule)\s*[\[*]", tex)
+    assert r"{}[x] y &" in tex
+    assert "\nx [0, 1] &" in tex
+
+
+def test_a_name_of_two_lines_breaks_no_table():
+    rows = ((Cell("a\nb"), number(1.0)), (Cell("c\r\n\r\nd"), number(2.0)))
+    table = Table("t", "two\nlines", ("v\nw", "P"), rows, ("note\nof two",), ("what is\nmissing",))
+    lines = table.markdown().splitlines()
+    assert [line[:7] for line in lines[2:6]] == ["| v w |", "| --- |", "| a b |", "| c d |"]
+    assert lines[6:] == ["", "- note of two", "- Missing or left out: what is missing"]
+    notes = table.csv().splitlines()[:3]
+    assert notes == ["# two lines", "# note of two", "# Missing or left out: what is missing"]
+    assert "\n\n" not in table.latex()
 
 
 def test_a_comment_sign_in_a_cell_begins_no_comment():

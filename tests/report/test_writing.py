@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cotasp.__main__ import main
 from cotasp.report import writing
+from cotasp.report.charts import Chart, Figure, Heat, Series
 from cotasp.report.compare import comparison, comparison_table
 from cotasp.report.writing import all_tables, report_figures
 from tests.report.synthetic import make_run, make_runs, recipe, study
@@ -96,6 +98,24 @@ def test_every_figure_is_saved_as_png_and_svg(runs, tmp_path):
         assert "<svg" in (tmp_path / "out/figures" / f"{name}.svg").read_text()[:2000]
 
 
+def test_a_long_name_leaves_figures_their_axes(tmp_path):
+    """Warnings are errors: matplotlib warns where it has no room for axes."""
+    pytest.importorskip("matplotlib")
+    from cotasp.report.images import save_figures
+
+    long = "x$" * 1500
+    series = [Series(long, [0.0, 1.0], [0.0, 1.0], [0.0, 0.9], [0.1, 1.0])]
+    charts = [
+        Chart(long, "steps", "success", series),
+        Chart("", "", "steps", series, (long, long + "y"), joined=False),
+    ]
+    heat = Heat(long, [long, long + "y"], [[1.0, 0.5], [0.5, 1.0]])
+    figures = [Figure("a", "a", "", charts), Figure("b", "b", "", [heat])]
+    named = SimpleNamespace(variants=(SimpleNamespace(name=long),))
+    save_figures(figures, named, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.svg", "b.png", "b.svg"}
+
+
 def test_without_matplotlib_figures_are_refused_before_anything_is_written(
     runs, tmp_path, monkeypatch, capsys
 ):
@@ -122,6 +142,7 @@ def test_compare_prints_what_differs_and_a_verdict(runs, capsys):
         (["report", "runs", "--baseline", "update=frozn"], "Did you mean 'update=frozen'"),
         (["report", "runs", "--out", "file/report"], "file/report: cannot write the report"),
         (["report", "sweep.yaml"], "sweep.yaml: no such directory"),
+        (["report", "file"], "file: expected a directory of runs, found a file; name the"),
     ],
 )
 def test_mistakes_are_one_line(argv, message, runs, tmp_path, monkeypatch, capsys):
