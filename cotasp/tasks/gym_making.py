@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -152,7 +153,7 @@ def _misfit(environment: gymnasium.Env) -> str | None:
         answer = plain.reset(seed=0)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
             return f"expected its reset to return (observation, info), got {_brief(answer)}"
-        answer = plain.step(plain.action_space.sample())  # type: ignore[assignment]  # of another form
+        answer = plain.step(_sample(plain.action_space))  # type: ignore[assignment]  # of another form
         if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict)):
             return (
                 f"expected its step to return (observation, reward, terminated, truncated, info), "
@@ -162,7 +163,7 @@ def _misfit(environment: gymnasium.Env) -> str | None:
         space, shape = environment.observation_space, np.shape(observation)
         if shape != space.shape:
             return f"expected observations of shape {space.shape}, as its space says, got {shape}"
-        observation, reward, *_ = environment.step(environment.action_space.sample())
+        observation, reward, *_ = environment.step(_sample(environment.action_space))
     except Exception:  # an environment raises whatever it likes
         return None
     shape = np.shape(observation)
@@ -171,6 +172,13 @@ def _misfit(environment: gymnasium.Env) -> str | None:
     if np.shape(reward) not in ((), (1,)) or not np.issubdtype(np.asarray(reward).dtype, np.number):
         return f"expected a number as reward, got {_brief(reward)}"
     return None
+
+
+def _sample(space: gymnasium.Space) -> Any:
+    """An action; the space itself, which environments may share and draw from, draws nothing."""
+    own = deepcopy(space)
+    own.seed(0)
+    return own.sample()
 
 
 def _brief(answer: Any) -> str:

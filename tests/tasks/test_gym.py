@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torchrl.envs.utils import check_env_specs
 
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, RunError
 from cotasp.tasks import GymEntry, Gymnasium, GymnasiumEnv
 
 
@@ -180,3 +180,159 @@ def test_a_reward_may_be_an_array_of_one_number():
     finally:
         del gymnasium.registry["cotasp/ArrayOfOne-v0"]
     assert data["next", "reward"].shape == (3, 1)
+
+
+# -- what a stop and a resume must bring back ----------------------------------------------
+
+
+class Hidden(gymnasium.Env):
+    """A goal that only rewards tell, drawn at each reset; observations are all alike."""
+
+    observation_space = Box(-9.0, 9.0, (2,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.action_space = Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.prepare(seed)
+        self.goal = self.draw()
+        return np.zeros(2, np.float32), {}
+
+    def prepare(self, seed): ...
+
+    def step(self, action):
+        return np.zeros(2, np.float32), float(self.goal), False, False, {"success": False}
+
+
+class InAnObject(Hidden):
+    """In an object in a dict in a list, which holds a reference to the environment."""
+
+    def prepare(self, seed):
+        sampler = type("Sampler", (), {})()
+        sampler.owner, sampler.rng = self, np.random.default_rng(seed)
+        self.samplers = [{"goal": sampler}]
+
+    def draw(self):
+        return self.samplers[0]["goal"].rng.uniform()
+
+
+class OfTorch(Hidden):
+    def prepare(self, seed):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self):
+        return torch.rand((), generator=self.generator)
+
+
+class OfTorchGlobally(Hidden):
+    def draw(self):
+        return torch.rand(())
+
+
+class OfItsSpace(Hidden):
+    def prepare(self, seed):
+        self.action_space.seed(seed)
+
+    def draw(self):
+        return self.action_space.sample()[0]
+
+
+class OfItsClassSpace(OfItsSpace):
+    """As its observations, which all copies share."""
+
+    def prepare(self, seed):
+        self.observation_space.seed(seed)
+
+    def draw(self):
+        return self.observation_space.sample()[0]
+
+
+class Plain(Hidden):
+    def draw(self):
+        return self.np_random.uniform()
+
+
+class Wrapped(gymnasium.Wrapper):
+    """Draws a goal of its own."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.RandomState(seed)
+        answer = self.env.reset(seed=seed, options=options)
+        self.env.unwrapped.goal = self.rng.uniform()
+        return answer
+
+
+class Counting(Hidden):
+    """Rewards the number of the episode, which no random state tells."""
+
+    count = 0
+
+    def draw(self):
+        self.count += 1
+        return self.count
+
+
+def in_wrapper(**settings):
+    return Wrapped(Plain(**settings))
+
+
+@pytest.fixture
+def hidden():
+    """Registers what makes an environment, under one name."""
+    yield lambda made: gymnasium.register("cotasp/Hidden-v0", made, max_episode_steps=5)
+    del gymnasium.registry["cotasp/Hidden-v0"]
+
+
+def rewards(env, steps, now=None):
+    """Rewards of idle steps, and where the last one leads."""
+    now, found = env.reset() if now is None else now, []
+    for _ in range(steps):
+        frame, now = env.step_and_maybe_reset(now.set("action", torch.zeros(env.action_spec.shape)))
+        found.append(frame["next", "reward"])
+    return torch.stack(found), now
+
+
+@pytest.mark.parametrize("steps", [3, 17, 20])  # in the first and fourth episode, at a beginning
+@pytest.mark.parametrize("num_envs", [None, 2])
+@pytest.mark.parametrize(
+    "made",
+    [Plain, InAnObject, OfTorch, OfTorchGlobally, OfItsSpace, OfItsClassSpace, in_wrapper],
+)
+def test_generators_are_brought_back_wherever_they_are(hidden, made, num_envs, steps):
+    hidden(made)
+    env = GymnasiumEnv("cotasp/Hidden-v0", num_envs=num_envs, seed=3)
+    _, now = rewards(env, steps)
+    state, at = env.state_dict(), now.clone()
+    expected, _ = rewards(env, 12, now)
+    other = GymnasiumEnv("cotasp/Hidden-v0", num_envs=num_envs)
+    other.load_state_dict(state)
+    assert torch.equal(rewards(other, 12, at)[0], expected)
+    assert len(expected.unique()) > 2
+
+
+@pytest.mark.parametrize("steps", [17, 20])
+def test_what_cannot_be_brought_back_is_found_by_its_rewards(hidden, steps):
+    """Also where the state was taken between two episodes: then by the one before."""
+    hidden(Counting)
+    env = GymnasiumEnv("cotasp/Hidden-v0", seed=3)
+    rewards(env, steps)
+    with pytest.raises(RunError, match=r"an episode could not be repeated: .*, got other rewards"):
+        GymnasiumEnv("cotasp/Hidden-v0").load_state_dict(env.state_dict())
+
+
+def test_looking_an_environment_over_draws_nothing_from_its_spaces(hidden):
+    space = Box(-1.0, 1.0, (2,))
+
+    class Sharing(Plain):
+        def __init__(self):
+            self.action_space = space
+
+    hidden(Sharing)
+    space.seed(5)
+    before = space.np_random.bit_generator.state
+    Gymnasium((GymEntry("cotasp/Hidden-v0", "Go."),), horizon=4).make_tasks()
+    assert space.np_random.bit_generator.state == before
