@@ -147,7 +147,8 @@ class GymnasiumSimulator:
         choose_gl()  # for environments on MuJoCo: Gymnasium's choice fails without a display
         state = self.rng_state()
         self._env.close()
-        self._env = self._build(render_mode="rgb_array")
+        self._build = partial(self._build, render_mode="rgb_array")  # whenever it is made anew
+        self._env = self._build()
         self.set_rng_state(state)
 
     def frame(self) -> np.ndarray:

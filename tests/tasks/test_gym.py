@@ -336,3 +336,20 @@ def test_looking_an_environment_over_draws_nothing_from_its_spaces(hidden):
     before = space.np_random.bit_generator.state
     Gymnasium((GymEntry("cotasp/Hidden-v0", "Go."),), horizon=4).make_tasks()
     assert space.np_random.bit_generator.state == before
+
+
+def test_an_environment_with_statistics_goes_on_drawing_when_it_is_made_anew(hidden):
+    class Drawing(Plain):
+        metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+        def render(self):
+            return np.full((4, 6, 3), 7, np.uint8)
+
+    hidden(lambda **settings: gymnasium.wrappers.NormalizeObservation(Drawing(**settings)))
+    env = GymnasiumEnv("cotasp/Hidden-v0")
+    env.begin_drawing(64)
+    for seed in (1, 2):
+        env.set_seed(seed)
+        env.reset()
+    assert env.simulators[0]._env.render_mode == "rgb_array"
+    assert env.frame().shape == (4, 6, 3)
