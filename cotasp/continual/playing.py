@@ -14,7 +14,7 @@ from cotasp.continual.seeds import derive_seed
 from cotasp.errors import RunError
 from cotasp.film.episode import Episode
 from cotasp.recipe import Evaluation
-from cotasp.tasks.drawing import Drawn, check_pictures
+from cotasp.tasks.drawing import Drawn, check_pictures, checked_picture
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _episode(
     drawn = cast(Drawn, env)
     every = max(1, round((task.horizon or _HORIZON) / task.action_repeat / _FRAMES))
     now = env.reset()
-    frames, solved = [drawn.frame()], [False]
+    frames, solved = [checked_picture(task.name, drawn.frame())], [False]
     total, actions, anywhere, done = 0.0, 0, False, False
     while not done:
         after = env.step(policy(now))["next"]

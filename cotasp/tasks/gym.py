@@ -13,7 +13,7 @@ import numpy as np
 from cotasp.errors import RunError
 from cotasp.tasks.answers import flag
 from cotasp.tasks.closing import close
-from cotasp.tasks.drawing import choose_gl
+from cotasp.tasks.drawing import checked_picture, choose_gl
 from cotasp.tasks.generators import (
     generator_states,
     global_states,
@@ -152,12 +152,12 @@ class GymnasiumSimulator:
         self.set_rng_state(state)
 
     def frame(self) -> np.ndarray:
-        """What the environment draws, [height, width, 3] uint8; RunError if it cannot."""
+        """What the environment draws, [height, width, 3] uint8; RunError if that is no picture."""
         try:
             picture = self._env.render()
         except Exception as error:  # each toolkit raises its own
             raise RunError(f"{self._env.unwrapped} cannot be drawn: {error}") from error
-        return np.asarray(picture, np.uint8)
+        return checked_picture(str(self._env.unwrapped), picture, "render")
 
     def close(self) -> None:
         """Closes the environment."""
