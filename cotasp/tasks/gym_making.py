@@ -12,10 +12,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.wrappers import ClipAction
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from cotasp.errors import RecipeError
 from cotasp.tasks.closing import close
+
+LARGEST_ACTION = 1e9  # a bound beyond says as little as an infinite one
 
 
 def make(
@@ -41,11 +44,14 @@ def make(
         environment = gymnasium.make(
             name, max_episode_steps=horizon, disable_env_checker=True, **settings
         )
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        hint = "; name the package that registers it in stream.packages"
+    except (gymnasium.error.NameNotFound, gymnasium.error.NamespaceNotFound) as error:
+        hint = "name the package that registers it in stream.packages"
         if packages or module:
-            hint = f"; {' and '.join([*packages, *filter(None, [module])])} must register it"
-        raise RecipeError(f"Gymnasium environment {env!r}: {error}{hint}") from error
+            hint = f"{' and '.join([*packages, *filter(None, [module])])} must register it"
+        reason = str(error).rstrip(".")
+        raise RecipeError(f"Gymnasium environment {env!r}: {reason}; {hint}") from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:  # which name the remedy
+        raise RecipeError(f"Gymnasium environment {env!r}: {error}") from error
     except Exception as error:  # an environment raises whatever it likes
         raise RecipeError(f"Gymnasium environment {env!r}: cannot be built: {error!r}") from error
     problem = _problem(environment)
@@ -70,7 +76,7 @@ def _import(package: str) -> None:
 
 def _problem(environment: gymnasium.Env) -> str | None:
     """Why the environment cannot be used, and what would be needed; None: it can."""
-    observation, action = environment.observation_space, environment.action_space
+    observation, action = environment.observation_space, _actions(environment)
     if isinstance(action, (Discrete, MultiDiscrete, MultiBinary)):
         return (
             f"expected a flat Box of actions, got {action}; only continuous actions are supported, "
@@ -81,10 +87,11 @@ def _problem(environment: gymnasium.Env) -> str | None:
         return (
             f"expected a flat Box of actions, got {action}; only continuous actions are supported"
         )
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
+    if not (np.abs([action.low, action.high]) <= LARGEST_ACTION).all():
         return (
-            f"expected actions with finite bounds, got {action}; "
-            "register a version of it that is wrapped in RescaleAction or ClipAction"
+            f"expected actions with bounds of at most {LARGEST_ACTION:g}, got {action}; register a "
+            f"version of it that says which actions are of use, as gymnasium.wrappers."
+            f"TransformAction(env, lambda action: action, Box(-1.0, 1.0, {action.shape}))"
         )
     if isinstance(observation, (Dict, Tuple)) or not isinstance(observation, Box):
         return (
@@ -188,9 +195,20 @@ def _brief(answer: Any) -> str:
 
 def boxes(environment: gymnasium.Env) -> tuple[Box, Box]:
     """Observation and action space of what `make` made."""
-    assert isinstance(environment.observation_space, Box)
-    assert isinstance(environment.action_space, Box)
-    return environment.observation_space, environment.action_space
+    observation, action = environment.observation_space, _actions(environment)
+    assert isinstance(observation, Box)
+    assert isinstance(action, Box)
+    return observation, action
+
+
+def _actions(environment: gymnasium.Env) -> gymnasium.Space:
+    """The actions; under a ClipAction, which takes any, those that it lets through."""
+    actions = environment.action_space
+    while isinstance(environment, gymnasium.Wrapper):
+        if isinstance(environment, ClipAction) and environment.action_space is actions:
+            actions = environment.env.action_space
+        environment = environment.env
+    return actions
 
 
 def with_statistics(env: gymnasium.Env) -> Iterator[gymnasium.Env]:

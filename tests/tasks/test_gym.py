@@ -137,7 +137,7 @@ def test_an_environment_that_reports_success_is_believed(register):
     [
         ({"action_space": Discrete(3)}, r"flat Box of actions, got Discrete\(3\); only"),
         ({"action_space": Box(-1, 1, (2, 2))}, "flat Box of actions"),
-        ({"action_space": Box(-np.inf, np.inf, (2,))}, "finite bounds, .* RescaleAction"),
+        ({"action_space": Box(-np.inf, np.inf, (2,))}, "with bounds of at most"),
         ({"observation_space": Discrete(3)}, "Box of observations, .* FlattenObservation"),
         ({"limit": None}, "no time limit of its own; give the stream a horizon"),
     ],
@@ -353,3 +353,69 @@ def test_an_environment_with_statistics_goes_on_drawing_when_it_is_made_anew(hid
         env.reset()
     assert env.simulators[0]._env.render_mode == "rgb_array"
     assert env.frame().shape == (4, 6, 3)
+
+
+# -- actions and names ---------------------------------------------------------------------
+
+
+ANY = Box(-np.inf, np.inf, (2,), np.float64)
+FLOAT_MAX = np.finfo(np.float32).max
+
+
+def bounded(env, most=1.0):
+    """What the message on unbounded actions advises."""
+    same = lambda action: action  # noqa: E731
+    return gymnasium.wrappers.TransformAction(env, same, Box(-most, most, (2,), np.float64))
+
+
+@pytest.mark.parametrize(
+    ("made", "most"),
+    [
+        (lambda: bounded(Custom(ANY)), 1.0),
+        (lambda: gymnasium.wrappers.ClipAction(Custom(Box(-3.0, 3.0, (2,), np.float64))), 3.0),
+        (lambda: gymnasium.wrappers.ClipAction(bounded(Custom(ANY), 2.0)), 2.0),
+        (lambda: bounded(gymnasium.wrappers.ClipAction(Custom(ANY)), 2.0), 2.0),
+    ],
+)
+def test_actions_of_use_are_those_that_are_let_through(hidden, made, most):
+    hidden(lambda **_: made())
+    env = GymnasiumEnv("cotasp/Hidden-v0")
+    assert env.action_range == ([-most] * 2, [most] * 2)
+    step = env.step(env.reset().set("action", torch.tensor([1.0, 0.5])))["next"]
+    assert step["observation"].tolist() == [1.5 * most] * 4
+
+
+@pytest.mark.parametrize(
+    "space", [ANY, Box(-FLOAT_MAX, FLOAT_MAX, (2,)), Box(-1.0, np.inf, (2,)), "clipped"]
+)
+def test_bounds_that_say_nothing_are_refused_with_what_helps(hidden, space):
+    if space == "clipped":
+        hidden(lambda **_: gymnasium.wrappers.ClipAction(Custom(ANY)))
+    else:
+        hidden(lambda **_: Custom(space))
+    told = (
+        r"bounds of at most 1e\+09, got Box\(.*\.TransformAction\(env, .*, Box\(-1.0, 1.0, \(2,\)"
+    )
+    with pytest.raises(RecipeError, match=told):
+        GymnasiumEnv("cotasp/Hidden-v0")
+
+
+@pytest.mark.parametrize(
+    ("env", "packages", "end"),
+    [
+        (
+            "nobody/Pendulum-v1",
+            (),
+            "nobody?; name the package that registers it in stream.packages",
+        ),
+        ("Nobodys-v1", (), "exist; name the package that registers it in stream.packages"),
+        ("Nobodys-v1", ("gymnasium",), "exist; gymnasium must register it"),
+        ("Pendulum-v9", (), "`v1` ]."),
+        ("Pendulum v1", (), "(namespace is optional))"),
+    ],
+)
+def test_a_package_is_asked_for_where_one_would_help(env, packages, end):
+    with pytest.raises(RecipeError) as raised:
+        GymnasiumEnv(env, packages=packages)
+    assert str(raised.value).endswith(end)
+    assert ".;" not in str(raised.value)
