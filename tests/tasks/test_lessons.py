@@ -59,6 +59,16 @@ def test_episodes_take_turns_and_observations_say_whose_it_is():
     assert env.observation_spec["observation"].shape == (6,)
 
 
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_equal_seeds_give_equal_resets_whosever_turn_it_was(num_envs):
+    env = make_lesson(Point(GOALS[:3], horizon=6, together=3).make_tasks(), num_envs)
+    env.set_seed(5)
+    first = env.reset()
+    assert not torch.equal(env.reset()["observation"], first["observation"])
+    env.set_seed(5)
+    assert torch.equal(env.reset()["observation"], first["observation"])
+
+
 def test_each_turn_is_an_episode_of_the_task_itself():
     """Against the tasks' own environments, seeded alike and given the same actions."""
     tasks = PAIRS.make_tasks()[:2]
