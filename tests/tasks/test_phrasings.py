@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cotasp.errors import RecipeError
@@ -55,7 +57,25 @@ def test_a_recipe_keeps_the_phrasings():
     assert recipe.stream.make_tasks()[0].texts == ("Push it.", "Shove it.")
 
 
-@pytest.mark.parametrize("text", [[], ["Push it.", " "]])
-def test_a_list_of_texts_must_say_something(text):
-    with pytest.raises(RecipeError, match=r"MetaWorld.tasks\[0\].text: expected words"):
-        MetaWorld(({"env": "push-v3", "text": text},))
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ([], r"expected words, got \(\); say what"),
+        (["Push it.", " "], "expected a text that describes the task, got ' ' as text 1; write"),
+        ("...", r"expected a text that describes the task, got '\.\.\.' as text 0; write"),
+        ("push " * 300, "expected at most 1,000 characters, got 1,500 as text 0"),
+        ("push \udcff", "expected text in Unicode"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda text: MetaWorld(({"env": "push-v3", "text": text},)), "MetaWorld.tasks[0]"),
+        (lambda text: Point(("left", {"env": "right", "text": text})), "Point.goals[1]"),
+        (lambda text: Gymnasium(({"env": "A-v0", "text": text},)), "Gymnasium.tasks[0]"),
+    ],
+    ids=["metaworld", "point", "gymnasium"],
+)
+def test_every_list_of_tasks_wants_texts_that_say_something(make, place, text, told):
+    with pytest.raises(RecipeError, match=rf"{re.escape(place)}\.text: {told}"):
+        make(text)
