@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.schema import build as built
-from cotasp.tasks.sentences import checked_texts
+from cotasp.tasks.sentences import checked_texts, normal_form
 from cotasp.tasks.task import Returning, Task
 
 if TYPE_CHECKING:
@@ -72,8 +72,11 @@ class GymEntry:
 
 
 def phrased(text: str | Sequence[str]) -> tuple[str, ...]:
-    """The phrasings of a task that has one text or several."""
-    return (text,) if isinstance(text, str) else tuple(text)
+    """The phrasings of a task that has one text or several; those of one normal form count once."""
+    forms: dict[str, str] = {}
+    for each in (text,) if isinstance(text, str) else text:
+        forms.setdefault(normal_form(each), each)
+    return tuple(forms.values())
 
 
 def listed(value: Any, place: str) -> Sequence[Any]:

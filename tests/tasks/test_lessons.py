@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -121,6 +122,10 @@ def test_tasks_of_a_lesson_have_one_owner_that_is_taught_all_their_texts():
     assert owners(tasks) == (0, 0, 2, 2)
     texts = [task.text for task in tasks]
     assert taught_phrasings(tasks) == [(texts[1],), (), (texts[3],), ()]
+    doubled = Point(({"env": "right", "text": ["Go.", "Move!", "go"]}, "left")).make_tasks()
+    assert taught_phrasings(doubled) == [("Move!",), ()], "those that encoders read alike are one"
+    both = [replace(task, together=2, part=i) for i, task in enumerate(doubled)]
+    assert taught_phrasings([both[0], replace(both[1], text="MOVE")]) == [("Move!",), ()]
     alone = PAIRS.alone(1).make_tasks()
     assert [(task.together, task.part) for task in alone] == [(1, 0)]
     check_lessons(tasks)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
+from cotasp.continual.twins import check_told_apart
 from cotasp.errors import RecipeError
 from cotasp.prompting.texts import normal_form
 from cotasp.recipe import dump, loads
@@ -79,3 +81,22 @@ def test_a_recipe_keeps_the_phrasings():
 def test_every_list_of_tasks_wants_texts_that_say_something(make, place, text, told):
     with pytest.raises(RecipeError, match=rf"{re.escape(place)}\.text: {told}"):
         make(text)
+
+
+def test_texts_that_encoders_read_alike_count_once():
+    (task,) = Point(({"env": "right", "text": ["Go.", "Move!", " go", "GO ?"]},)).make_tasks()
+    assert task.texts == ("Go.", "Move!")
+
+
+def test_a_sentence_of_two_tasks_in_different_environments_is_told():
+    entries = {"env": "left", "text": ["Go left", "go RIGHT!!"]}, {"env": "top", "text": "Go up."}
+    tasks = Point(({"env": "right", "text": "Go right."}, *entries)).make_tasks()
+    told = (
+        r"^tasks 'right' and 'left' are taught one sentence, .*: text 0 of the former is "
+        r"'Go right\.', text 1 of the latter 'go RIGHT!!', .*; leave it out of one"
+    )
+    with pytest.warns(UserWarning, match=told):
+        check_told_apart(tasks, torch.eye(3))
+    check_told_apart(tasks[1:], torch.eye(2))
+    again = Point(("right", "left", "right"), phrasings=True).make_tasks()
+    check_told_apart(again, torch.eye(3))  # one environment's texts may come twice
