@@ -252,7 +252,7 @@ def test_a_reader_that_stops_early_gets_no_complaint():
         ),
         (
             ["run", "tiny.yaml", "stream={name: metaworld, tasks: [{env: push-v3, text: ''}]}"],
-            "recipe.stream.tasks[0].text: expected words, got ''",
+            "recipe.stream.tasks[0].text: expected a text that describes the task, got ''",
         ),
     ],
 )

@@ -114,7 +114,11 @@ def test_a_folder_is_no_recipe(tmp_path):
         ),
         (
             "stream: {name: metaworld, tasks: [{env: push-v3, text: ' '}]}",
-            "recipe.stream.tasks[0].text: expected words, got ' '",
+            "recipe.stream.tasks[0].text: expected a text that describes the task, got ' ' as text",
+        ),
+        (
+            "stream: {name: point, goals: [left, {env: right, text: [Go., ...]}]}",
+            "recipe.stream.goals[1].text: expected a text that describes the task, got '...' as te",
         ),
         (
             "stream: {name: gymnasium, tasks: [{env: A-v0, text: a, return_range: [1, 0]}]}",

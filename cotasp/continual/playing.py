@@ -21,7 +21,7 @@ from cotasp.errors import CotaspError, RunError
 from cotasp.film.episode import Episode
 from cotasp.ranges import Seed
 from cotasp.recipe import Evaluation
-from cotasp.tasks.drawing import Drawn, check_pictures
+from cotasp.tasks.drawing import Drawn, check_pictures, checked_picture
 from cotasp.tasks.simulator import SkipsFaults
 from cotasp.tasks.task import Task
 
@@ -92,8 +92,8 @@ def _episode(
     with _told(task, 0, faults):
         now = env.reset()
         check_finite(now, "reset")
-        frames, solved = [drawn.frame()], [False]
-    done = False
+        picture = drawn.frame()
+    frames, solved, done = [checked_picture(task.name, picture)], [False], False
     while not done:
         decision = policy(now)
         with _told(task, (len(steps) + 1) * task.action_repeat, faults):

@@ -47,6 +47,30 @@ def check_pictures(episodes: int, size: int) -> None:
         raise RecipeError(f"size: expected 64 to 1024 pixels, got {size}")
 
 
+def checked_picture(name: str, picture: Any, method: str = "frame") -> np.ndarray:
+    """The picture, [height, width, 3] uint8.
+
+    Args:
+        name: of what drew it, for messages.
+        picture: what its method returned.
+        method: that drew it, for messages.
+
+    Raises:
+        RunError: it is none.
+    """
+    if isinstance(picture, np.ndarray):
+        whole = picture.dtype.kind in "iu" and picture.size > 0
+        if whole and picture.shape[2:] == (3,) and picture.min() >= 0 and picture.max() <= 255:
+            return picture.astype(np.uint8, copy=False)
+        got = f"an array of {picture.dtype} of shape {picture.shape}"
+    else:
+        got = type(picture).__name__
+    raise RunError(
+        f"{name} cannot be drawn: expected a picture, an array of uint8 from 0 to 255 of shape "
+        f"(height, width, 3), got {got}; let its method {method} return one"
+    )
+
+
 def has_display() -> bool:
     """Whether windows can be opened."""
     if sys.platform in ("darwin", "win32"):

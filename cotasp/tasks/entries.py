@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.schema import build as built
+from cotasp.tasks.sentences import checked_texts, normal_form
 from cotasp.tasks.task import Returning, Task
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class GymEntry:
 
 
 def phrased(text: str | Sequence[str]) -> tuple[str, ...]:
-    """The phrasings of a task that has one text or several."""
-    return (text,) if isinstance(text, str) else tuple(text)
+    """The phrasings of a task that has one text or several; those of one normal form count once."""
+    forms: dict[str, str] = {}
+    for each in (text,) if isinstance(text, str) else text:
+        forms.setdefault(normal_form(each), each)
+    return tuple(forms.values())
 
 
 def listed(value: Any, place: str) -> Sequence[Any]:
@@ -82,12 +86,18 @@ def listed(value: Any, place: str) -> Sequence[Any]:
     return value
 
 
-def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
-    """The stream's tasks as entries, whose texts say something."""
-    place = f"{type(stream).__name__}.tasks"
+def checked_entries(stream: Any, kind: type[Any], field: str = "tasks") -> tuple[Any, ...]:
+    """The stream's tasks as entries, whose texts say something.
+
+    Args:
+        stream: whose field it is.
+        kind: of entry; a `TaskEntry` may be written as its `env` alone.
+        field: of the stream, that lists them; a plural.
+    """
+    place = f"{type(stream).__name__}.{field}"
     entries: list[Any] = []
     item: Any
-    for i, item in enumerate(listed(stream.tasks, place)):
+    for i, item in enumerate(listed(getattr(stream, field), place)):
         if isinstance(item, Mapping):
             item = built(kind, item, f"{place}[{i}]")
         elif isinstance(item, str) and kind is TaskEntry:
@@ -95,16 +105,17 @@ def checked_entries(stream: Any, kind: type[Any]) -> tuple[Any, ...]:
         if not isinstance(item, kind):
             raise RecipeError(f"{place}[{i}]: expected a {kind.__name__}, got {item!r}")
         if item.text is not None:
-            texts = phrased(item.text)
-            if not texts or not all(text.strip() for text in texts):
+            texts = (item.text,) if isinstance(item.text, str) else tuple(item.text)
+            if not texts:
                 raise RecipeError(
                     f"{place}[{i}].text: expected words, got {item.text!r}; say what "
                     f"{item.env} asks for, in a sentence"
                 )
+            checked_texts(f"{place}[{i}].text", texts)
             item = replace(item, text=item.text if isinstance(item.text, str) else texts)
         entries.append(item)
     if not entries:
-        raise RecipeError(f"{place}: expected at least one task, got none; list one")
+        raise RecipeError(f"{place}: expected at least one {field[:-1]}, got none; list one")
     return tuple(entries)
 
 

@@ -3,37 +3,82 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
+from numbers import Number
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
-Generator = np.random.Generator | np.random.RandomState | random.Random
+from cotasp.errors import RunError
+
+Generator = np.random.Generator | np.random.RandomState | random.Random | torch.Generator
+_CLOSED = (str, bytes, Number, np.ndarray, torch.Tensor, type, ModuleType, FunctionType)
+_DEPTH = 4  # of objects within objects
+_LONGEST = 1000  # items of a container; what has more is data
 
 
-def generator_states(holder: Mapping[str, Any]) -> dict[str, Any]:
-    """The states of those values of a mapping that are generators, by their keys; JSON-able.
+def generator_states(root: Any) -> dict[str, Any]:
+    """The states of the generators that an object holds, by where they are; JSON-able.
 
-    Args:
-        holder: as `vars(object)`.
+    They are looked for in attributes, dicts and lists, and in those of what is there, four deep.
     """
-    return {key: _state(value) for key, value in holder.items() if isinstance(value, Generator)}
+    return {place: _state(generator) for place, generator in _generators(root).items()}
 
 
-def set_generator_states(holder: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+def set_generator_states(root: Any, states: Mapping[str, Any]) -> None:
     """Takes back what `generator_states` gave.
 
     Raises:
-        KeyError, ValueError, TypeError: a generator is not there, or is of another sort.
+        RunError: a generator is not there.
+        ValueError, TypeError: a generator is of another sort.
     """
-    for key, state in states.items():
-        _set(holder[key], state)
+    generators = _generators(root) if states else {}
+    for place, state in states.items():
+        if place not in generators:
+            raise RunError(
+                f"expected a random generator at {place} as when the state was saved, got none; "
+                f"let the first seeded reset make it"
+            )
+        _set(generators[place], state)
+
+
+def _generators(root: Any) -> dict[str, Generator]:
+    """The generators that an object holds, the nearest first."""
+    found: dict[str, Generator] = {}
+    known, level = {id(root)}, [("", root)]
+    for _ in range(_DEPTH + 1):
+        deeper = []
+        for place, holder in level:
+            for key, value in _parts(holder):
+                there = f"{place}.{key}" if place else str(key)
+                if isinstance(value, Generator):
+                    found[there] = value
+                elif (
+                    value is not None and not isinstance(value, _CLOSED) and id(value) not in known
+                ):
+                    known.add(id(value))  # of a circle, or held by several, it is looked at once
+                    deeper.append((there, value))
+        level = deeper
+    return found
+
+
+def _parts(holder: Any) -> Iterable[tuple[Any, Any]]:
+    """Names and values of what an object or a container holds."""
+    if isinstance(holder, (list, tuple, deque)):
+        return enumerate(holder) if len(holder) <= _LONGEST else ()
+    parts = holder if isinstance(holder, dict) else getattr(holder, "__dict__", {})
+    # sorted, for the order in which attributes were set may be another after a stop
+    return sorted(parts.items(), key=lambda part: str(part[0])) if len(parts) <= _LONGEST else ()
 
 
 def global_states() -> dict[str, Any]:
-    """The states of Python's and NumPy's global generators; JSON-able."""
+    """The states of Python's, NumPy's and torch's global generators; JSON-able."""
     numpy = np.random.get_state(legacy=False)  # noqa: NPY002  (others may draw from it)
-    return {"python": random.getstate(), "numpy": _plain(numpy)}
+    cpu = _state(torch.default_generator)
+    return {"python": random.getstate(), "numpy": _plain(numpy), "torch": cpu}
 
 
 def set_global_states(states: Mapping[str, Any]) -> None:
@@ -41,11 +86,14 @@ def set_global_states(states: Mapping[str, Any]) -> None:
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(_restored(states["numpy"]))  # noqa: NPY002
+    _set(torch.default_generator, states["torch"])
 
 
 def _state(generator: Generator) -> Any:
     if isinstance(generator, random.Random):
         return generator.getstate()
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes().hex()
     if isinstance(generator, np.random.RandomState):
         return _plain(generator.get_state(legacy=False))
     return _plain(generator.bit_generator.state)
@@ -55,6 +103,8 @@ def _set(generator: Generator, state: Any) -> None:
     if isinstance(generator, random.Random):
         version, numbers, gauss = state
         generator.setstate((version, tuple(numbers), gauss))
+    elif isinstance(generator, torch.Generator):
+        generator.set_state(torch.tensor(list(bytes.fromhex(state)), dtype=torch.uint8))
     elif isinstance(generator, np.random.RandomState):
         generator.set_state(_restored(state))
     else:

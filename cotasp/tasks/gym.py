@@ -13,7 +13,7 @@ import numpy as np
 from cotasp.errors import RunError
 from cotasp.tasks.answers import flag
 from cotasp.tasks.closing import close
-from cotasp.tasks.drawing import choose_gl
+from cotasp.tasks.drawing import checked_picture, choose_gl
 from cotasp.tasks.generators import (
     generator_states,
     global_states,
@@ -103,12 +103,12 @@ class GymnasiumSimulator:
         return done and self._success_return is not None and self._return >= self._success_return
 
     def rng_state(self) -> dict[str, Any]:
-        """The seed still to be used, or the states of the environment's generators; and those of
-        Python's and NumPy's global ones, from which it may draw, too.
+        """The seed still to be used, or the states of the generators of the environment, its
+        wrappers and its spaces; and those of the global ones, from which it may draw, too.
         """
         if self._seed is not None:
             return {"seed": self._seed, "global": global_states()}
-        own = generator_states(vars(self._env.unwrapped))
+        own = generator_states(self._holders())
         return {"seeded": self._first_seed, "own": own, "global": global_states()}
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
@@ -117,8 +117,19 @@ class GymnasiumSimulator:
         if self._seed is None:
             self._first_seed = state["seeded"]
             self._env.reset(seed=self._first_seed)  # which may prepare what later resets need
-            set_generator_states(vars(self._env.unwrapped), state["own"])
+            set_generator_states(self._holders(), state["own"])
         set_global_states(state["global"])
+
+    def _holders(self) -> dict[str, Any]:
+        """What may hold generators, by name: each wrapper, the environment, its spaces."""
+        layers = [self._env]
+        while isinstance(layers[-1], gymnasium.Wrapper):
+            layers.append(layers[-1].env)
+        plain = layers[-1]  # whose spaces may be its class's
+        spaces = {
+            name: getattr(plain, name, None) for name in ("action_space", "observation_space")
+        }
+        return {**{f"{type(x).__name__}#{i}": x for i, x in enumerate(layers)}, **spaces}
 
     def begin_drawing(self, size: int) -> None:
         """Makes the environment anew, so that it draws itself; its random state stays.
@@ -136,16 +147,17 @@ class GymnasiumSimulator:
         choose_gl()  # for environments on MuJoCo: Gymnasium's choice fails without a display
         state = self.rng_state()
         self._env.close()
-        self._env = self._build(render_mode="rgb_array")
+        self._build = partial(self._build, render_mode="rgb_array")  # whenever it is made anew
+        self._env = self._build()
         self.set_rng_state(state)
 
     def frame(self) -> np.ndarray:
-        """What the environment draws, [height, width, 3] uint8; RunError if it cannot."""
+        """What the environment draws, [height, width, 3] uint8; RunError if that is no picture."""
         try:
             picture = self._env.render()
         except Exception as error:  # each toolkit raises its own
             raise RunError(f"{self._env.unwrapped} cannot be drawn: {error}") from error
-        return np.asarray(picture, np.uint8)
+        return checked_picture(str(self._env.unwrapped), picture, "render")
 
     def close(self) -> None:
         """Closes the environment."""

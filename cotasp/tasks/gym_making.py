@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.wrappers import ClipAction
 from gymnasium.wrappers.utils import RunningMeanStd
 
 from cotasp.errors import RecipeError
 from cotasp.tasks.closing import close
+
+LARGEST_ACTION = 1e9  # a bound beyond says as little as an infinite one
 
 
 def make(
@@ -40,11 +44,14 @@ def make(
         environment = gymnasium.make(
             name, max_episode_steps=horizon, disable_env_checker=True, **settings
         )
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        hint = "; name the package that registers it in stream.packages"
+    except (gymnasium.error.NameNotFound, gymnasium.error.NamespaceNotFound) as error:
+        hint = "name the package that registers it in stream.packages"
         if packages or module:
-            hint = f"; {' and '.join([*packages, *filter(None, [module])])} must register it"
-        raise RecipeError(f"Gymnasium environment {env!r}: {error}{hint}") from error
+            hint = f"{' and '.join([*packages, *filter(None, [module])])} must register it"
+        reason = str(error).rstrip(".")
+        raise RecipeError(f"Gymnasium environment {env!r}: {reason}; {hint}") from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:  # which name the remedy
+        raise RecipeError(f"Gymnasium environment {env!r}: {error}") from error
     except Exception as error:  # an environment raises whatever it likes
         raise RecipeError(f"Gymnasium environment {env!r}: cannot be built: {error!r}") from error
     problem = _problem(environment)
@@ -69,7 +76,7 @@ def _import(package: str) -> None:
 
 def _problem(environment: gymnasium.Env) -> str | None:
     """Why the environment cannot be used, and what would be needed; None: it can."""
-    observation, action = environment.observation_space, environment.action_space
+    observation, action = environment.observation_space, _actions(environment)
     if isinstance(action, (Discrete, MultiDiscrete, MultiBinary)):
         return (
             f"expected a flat Box of actions, got {action}; only continuous actions are supported, "
@@ -80,10 +87,11 @@ def _problem(environment: gymnasium.Env) -> str | None:
         return (
             f"expected a flat Box of actions, got {action}; only continuous actions are supported"
         )
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
+    if not (np.abs([action.low, action.high]) <= LARGEST_ACTION).all():
         return (
-            f"expected actions with finite bounds, got {action}; "
-            "register a version of it that is wrapped in RescaleAction or ClipAction"
+            f"expected actions with bounds of at most {LARGEST_ACTION:g}, got {action}; register a "
+            f"version of it that says which actions are of use, as gymnasium.wrappers."
+            f"TransformAction(env, lambda action: action, Box(-1.0, 1.0, {action.shape}))"
         )
     if isinstance(observation, (Dict, Tuple)) or not isinstance(observation, Box):
         return (
@@ -152,7 +160,7 @@ def _misfit(environment: gymnasium.Env) -> str | None:
         answer = plain.reset(seed=0)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
             return f"expected its reset to return (observation, info), got {_brief(answer)}"
-        answer = plain.step(plain.action_space.sample())  # type: ignore[assignment]  # of another form
+        answer = plain.step(_sample(plain.action_space))  # type: ignore[assignment]  # of another form
         if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], dict)):
             return (
                 f"expected its step to return (observation, reward, terminated, truncated, info), "
@@ -162,7 +170,7 @@ def _misfit(environment: gymnasium.Env) -> str | None:
         space, shape = environment.observation_space, np.shape(observation)
         if shape != space.shape:
             return f"expected observations of shape {space.shape}, as its space says, got {shape}"
-        observation, reward, *_ = environment.step(environment.action_space.sample())
+        observation, reward, *_ = environment.step(_sample(environment.action_space))
     except Exception:  # an environment raises whatever it likes
         return None
     shape = np.shape(observation)
@@ -173,6 +181,13 @@ def _misfit(environment: gymnasium.Env) -> str | None:
     return None
 
 
+def _sample(space: gymnasium.Space) -> Any:
+    """An action; the space itself, which environments may share and draw from, draws nothing."""
+    own = deepcopy(space)
+    own.seed(0)
+    return own.sample()
+
+
 def _brief(answer: Any) -> str:
     count = f" of {len(answer)}" if isinstance(answer, tuple) else f" {str(answer)[:40]}"
     return f"{type(answer).__name__}{count}"
@@ -180,9 +195,20 @@ def _brief(answer: Any) -> str:
 
 def boxes(environment: gymnasium.Env) -> tuple[Box, Box]:
     """Observation and action space of what `make` made."""
-    assert isinstance(environment.observation_space, Box)
-    assert isinstance(environment.action_space, Box)
-    return environment.observation_space, environment.action_space
+    observation, action = environment.observation_space, _actions(environment)
+    assert isinstance(observation, Box)
+    assert isinstance(action, Box)
+    return observation, action
+
+
+def _actions(environment: gymnasium.Env) -> gymnasium.Space:
+    """The actions; under a ClipAction, which takes any, those that it lets through."""
+    actions = environment.action_space
+    while isinstance(environment, gymnasium.Wrapper):
+        if isinstance(environment, ClipAction) and environment.action_space is actions:
+            actions = environment.env.action_space
+        environment = environment.env
+    return actions
 
 
 def with_statistics(env: gymnasium.Env) -> Iterator[gymnasium.Env]:

@@ -44,15 +44,20 @@ class LessonEnv(EnvBase):
         self.action_spec = first.action_spec.clone()
         self.reward_spec = first.reward_spec.clone()
         self.done_spec = cast(Composite, first.done_spec).clone()
-        # of each place of the batch, whose turn it is; before the first reset, whose it was
-        self._turn = (torch.arange(shape.numel()) - 1).reshape(*shape, 1) % len(parts)
+        self._turn = self._first_turn()
         self.is_closed = False
 
     @property
     def _environments(self) -> list[EnvBase]:
         return [cast(EnvBase, part) for part in self.parts]
 
+    def _first_turn(self) -> Tensor:
+        """Of each place of the batch, whose turn was before its first, int64 [*batch, 1]."""
+        places = torch.arange(self.batch_size.numel()) - 1
+        return places.reshape(*self.batch_size, 1) % len(self.parts)
+
     def _set_seed(self, seed: int | None) -> None:
+        self._turn = self._first_turn()
         seeds = np.random.SeedSequence(seed).generate_state(len(self.parts)).tolist()
         for part, own in zip(self._environments, seeds):
             part.set_seed(seed if len(self.parts) == 1 else own)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cotasp.errors import RecipeError
+from cotasp.tasks.sentences import normal_form
 from cotasp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -41,13 +43,15 @@ def lesson_name(lesson: Sequence[Task]) -> str:
 
 def taught_phrasings(tasks: Sequence[Task]) -> list[tuple[str, ...]]:
     """Of each task the texts, besides its own, that are to lead to the same policy: its phrasings,
-    and for the first of a lesson those of all its tasks.
+    and for the first of a lesson those of all its tasks; of those of one normal form the first.
     """
     phrasings = []
     for i, task in enumerate(tasks):
         together = lesson_of(tasks, i) if task.part == 0 else [task]
-        texts = dict.fromkeys(text for each in together for text in each.texts)
-        phrasings.append(tuple(text for text in texts if text != task.text))
+        texts = {normal_form(task.text): task.text}
+        for text in chain.from_iterable(each.texts for each in together):
+            texts.setdefault(normal_form(text), text)
+        phrasings.append(tuple(texts.values())[1:])
     return phrasings
 
 

@@ -91,19 +91,23 @@ class PointEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         action = tensordict.get("action").detach().clamp(-1.0, 1.0)
         chosen = tensordict.get("_step", None)
-        reward, succeeded = 0.0, torch.zeros_like(self._steps, dtype=torch.bool)
+        if chosen is None:
+            chosen = torch.ones_like(self._steps, dtype=torch.bool)
+        chosen = chosen.reshape(self._steps.shape)  # the others stay as they are
+        position, velocity = self._position, self._velocity
+        reward, succeeded = 0.0, torch.zeros_like(chosen)
         for _ in range(self.action_repeat):
-            velocity = _INERTIA * self._velocity + (1 - _INERTIA) * _SPEED * action
-            if chosen is not None:  # the others stand still
-                velocity = torch.where(chosen.reshape(self._steps.shape), velocity, 0.0)
-            self._velocity = velocity
-            self._position = (self._position + velocity).clamp(-1.0, 1.0)
-            distance = torch.linalg.vector_norm(self._position - self._goal, dim=-1, keepdim=True)
+            velocity = _INERTIA * velocity + (1 - _INERTIA) * _SPEED * action
+            position = (position + velocity).clamp(-1.0, 1.0)
+            distance = torch.linalg.vector_norm(position - self._goal, dim=-1, keepdim=True)
             success = distance < SUCCESS_RADIUS
             reward, succeeded = reward + 1.0 - distance, success | succeeded
-        self._steps = self._steps + self.action_repeat
-        packed = self._pack(success, succeeded, self._steps >= self._horizon)
-        packed.set("reward", reward)
+        self._position = torch.where(chosen, position, self._position)
+        self._velocity = torch.where(chosen, velocity, self._velocity)
+        self._steps = torch.where(chosen, self._steps + self.action_repeat, self._steps)
+        ended = self._steps >= self._horizon
+        packed = self._pack(chosen & success, chosen & succeeded, chosen & ended)
+        packed.set("reward", torch.where(chosen, reward, 0.0))
         return packed
 
     def _pack(

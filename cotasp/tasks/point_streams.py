@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING
 from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.registry import suggest
-from cotasp.schema import build
 from cotasp.tasks import texts
 from cotasp.tasks.entries import (
     TaskEntry,
     check_horizon,
     check_together,
-    listed,
+    checked_entries,
     named_tasks,
     phrased,
     returning_fact,
@@ -55,10 +53,10 @@ class Point:
     together: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "goals", self._built())
+        entries = checked_entries(self, TaskEntry, "goals")
+        goals = tuple(each.env if each.text is None else each for each in entries)
+        object.__setattr__(self, "goals", goals)
         check_fields(self)
-        if not self.goals:
-            raise RecipeError("Point.goals: expected at least one goal, got none; name a goal")
         for i, (goal, _) in enumerate(self._entries()):
             if goal not in texts.GOALS:
                 raise RecipeError(
@@ -101,13 +99,6 @@ class Point:
         """See `cotasp.tasks.streams.Extensible`."""
         goal = env if text is None else TaskEntry(env, text)
         return replace(self, goals=(*self.goals[:count], goal))
-
-    def _built(self) -> tuple[str | TaskEntry, ...]:
-        """The goals; those written as mappings as entries."""
-        return tuple(
-            build(TaskEntry, goal, f"Point.goals[{i}]") if isinstance(goal, Mapping) else goal
-            for i, goal in enumerate(listed(self.goals, "Point.goals"))
-        )
 
     def _entries(self) -> list[tuple[str, str | tuple[str, ...] | None]]:
         """Goals and their texts; None: the shipped ones."""

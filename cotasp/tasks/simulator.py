@@ -17,6 +17,7 @@ from cotasp.tasks import answers
 from cotasp.tasks.answers import Simulator
 from cotasp.tasks.closing import close
 from cotasp.tasks.drawing import Drawn
+from cotasp.tasks.record import Record, record_of
 
 
 @runtime_checkable
@@ -69,8 +70,9 @@ class SimulatorEnv(EnvBase):
     same arrays.  Every step's arrays are new ones, so what was collected is never overwritten.
 
     `state_dict()` is complete at any step.  It holds no physics, but the random state from which
-    each simulator's episode began and the actions taken since: an environment that loads it
-    begins those episodes anew, repeats the actions, and continues bit for bit.
+    each simulator's episode began, the actions taken since and what came of them: an environment
+    that loads it begins those episodes anew, repeats the actions, sees that the same came of them,
+    and continues bit for bit.
 
     Args:
         simulators: all of one kind.
@@ -104,9 +106,8 @@ class SimulatorEnv(EnvBase):
         shape = self.batch_size
         self._obs_shape, self._one_shape = (*shape, n_obs), (*shape, 1)
         self._observation = np.zeros((len(simulators), n_obs), np.float32)  # of the last step
-        # per simulator, once it has been reset: the random state before, and the actions since
-        self._begun: list[dict[str, Any] | None] = [None] * len(simulators)
-        self._actions: list[list[np.ndarray]] = [[] for _ in simulators]
+        # of each simulator's episode; None before its first reset, and after a fault
+        self._records: list[Record | None] = [None] * len(simulators)
         self._drawn: Drawn | None = None
 
         def flag() -> Binary:
@@ -136,7 +137,7 @@ class SimulatorEnv(EnvBase):
         seeds = np.random.SeedSequence(seed).generate_state(len(self.simulators))
         for i, (simulator, own) in enumerate(zip(self.simulators, seeds)):
             simulator.seed(int(own))
-            self._begun[i] = None
+            self._records[i] = None
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
         observation = self._observation.copy()
@@ -150,9 +151,11 @@ class SimulatorEnv(EnvBase):
     def _start(self, i: int) -> np.ndarray:
         """The first observation of a simulator's next episode; after a fault, of the one after."""
         simulator, attempts = self.simulators[i], RESETS if self.skip_faults else 1
+        ended = self._records[i]
+        before = None if ended is None else ended.follow()
         while True:
             attempts -= 1
-            self._begun[i], self._actions[i] = simulator.rng_state(), []
+            self._records[i] = Record(simulator.rng_state(), before=before)
             try:
                 observation = answers.reset(simulator)
                 if not self.skip_faults or np.isfinite(observation).all():
@@ -173,17 +176,22 @@ class SimulatorEnv(EnvBase):
         chosen = self._chosen(tensordict, "_step")
         for i, simulator in enumerate(self.simulators):
             if chosen is None or chosen[i]:
-                self._actions[i].append(actions[i].copy())
+                record = self._records[i]
+                if record is not None:
+                    record.begin_step(actions[i])
                 try:
                     now, gained, signals = self._act(simulator, actions[i])
                     if self.skip_faults and not (np.isfinite(gained) and np.isfinite(now).all()):
                         raise RunError("it returned a number that is not finite")
                 except Exception:
-                    self._begun[i], self._actions[i] = None, []  # over: nothing is to be repeated
+                    self._records[i] = None  # over: nothing is to be repeated
                     if not self.skip_faults:
                         raise
                     self.faults += 1
                     now, gained, signals = observation[i], np.nan, (True, False, False, False)
+                else:
+                    if record is not None:
+                        record.end_step(gained, signals)
                 observation[i], reward[i], flags[1:, i, 0] = now, gained, signals
         flags[0] = flags[1] | flags[2]
         packed = self._pack(observation, flags)
@@ -222,14 +230,10 @@ class SimulatorEnv(EnvBase):
         """The state as JSON in a uint8 tensor, which any checkpoint format can hold."""
         states = [
             {"random": simulator.rng_state()}
-            if begun is None
-            else {
-                "random": begun,
-                "actions": [action.tolist() for action in actions],
-                "observation": observation.tolist(),
-            }
-            for simulator, begun, actions, observation in zip(
-                self.simulators, self._begun, self._actions, self._observation
+            if record is None
+            else {"record": record.state(), "observation": observation.tolist()}
+            for simulator, record, observation in zip(
+                self.simulators, self._records, self._observation
             )
         ]
         return torch.frombuffer(bytearray(json.dumps(states), "utf-8"), dtype=torch.uint8).clone()
@@ -239,8 +243,8 @@ class SimulatorEnv(EnvBase):
 
         Raises:
             ValueError: it comes from another number of simulators.
-            RunError: the episode under way could not be repeated, because the simulator is not a
-                function of its seed and the actions.
+            RunError: an episode could not be repeated, because the simulator is not a function of
+                its seed and the actions.
         """
         states = json.loads(bytes(state.tolist()).decode("utf-8"))
         if len(states) != len(self.simulators):
@@ -248,34 +252,17 @@ class SimulatorEnv(EnvBase):
                 f"state of {len(states)} simulators for an environment of "
                 f"{len(self.simulators)}; build it with the num_envs it was saved with"
             )
-        for i, own in enumerate(states):
-            self._repeat(i, **own)
-
-    def _repeat(
-        self,
-        i: int,
-        random: dict[str, Any],
-        actions: list[list[float]] | None = None,
-        observation: list[float] | None = None,
-    ) -> None:
-        """Brings a simulator to where it was: the same reset, the same actions."""
-        simulator = self.simulators[i]
-        simulator.set_rng_state(random)
-        if actions is None:
-            self._begun[i] = None
-            return
-        self._begun[i] = random
-        self._actions[i] = [np.array(action, np.float32) for action in actions]
-        # a new array: what was given away is never overwritten
-        self._observation = self._observation.copy()
-        self._observation[i] = simulator.reset()
-        for action in self._actions[i]:
-            self._observation[i] = self._act(simulator, action)[0]
-        if not np.array_equal(self._observation[i], np.array(observation, np.float32)):
-            raise RunError(
-                f"{type(simulator).__name__}: the episode under way could not be repeated: after "
-                f"the same reset and the same {len(actions)} actions, another observation"
-            )
+        self._observation = self._observation.copy()  # what was given away is never overwritten
+        for i, (simulator, own) in enumerate(zip(self.simulators, states)):
+            self._records[i] = None
+            if "record" not in own:
+                simulator.set_rng_state(own["random"])
+                continue
+            record = record_of(own["record"])
+            self._observation[i] = record.repeat(simulator, self._act)
+            if not np.array_equal(self._observation[i], np.array(own["observation"], np.float32)):
+                raise record.not_repeated(simulator, "another observation")
+            self._records[i] = record
 
     def begin_drawing(self, size: int) -> None:
         """Prepares the first simulator for frames, see `cotasp.tasks.drawing.Drawn`.

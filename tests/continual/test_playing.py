@@ -101,6 +101,9 @@ class Own(gymnasium.Env):
         return np.full((40, 60, 3), self.shade, np.uint8)
 
 
+STEP = Own.step
+
+
 class Blind(Own):
     metadata = {"render_modes": []}  # noqa: RUF012
 
@@ -169,6 +172,42 @@ def test_a_run_that_skips_faults_is_played_so(tmp_path, monkeypatch):
     monkeypatch.setattr("cotasp.continual.playing.watch", lambda *a, **o: seen.append(o["faults"]))
     cotasp.open_run(tmp_path / "run").play(task="left")
     assert seen == ["skip"]
+
+
+WHOLE = np.full((4, 6, 3), 200, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "got"),
+    [
+        (None, "NoneType"),
+        ([WHOLE], "list"),
+        (WHOLE[..., 0], r"an array of uint8 of shape \(4, 6\)"),
+        (WHOLE / 255, r"an array of float64 of shape \(4, 6, 3\)"),
+        (np.dstack([WHOLE, WHOLE[..., :1]]), r"an array of uint8 of shape \(4, 6, 4\)"),
+        (WHOLE.astype(int) * 2, r"an array of int64 of shape \(4, 6, 3\)"),
+        (WHOLE.astype(int), None),
+    ],
+)
+def test_what_is_no_picture_is_refused_at_the_first_frame(monkeypatch, picture, got):
+    steps = []
+    monkeypatch.setattr(Own, "render", lambda self: picture)
+    monkeypatch.setattr(Own, "step", lambda *_: steps.append(1) or STEP(*_))
+    gymnasium.register("cotasp/Drawn-v0", Own, max_episode_steps=5)
+    try:
+        task = Gymnasium((GymEntry("cotasp/Drawn-v0", "Do nothing."),)).make_tasks()[0]
+        steps.clear()
+        policy = TensorDictModule(lambda _: torch.zeros(1), ["observation"], ["action"])
+        if got is None:
+            (episode,) = watch(task, policy, Evaluation())
+            assert all(np.array_equal(frame, WHOLE) for frame in episode.frames)
+            return
+        told = rf"<Own.*cannot be drawn: expected a picture, .*, got {got}; let its method render"
+        with pytest.raises(RunError, match=told):
+            watch(task, policy, Evaluation())
+        assert not steps
+    finally:
+        del gymnasium.registry["cotasp/Drawn-v0"]
 
 
 def test_metaworld_is_drawn_without_a_display_or_says_what_is_missing():

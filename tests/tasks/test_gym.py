@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torchrl.envs.utils import check_env_specs
 
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, RunError
 from cotasp.tasks import GymEntry, Gymnasium, GymnasiumEnv
 
 
@@ -137,7 +137,7 @@ def test_an_environment_that_reports_success_is_believed(register):
     [
         ({"action_space": Discrete(3)}, r"flat Box of actions, got Discrete\(3\); only"),
         ({"action_space": Box(-1, 1, (2, 2))}, "flat Box of actions"),
-        ({"action_space": Box(-np.inf, np.inf, (2,))}, "finite bounds, .* RescaleAction"),
+        ({"action_space": Box(-np.inf, np.inf, (2,))}, "with bounds of at most"),
         ({"observation_space": Discrete(3)}, "Box of observations, .* FlattenObservation"),
         ({"limit": None}, "no time limit of its own; give the stream a horizon"),
     ],
@@ -197,3 +197,242 @@ def test_a_reward_may_be_an_array_of_one_number():
     finally:
         del gymnasium.registry["cotasp/ArrayOfOne-v0"]
     assert data["next", "reward"].shape == (3, 1)
+
+
+# -- what a stop and a resume must bring back ----------------------------------------------
+
+
+class Hidden(gymnasium.Env):
+    """A goal that only rewards tell, drawn at each reset; observations are all alike."""
+
+    observation_space = Box(-9.0, 9.0, (2,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.action_space = Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.prepare(seed)
+        self.goal = self.draw()
+        return np.zeros(2, np.float32), {}
+
+    def prepare(self, seed): ...
+
+    def step(self, action):
+        return np.zeros(2, np.float32), float(self.goal), False, False, {"success": False}
+
+
+class InAnObject(Hidden):
+    """In an object in a dict in a list, which holds a reference to the environment."""
+
+    def prepare(self, seed):
+        sampler = type("Sampler", (), {})()
+        sampler.owner, sampler.rng = self, np.random.default_rng(seed)
+        self.samplers = [{"goal": sampler}]
+
+    def draw(self):
+        return self.samplers[0]["goal"].rng.uniform()
+
+
+class OfTorch(Hidden):
+    def prepare(self, seed):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self):
+        return torch.rand((), generator=self.generator)
+
+
+class OfTorchGlobally(Hidden):
+    def draw(self):
+        return torch.rand(())
+
+
+class OfItsSpace(Hidden):
+    def prepare(self, seed):
+        self.action_space.seed(seed)
+
+    def draw(self):
+        return self.action_space.sample()[0]
+
+
+class OfItsClassSpace(OfItsSpace):
+    """As its observations, which all copies share."""
+
+    def prepare(self, seed):
+        self.observation_space.seed(seed)
+
+    def draw(self):
+        return self.observation_space.sample()[0]
+
+
+class Plain(Hidden):
+    def draw(self):
+        return self.np_random.uniform()
+
+
+class Wrapped(gymnasium.Wrapper):
+    """Draws a goal of its own."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.RandomState(seed)
+        answer = self.env.reset(seed=seed, options=options)
+        self.env.unwrapped.goal = self.rng.uniform()
+        return answer
+
+
+class Counting(Hidden):
+    """Rewards the number of the episode, which no random state tells."""
+
+    count = 0
+
+    def draw(self):
+        self.count += 1
+        return self.count
+
+
+def in_wrapper(**settings):
+    return Wrapped(Plain(**settings))
+
+
+@pytest.fixture
+def hidden():
+    """Registers what makes an environment, under one name."""
+    yield lambda made: gymnasium.register("cotasp/Hidden-v0", made, max_episode_steps=5)
+    del gymnasium.registry["cotasp/Hidden-v0"]
+
+
+def rewards(env, steps, now=None):
+    """Rewards of idle steps, and where the last one leads."""
+    now, found = env.reset() if now is None else now, []
+    for _ in range(steps):
+        frame, now = env.step_and_maybe_reset(now.set("action", torch.zeros(env.action_spec.shape)))
+        found.append(frame["next", "reward"])
+    return torch.stack(found), now
+
+
+@pytest.mark.parametrize("steps", [3, 17, 20])  # in the first and fourth episode, at a beginning
+@pytest.mark.parametrize("num_envs", [None, 2])
+@pytest.mark.parametrize(
+    "made",
+    [Plain, InAnObject, OfTorch, OfTorchGlobally, OfItsSpace, OfItsClassSpace, in_wrapper],
+)
+def test_generators_are_brought_back_wherever_they_are(hidden, made, num_envs, steps):
+    hidden(made)
+    env = GymnasiumEnv("cotasp/Hidden-v0", num_envs=num_envs, seed=3)
+    _, now = rewards(env, steps)
+    state, at = env.state_dict(), now.clone()
+    expected, _ = rewards(env, 12, now)
+    other = GymnasiumEnv("cotasp/Hidden-v0", num_envs=num_envs)
+    other.load_state_dict(state)
+    assert torch.equal(rewards(other, 12, at)[0], expected)
+    assert len(expected.unique()) > 2
+
+
+@pytest.mark.parametrize("steps", [17, 20])
+def test_what_cannot_be_brought_back_is_found_by_its_rewards(hidden, steps):
+    """Also where the state was taken between two episodes: then by the one before."""
+    hidden(Counting)
+    env = GymnasiumEnv("cotasp/Hidden-v0", seed=3)
+    rewards(env, steps)
+    with pytest.raises(RunError, match=r"an episode could not be repeated: .*, got other rewards"):
+        GymnasiumEnv("cotasp/Hidden-v0").load_state_dict(env.state_dict())
+
+
+def test_looking_an_environment_over_draws_nothing_from_its_spaces(hidden):
+    space = Box(-1.0, 1.0, (2,))
+
+    class Sharing(Plain):
+        def __init__(self):
+            self.action_space = space
+
+    hidden(Sharing)
+    space.seed(5)
+    before = space.np_random.bit_generator.state
+    Gymnasium((GymEntry("cotasp/Hidden-v0", "Go."),), horizon=4).make_tasks()
+    assert space.np_random.bit_generator.state == before
+
+
+def test_an_environment_with_statistics_goes_on_drawing_when_it_is_made_anew(hidden):
+    class Drawing(Plain):
+        metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+        def render(self):
+            return np.full((4, 6, 3), 7, np.uint8)
+
+    hidden(lambda **settings: gymnasium.wrappers.NormalizeObservation(Drawing(**settings)))
+    env = GymnasiumEnv("cotasp/Hidden-v0")
+    env.begin_drawing(64)
+    for seed in (1, 2):
+        env.set_seed(seed)
+        env.reset()
+    assert env.simulators[0]._env.render_mode == "rgb_array"
+    assert env.frame().shape == (4, 6, 3)
+
+
+# -- actions and names ---------------------------------------------------------------------
+
+
+ANY = Box(-np.inf, np.inf, (2,), np.float64)
+FLOAT_MAX = np.finfo(np.float32).max
+
+
+def bounded(env, most=1.0):
+    """What the message on unbounded actions advises."""
+    same = lambda action: action  # noqa: E731
+    return gymnasium.wrappers.TransformAction(env, same, Box(-most, most, (2,), np.float64))
+
+
+@pytest.mark.parametrize(
+    ("made", "most"),
+    [
+        (lambda: bounded(Custom(ANY)), 1.0),
+        (lambda: gymnasium.wrappers.ClipAction(Custom(Box(-3.0, 3.0, (2,), np.float64))), 3.0),
+        (lambda: gymnasium.wrappers.ClipAction(bounded(Custom(ANY), 2.0)), 2.0),
+        (lambda: bounded(gymnasium.wrappers.ClipAction(Custom(ANY)), 2.0), 2.0),
+    ],
+)
+def test_actions_of_use_are_those_that_are_let_through(hidden, made, most):
+    hidden(lambda **_: made())
+    env = GymnasiumEnv("cotasp/Hidden-v0")
+    assert env.action_range == ([-most] * 2, [most] * 2)
+    step = env.step(env.reset().set("action", torch.tensor([1.0, 0.5])))["next"]
+    assert step["observation"].tolist() == [1.5 * most] * 4
+
+
+@pytest.mark.parametrize(
+    "space", [ANY, Box(-FLOAT_MAX, FLOAT_MAX, (2,)), Box(-1.0, np.inf, (2,)), "clipped"]
+)
+def test_bounds_that_say_nothing_are_refused_with_what_helps(hidden, space):
+    if space == "clipped":
+        hidden(lambda **_: gymnasium.wrappers.ClipAction(Custom(ANY)))
+    else:
+        hidden(lambda **_: Custom(space))
+    told = (
+        r"bounds of at most 1e\+09, got Box\(.*\.TransformAction\(env, .*, Box\(-1.0, 1.0, \(2,\)"
+    )
+    with pytest.raises(RecipeError, match=told):
+        GymnasiumEnv("cotasp/Hidden-v0")
+
+
+@pytest.mark.parametrize(
+    ("env", "packages", "end"),
+    [
+        (
+            "nobody/Pendulum-v1",
+            (),
+            "nobody?; name the package that registers it in stream.packages",
+        ),
+        ("Nobodys-v1", (), "exist; name the package that registers it in stream.packages"),
+        ("Nobodys-v1", ("gymnasium",), "exist; gymnasium must register it"),
+        ("Pendulum-v9", (), "`v1` ]."),
+        ("Pendulum v1", (), "(namespace is optional))"),
+    ],
+)
+def test_a_package_is_asked_for_where_one_would_help(env, packages, end):
+    with pytest.raises(RecipeError) as raised:
+        GymnasiumEnv(env, packages=packages)
+    assert str(raised.value).endswith(end)
+    assert ".;" not in str(raised.value)

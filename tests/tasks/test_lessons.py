@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -59,6 +60,16 @@ def test_episodes_take_turns_and_observations_say_whose_it_is():
     assert env.observation_spec["observation"].shape == (6,)
 
 
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_equal_seeds_give_equal_resets_whosever_turn_it_was(num_envs):
+    env = make_lesson(Point(GOALS[:3], horizon=6, together=3).make_tasks(), num_envs)
+    env.set_seed(5)
+    first = env.reset()
+    assert not torch.equal(env.reset()["observation"], first["observation"])
+    env.set_seed(5)
+    assert torch.equal(env.reset()["observation"], first["observation"])
+
+
 def test_each_turn_is_an_episode_of_the_task_itself():
     """Against the tasks' own environments, seeded alike and given the same actions."""
     tasks = PAIRS.make_tasks()[:2]
@@ -111,6 +122,10 @@ def test_tasks_of_a_lesson_have_one_owner_that_is_taught_all_their_texts():
     assert owners(tasks) == (0, 0, 2, 2)
     texts = [task.text for task in tasks]
     assert taught_phrasings(tasks) == [(texts[1],), (), (texts[3],), ()]
+    doubled = Point(({"env": "right", "text": ["Go.", "Move!", "go"]}, "left")).make_tasks()
+    assert taught_phrasings(doubled) == [("Move!",), ()], "those that encoders read alike are one"
+    both = [replace(task, together=2, part=i) for i, task in enumerate(doubled)]
+    assert taught_phrasings([both[0], replace(both[1], text="MOVE")]) == [("Move!",), ()]
     alone = PAIRS.alone(1).make_tasks()
     assert [(task.together, task.part) for task in alone] == [(1, 0)]
     check_lessons(tasks)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+import torch
+
+from cotasp.continual.twins import check_told_apart
 from cotasp.errors import RecipeError
 from cotasp.prompting.texts import normal_form
 from cotasp.recipe import dump, loads
@@ -55,7 +59,44 @@ def test_a_recipe_keeps_the_phrasings():
     assert recipe.stream.make_tasks()[0].texts == ("Push it.", "Shove it.")
 
 
-@pytest.mark.parametrize("text", [[], ["Push it.", " "]])
-def test_a_list_of_texts_must_say_something(text):
-    with pytest.raises(RecipeError, match=r"MetaWorld.tasks\[0\].text: expected words"):
-        MetaWorld(({"env": "push-v3", "text": text},))
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ([], r"expected words, got \(\); say what"),
+        (["Push it.", " "], "expected a text that describes the task, got ' ' as text 1; write"),
+        ("...", r"expected a text that describes the task, got '\.\.\.' as text 0; write"),
+        ("push " * 300, "expected at most 1,000 characters, got 1,500 as text 0"),
+        ("push \udcff", "expected text in Unicode"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda text: MetaWorld(({"env": "push-v3", "text": text},)), "MetaWorld.tasks[0]"),
+        (lambda text: Point(("left", {"env": "right", "text": text})), "Point.goals[1]"),
+        (lambda text: Gymnasium(({"env": "A-v0", "text": text},)), "Gymnasium.tasks[0]"),
+    ],
+    ids=["metaworld", "point", "gymnasium"],
+)
+def test_every_list_of_tasks_wants_texts_that_say_something(make, place, text, told):
+    with pytest.raises(RecipeError, match=rf"{re.escape(place)}\.text: {told}"):
+        make(text)
+
+
+def test_texts_that_encoders_read_alike_count_once():
+    (task,) = Point(({"env": "right", "text": ["Go.", "Move!", " go", "GO ?"]},)).make_tasks()
+    assert task.texts == ("Go.", "Move!")
+
+
+def test_a_sentence_of_two_tasks_in_different_environments_is_told():
+    entries = {"env": "left", "text": ["Go left", "go RIGHT!!"]}, {"env": "top", "text": "Go up."}
+    tasks = Point(({"env": "right", "text": "Go right."}, *entries)).make_tasks()
+    told = (
+        r"^tasks 'right' and 'left' are taught one sentence, .*: text 0 of the former is "
+        r"'Go right\.', text 1 of the latter 'go RIGHT!!', .*; leave it out of one"
+    )
+    with pytest.warns(UserWarning, match=told):
+        check_told_apart(tasks, torch.eye(3))
+    check_told_apart(tasks[1:], torch.eye(2))
+    again = Point(("right", "left", "right"), phrasings=True).make_tasks()
+    check_told_apart(again, torch.eye(3))  # one environment's texts may come twice

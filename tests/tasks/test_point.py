@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
 from cotasp.tasks import Point, PointEnv
@@ -63,9 +64,26 @@ def test_a_partial_reset_leaves_the_others_where_they_are():
     torch.testing.assert_close(stepped["next", "observation"][1, :2], expected.clamp(-1, 1))
 
 
-def after_action(observation):
-    from tensordict import TensorDict
+def test_a_partial_step_moves_and_counts_those_alone_that_step():
+    env, whole = (PointEnv((0.8, 0.0), horizon=4, num_envs=2, seed=0) for _ in range(2))
+    env.reset(), whole.reset()
+    step = TensorDict({"action": torch.ones(2, 2)}, [2])
+    env.step(step.clone()), whole.step(step.clone())
+    stood = env.state_dict()["_extra_state"]
+    step["_step"] = torch.tensor([[True], [False]])
+    for _ in range(3):
+        partial = env._step(step)
+        expected = whole._step(step.exclude("_step"))
+        for key in ("observation", "reward", "success", "truncated"):
+            assert torch.equal(partial[key][0], expected[key][0])
+        assert not partial["reward"][1].any()
+    after = env.state_dict()["_extra_state"]
+    for key in ("position", "velocity", "steps"):
+        assert torch.equal(after[key][1], stood[key][1])
+    assert partial["truncated"].flatten().tolist() == [True, False]
 
+
+def after_action(observation):
     return TensorDict({"observation": observation, "action": torch.zeros(2, 2)}, [2])
 
 

@@ -145,7 +145,7 @@ def test_a_simulator_that_is_no_function_of_its_seed_is_found_out():
     env = SimulatorEnv([Counter(0, 4)], batched=False, seed=0)
     env.rollout(2, policy)
     other = SimulatorEnv([Counter(5, 4)], batched=False, seed=0)
-    with pytest.raises(RunError, match=r"Counter: the episode .* could not be repeated"):
+    with pytest.raises(RunError, match=r"Counter: an episode could not be repeated"):
         other.load_state_dict(env.state_dict())
 
 
