@@ -34,7 +34,7 @@ def main() -> None:
     known = _sbert.shipped()  # kept bit for bit: processors round differently
     new = [text for text in texts if text not in known]
     if new:
-        rows = _sbert.compute(_sbert.SHIPPED_MODEL, new).numpy()
+        rows = _sbert.compute(_sbert.SHIPPED_MODEL, new, _sbert.SHIPPED_MODEL).numpy()
         known = {**known, **dict(zip(new, rows))}
     table = np.stack([known[text] for text in texts])
     stem = _sbert.DATA / _sbert.SHIPPED_MODEL.rpartition("/")[2]

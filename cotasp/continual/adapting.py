@@ -18,6 +18,7 @@ from cotasp.continual.loop import resume, run
 from cotasp.continual.opened import OpenedRun
 from cotasp.continual.setup import make_tasks
 from cotasp.errors import RecipeError, RunError, RunStopped, component_errors
+from cotasp.prompting.encoders import checked_embeddings
 from cotasp.prompting.recall import Exact, RecallPolicy
 from cotasp.recipe import Recipe, dump
 from cotasp.registry import KINDS
@@ -192,8 +193,8 @@ def _check_same_embeddings(run: OpenedRun, known: Sequence[Task], tasks: Sequenc
     encoder, texts = run.recipe.encoder, [text for task in known for text in task.texts]
     with component_errors("encoder", encoder):
         extended = encoder.prepare([text for task in tasks for text in task.texts])
-        same = torch.equal(extended(texts), run.encoder(texts))
-    if not same:
+    before, after = (checked_embeddings(each, texts) for each in (run.encoder, extended))
+    if not torch.equal(before, after):
         raise RecipeError(
             f"adapt: with the encoder {type(encoder).__name__} one more text changes the "
             f"embeddings of those that the run was trained with; train with sbert"

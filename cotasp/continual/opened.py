@@ -17,7 +17,7 @@ from cotasp.dictionaries.diagnostics import jaccard
 from cotasp.errors import RecipeError, RunError, component_errors
 from cotasp.methods.prompts import Prompts
 from cotasp.modules.subnetwork import active_units, extract
-from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.encoders import Encoder, checked_embeddings
 from cotasp.prompting.recall import Recall, RecallPolicy, similarities
 from cotasp.recipe import Recipe
 from cotasp.registry import suggest
@@ -331,9 +331,7 @@ class OpenedRun:
         """What is recalled, the mask of the lasso and the mask that is taken, [units] each."""
         self._check_finished()
         prompts, finished = self._prompts, self.finished
-        with component_errors("encoder", self.recipe.encoder):
-            embedding = self.encoder([text])[0]
-        lasso = prompts.mask(embedding)
+        lasso = prompts.mask(checked_embeddings(self.encoder, [text])[0])
         with component_errors("recall", self.recall):
             recall = self.recall(text, [self.tasks[i].texts for i in finished], self.encoder)
         if recall.task is None:

@@ -14,6 +14,7 @@ from cotasp.continual.revisits import Revisits
 from cotasp.continual.twins import check_told_apart
 from cotasp.errors import RecipeError, at, component_errors, refuse_returned
 from cotasp.methods.problem import Problem
+from cotasp.prompting.encoders import checked_embeddings
 from cotasp.recipe import Recipe
 from cotasp.tasks.closing import close
 from cotasp.tasks.entries import one_hot
@@ -69,7 +70,8 @@ def text_marks(
     """
     own = [task.text for task in tasks]
     with forked(recipe.seed), at("recipe.encoder"), component_errors("encoder", recipe.encoder):
-        return [tuple(row) for row in recipe.encoder.prepare(own)(texts).tolist()]
+        encoder = recipe.encoder.prepare(own)
+        return [tuple(row) for row in checked_embeddings(encoder, texts).tolist()]
 
 
 def make_learner(
@@ -96,8 +98,8 @@ def make_learner(
     with forked(recipe.seed):
         with at("recipe.encoder"), component_errors("encoder", recipe.encoder):
             encoder = recipe.encoder.prepare([*texts, *chain(*phrasings)])
-        with at("recipe.encoder"), component_errors("encoder", encoder):
-            check_told_apart(tasks, encoder(texts))
+        with at("recipe.encoder"):
+            check_told_apart(tasks, checked_embeddings(encoder, texts))
         method = replace(recipe.method, encoder=encoder)
         env = tasks[0].make_env()
         sizes = env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from cotasp.checks import check, check_least, fits
 from cotasp.errors import RecipeError
 
 _MEMORY = ("embeddings", "codes")
@@ -50,8 +51,9 @@ class Dictionary(nn.Module):
     shape must fit, as usual.
 
     Raises:
-        RecipeError: a size below 1, `max_norm` not positive and finite, an unknown `init`, or
-            `data` missing, misplaced, of the wrong shape or not finite.
+        RecipeError: a size that is no integer or below 1, a seed that is none, `max_norm` not
+            positive and finite, an unknown `init`, or `data` missing, misplaced, of the wrong
+            shape or not finite.
 
     >>> dictionary = Dictionary(8, 3, seed=1)
     >>> dictionary.atoms.shape, bool((dictionary.atoms.norm(dim=1) <= 1 + 1e-12).all())
@@ -78,10 +80,10 @@ class Dictionary(nn.Module):
     ):
         super().__init__()
         for name, value in (("n_components", n_components), ("n_features", n_features)):
-            if value < 1:
-                raise RecipeError(f"Dictionary.{name}: expected at least 1, got {value}")
-        if not 0 < max_norm < float("inf"):
-            raise RecipeError(f"Dictionary.max_norm: expected a positive number, got {max_norm}")
+            check_least(value, 1, f"Dictionary.{name}")
+        check(int, seed, "Dictionary.seed")
+        if not fits(float, max_norm) or max_norm <= 0:
+            raise RecipeError(f"Dictionary.max_norm: expected a positive number, got {max_norm!r}")
         if init not in ("random", "svd", "texts"):
             raise RecipeError(f"Dictionary.init: expected random, svd or texts, got {init!r}")
         if (data is not None) != (init != "random"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import warnings
 from typing import NamedTuple
 
@@ -11,8 +12,14 @@ import torch
 from torch import Tensor
 
 from cotasp.dictionaries._certificate import certificate
-from cotasp.dictionaries.solvers import Solver
-from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, component_errors
+from cotasp.dictionaries.solvers import Lars, Solver
+from cotasp.errors import (
+    ConvergenceWarning,
+    PluginError,
+    RecipeError,
+    component_errors,
+    refuse_returned,
+)
 from cotasp.registry import KINDS
 
 
@@ -68,7 +75,8 @@ def sparse_encode(
         RecipeError: an argument is of the wrong type, shape or range, or not finite; the solver
             lacks `positive`, or `tol`, or `max_iter`.
         UnknownNameError: no such solver.
-        PluginError: the solver raised an error, or returned something that is not a code.
+        PluginError: the solver raised an error, returned something that is not a code, or wrote
+            into X or dictionary, which are then as they were.
 
     Warns:
         ConvergenceWarning: rows of an exact solver that missed the tolerance, and by how much.
@@ -78,7 +86,7 @@ def sparse_encode(
     >>> sparse_encode(torch.tensor([[3.0, -0.5, 1.5]]), torch.eye(3), lmbda=1.0).code
     tensor([[2.0000, 0.0000, 0.5000]])
     """
-    solver = _configured(solver, tol, max_iter)
+    solver = configured(solver, tol, max_iter)
     lmbda = _check_inputs(X, dictionary, lmbda, positive, init, solver)
     dtype = torch.promote_types(X.dtype, dictionary.dtype)
     X, dictionary = X.detach().to(dtype), dictionary.detach().to(dtype)
@@ -91,7 +99,7 @@ def sparse_encode(
     if not converged.all():
         converged = kkt <= tol * lmbda + rounding(X, dictionary, code)
         if solver.exact and not converged.all():
-            _report(solver, X, dictionary, code, lmbda, kkt, converged, tol)
+            _report(solver, X, dictionary, code, lmbda, kkt, n_iter, converged, tol)
     return SparseCode(code, dual_gap, kkt, n_iter, converged)
 
 
@@ -102,11 +110,23 @@ def rounding(X: Tensor, dictionary: Tensor, code: Tensor) -> Tensor:
     return 4 * torch.finfo(code.dtype).eps * atom * size
 
 
-def _configured(solver: str | Solver, tol: float | None, max_iter: int | None) -> Solver:
+def configured(
+    solver: str | Solver,
+    tol: float | None = None,
+    max_iter: int | None = None,
+    *,
+    where: str = "sparse_encode",
+) -> Solver:
+    """A solver by its name or itself, with another tol and max_iter where they are given.
+
+    Raises:
+        RecipeError: no solver, or one without the field that is to change.
+        PluginError: one without its declarations.
+    """
     solver = KINDS["solver"].make(solver)
     if isinstance(solver, type) or not callable(solver):
         raise RecipeError(
-            f"sparse_encode.solver: expected a registered name or a solver instance, got "
+            f"{where}.solver: expected a registered name or a solver instance, got "
             f"{solver!r}; known names: {', '.join(KINDS['solver'].names())}"
         )
     for missing in ("supports_positive", "exact"):
@@ -115,6 +135,13 @@ def _configured(solver: str | Solver, tol: float | None, max_iter: int | None) -
                 f"solver {type(solver).__name__}: expected a class attribute {missing!r} of True "
                 f"or False; see cotasp.dictionaries.Solver"
             )
+    held_to = getattr(solver, "tol", 1e-6)
+    number = isinstance(held_to, numbers.Real) and not isinstance(held_to, bool)
+    if not number or not 0 < held_to < math.inf:
+        raise PluginError(
+            f"solver {type(solver).__name__}: expected a field tol that is a number > 0, got "
+            f"{held_to!r:.60}; leave the field out to be held to 1e-6"
+        )
     changes = {k: v for k, v in (("tol", tol), ("max_iter", max_iter)) if v is not None}
     if not changes:
         return solver
@@ -127,7 +154,7 @@ def _configured(solver: str | Solver, tol: float | None, max_iter: int | None) -
     for name in changes:
         if name not in fields:
             raise RecipeError(
-                f"sparse_encode.{name}: solver {type(solver).__name__} has no such field; "
+                f"{where}.{name}: solver {type(solver).__name__} has no such field; "
                 f"leave {name} out"
             )
     return dataclasses.replace(solver, **changes)
@@ -184,18 +211,25 @@ def _check_inputs(
             f"sparse_encode: expected all tensors on one device, got "
             f"{', '.join(sorted(map(str, devices)))}; move them with .to(device)"
         )
+    return check_lasso(lmbda, positive, solver)
+
+
+def check_lasso(
+    lmbda: float, positive: bool, solver: Solver, *, where: str = "sparse_encode"
+) -> float:
+    """Raises RecipeError for a lasso that a solver cannot solve; returns lmbda as a float."""
     try:
         number = math.nan if isinstance(lmbda, (bool, str)) else float(lmbda)
     except (TypeError, ValueError):
         number = math.nan
     if not 0 < number < math.inf:
         raise RecipeError(
-            f"sparse_encode.lmbda: expected a finite number > 0, got {lmbda!r}; "
+            f"{where}.lmbda: expected a finite number > 0, got {lmbda!r}; "
             f"the paper uses 1e-3 for unit-norm X and atoms"
         )
     if positive and not solver.supports_positive:
         raise RecipeError(
-            f"sparse_encode.positive: solver {type(solver).__name__} has no positive codes; "
+            f"{where}.positive: solver {type(solver).__name__} has no positive codes; "
             f"use one that has, as lars, fista or cd"
         )
     return number
@@ -227,24 +261,42 @@ def _call(
     shape = (len(X), len(dictionary))
     if len(X) == 0:
         return X.new_zeros(shape), torch.zeros(0, dtype=torch.int64, device=X.device)
+    before = X.clone(), dictionary.clone()  # NumPy's writes leave a tensor's version as it is
     with component_errors("solver", solver):
         result = solver(X, dictionary, lmbda=lmbda, positive=positive, init=init)
-    name = type(solver).__name__
-    ok = isinstance(result, tuple) and len(result) == 2
-    if not ok or not all(isinstance(part, Tensor) for part in result):
-        raise PluginError(
-            f"solver {name}: expected (code, n_iter), two tensors, got {type(result).__name__}; "
-            f"see cotasp.dictionaries.Solver"
-        )
+        for name, given, copy in zip(("X", "dictionary"), (X, dictionary), before):
+            if not torch.equal(given, copy):
+                X.copy_(before[0])
+                dictionary.copy_(before[1])
+                wrong = f"one that wrote into {name}; let it work on {name}.clone()"
+                refuse_returned("solver", solver, "__call__", "inputs left as they are", wrong)
+        refuse_returned("solver", solver, "__call__", *_fault(result, X, shape))
+        code, n_iter = result
+        return code, n_iter.to(torch.int64)
+
+
+def _fault(
+    result: tuple[Tensor, Tensor], X: Tensor, shape: tuple[int, int]
+) -> tuple[str, str | None]:
+    """What a solver is to return, and what it did instead; None: nothing is wrong with it."""
+    pair = isinstance(result, tuple) and len(result) == 2
+    if not pair or not all(isinstance(part, Tensor) for part in result):
+        remedy = "see cotasp.dictionaries.Solver"
+        return "(code, n_iter), two tensors", f"{type(result).__name__}; {remedy}"
     code, n_iter = result
+    if code.device != X.device or n_iter.device != X.device:
+        got = f"{code.device} and {n_iter.device}; move them with .to(X.device)"
+        return f"code and n_iter on {X.device}", got
     if code.shape != shape or n_iter.shape != shape[:1] or code.dtype != X.dtype:
-        raise PluginError(
-            f"solver {name}: expected code {list(shape)} of {X.dtype} and n_iter [{len(X)}], got "
-            f"{list(code.shape)} of {code.dtype} and {list(n_iter.shape)}"
+        return (
+            f"code {list(shape)} of {X.dtype} and n_iter [{len(X)}]",
+            f"{list(code.shape)} of {code.dtype} and {list(n_iter.shape)}",
         )
     if not torch.isfinite(code).all():
-        raise PluginError(f"solver {name}: expected a finite code, got NaN or infinity")
-    return code, n_iter.to(torch.int64)
+        return "a finite code", "NaN or infinity"
+    if not (torch.isfinite(n_iter) & (n_iter >= 0)).all():
+        return "n_iter of integers ≥ 0", f"{n_iter.tolist()!s:.60}; count each row's iterations"
+    return "", None
 
 
 def _report(
@@ -254,6 +306,7 @@ def _report(
     code: Tensor,
     lmbda: float,
     kkt: Tensor,
+    n_iter: Tensor,
     converged: Tensor,
     tol: float,
 ) -> None:
@@ -271,10 +324,15 @@ def _report(
             f"if it does not minimise the lasso"
         )
     missed = ~converged
+    most = getattr(solver, "max_iter", None)
+    stopped = isinstance(most, numbers.Real) and int(n_iter[missed].max()) >= float(most)
+    remedy = "Raise max_iter" if stopped else "Take a larger lmbda"
+    if not isinstance(solver, Lars):
+        remedy += ", or use solver='lars'"
     warnings.warn(
         f"{name}: {int(missed.sum())} of {len(missed)} rows did not converge; largest KKT "
         f"residual {float(kkt[missed].max()) / lmbda:.1e}·lmbda where {tol:.1e}·lmbda was asked "
-        f"for. Raise max_iter, or use solver='lars'.",
+        f"for. {remedy}.",
         ConvergenceWarning,
         stacklevel=4,
     )

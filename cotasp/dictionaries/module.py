@@ -7,7 +7,7 @@ from tensordict.nn import TensorDictModuleBase
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
 
-from cotasp.dictionaries.encode import sparse_encode
+from cotasp.dictionaries.encode import check_lasso, configured, sparse_encode
 from cotasp.dictionaries.solvers import Lars, Solver
 
 
@@ -23,6 +23,9 @@ class SparseEncode(TensorDictModuleBase):
         out_key: codes, [*, K].
         certificate: also write (out_key + "_dual_gap"), "_kkt", "_n_iter" and "_converged", each
             [*, 1].
+
+    Raises:
+        RecipeError: no such solver, one that lacks `positive`, or `lmbda` out of range.
 
     >>> import torch
     >>> from tensordict import TensorDict
@@ -48,7 +51,9 @@ class SparseEncode(TensorDictModuleBase):
             self.dictionary = dictionary
         else:
             self.register_buffer("dictionary", dictionary)
-        self.lmbda, self.positive, self.solver = lmbda, positive, solver
+        self.solver = configured(solver, where="SparseEncode")
+        self.lmbda = check_lasso(lmbda, positive, self.solver, where="SparseEncode")
+        self.positive = positive
         self.in_keys, self.out_keys = [in_key], [out_key]
         if certificate:
             *path, last = (out_key,) if isinstance(out_key, str) else out_key

@@ -11,11 +11,10 @@ with, records the pair (`Dictionary.record`) and changes the atoms in place.  Th
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-from cotasp.checks import check_fields
+from cotasp.checks import check_fields, fits
 from cotasp.errors import RecipeError
 from cotasp.ranges import Count, Positive, PositiveShare, Range
 
@@ -47,8 +46,8 @@ class UpdateRule(Protocol):
 
 
 def _check_lmbda(lmbda: float) -> None:
-    if not (lmbda > 0 and math.isfinite(lmbda)):
-        raise RecipeError(f"lmbda: expected a positive number, got {lmbda}")
+    if not fits(float, lmbda) or lmbda <= 0:
+        raise RecipeError(f"lmbda: expected a positive number, got {lmbda!r}")
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ class Anchored:
         from cotasp.dictionaries.anchored import anchor_dictionary, phrasing_codes
 
         _check_lmbda(lmbda)
+        embedding, code = dictionary.check(embedding, code)
         if embedding.ndim == 2:  # of phrasings that are one text the first counts
             others = (embedding[:, None] == embedding).all(dim=2).tril(-1).any(dim=1)
             embedding = embedding[~others]

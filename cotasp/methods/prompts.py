@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cotasp.errors import component_errors
 from cotasp.methods.checks import check_embeddings
 from cotasp.methods.method import Method
 from cotasp.modules.codes import LayerMasks
 from cotasp.modules.ownership import Ownership
+from cotasp.prompting.encoders import checked_embeddings
 from cotasp.prompting.prompter import Prompter
 
 
@@ -36,9 +36,8 @@ class Prompts:
         phrasings: Sequence[Sequence[str]] = (),
     ) -> None:
         hidden = method.actor.hidden
-        with component_errors("encoder", method.encoder):
-            self.embeddings = method.encoder(texts)
-            self.phrasings = [method.encoder(each) for each in phrasings]
+        self.embeddings = checked_embeddings(method.encoder, texts)
+        self.phrasings = [checked_embeddings(method.encoder, each) for each in phrasings]
         self.prompter = Prompter(
             method.dictionary, hidden, method.encoder.dim, seed=seed, data=self.embeddings
         )

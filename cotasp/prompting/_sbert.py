@@ -49,9 +49,9 @@ def embed(model: str, texts: Sequence[str], cache: bool) -> Tensor:
         known.update((text, row) for text in missing if (row := _read(name, text)) is not None)
         missing = [text for text in missing if text not in known]
     if missing:
-        computed = compute(model, missing)
+        computed = compute(model, missing, name)
         known.update(zip(missing, computed.numpy()))
-        unread = _unread(model, missing)
+        unread = _unread(model, missing, name)
         for text in missing:
             if text in unread:  # not kept, so that whoever asks again is told again
                 warnings.warn(
@@ -66,22 +66,27 @@ def embed(model: str, texts: Sequence[str], cache: bool) -> Tensor:
     return torch.from_numpy(np.stack([known[text] for text in texts]))
 
 
-def compute(model: str, texts: Sequence[str]) -> Tensor:
+def compute(model: str, texts: Sequence[str], name: str) -> Tensor:
     """Embeddings [n, m] by the model itself, on the CPU.
 
     One text at a time: padding a batch would let the last bits depend on the other texts.
+
+    Args:
+        model: hub name or folder.
+        texts: in their normal form.
+        name: the model's `full_name`, which the embeddings are filed under.
     """
-    encoder = _load(model)
+    encoder = _load(model, name)
     rows = encoder.encode(list(texts), batch_size=1, show_progress_bar=False)
     return unit_rows(rows, f"SBERT.model {model!r}")
 
 
-def _unread(model: str, texts: Sequence[str]) -> dict[str, int]:
+def _unread(model: str, texts: Sequence[str], name: str) -> dict[str, int]:
     """Those texts that are longer than the model reads, and by how many tokens."""
     long = [text for text in texts if len(text) > ALWAYS_READ]
     if not long:
         return {}
-    encoder = _load(model)
+    encoder = _load(model, name)
     most = encoder.get_max_seq_length()
     if most is None:
         return {}
@@ -101,12 +106,18 @@ def shipped() -> dict[str, np.ndarray]:
 
 
 def full_name(model: str) -> str:
-    """What embeddings are filed under: the full hub name, or the folder and its last change."""
+    """What embeddings are filed under: the full hub name, or the folder and a hash of its files'
+    names, sizes and dates: a file that is replaced by an older one is a change, too.
+    """
     folder = _folder(model)
     if folder is None:
         return model if "/" in model else f"sentence-transformers/{model}"
-    changed = max(path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file())
-    return f"{folder.resolve()} at {changed}"
+    files = [
+        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    return f"{folder.resolve()} of {hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]}"
 
 
 def _folder(model: str) -> Path | None:
@@ -126,8 +137,11 @@ def _folder(model: str) -> Path | None:
 
 
 @lru_cache(maxsize=1)
-def _load(model: str) -> SentenceTransformer:
-    """The model from its folder, its package, the local hub cache or the hub, in this order."""
+def _load(model: str, name: str) -> SentenceTransformer:
+    """The model from its folder, its package, the local hub cache or the hub, in this order.
+
+    Kept by its full name, too: a folder may be written anew, or be another one after `chdir`.
+    """
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -135,7 +149,7 @@ def _load(model: str) -> SentenceTransformer:
             f"SBERT: sentence_transformers cannot be imported ({error}); "
             "pip install sentence-transformers"
         ) from error
-    name, tried = full_name(model), []
+    tried = []
     for place, source in _local_sources(model, name):
         try:
             with _quiet():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
+from cotasp.errors import RecipeError, component_errors, refuse_returned
 from cotasp.prompting.texts import checked_texts, words
 from cotasp.ranges import Natural
 
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MINILM_DIM = 384  # the default of every encoder: swapping encoders changes nothing else
+_OFF_UNIT = 1e-4  # by which a norm may differ from 1
 
 
 class Encoder(Protocol):
     """Maps texts to unit vectors; a pure function of each text, stable across processes.
 
-    A run calls `prepare` once with all texts of its stream and encodes with what it returns.
+    A run calls `prepare` once with all texts of its stream and encodes with what it returns.  It
+    refuses what is no such vectors, by `checked_embeddings`.
     """
 
     @property
@@ -53,6 +55,44 @@ class Encoder(Protocol):
         Raises:
             RecipeError: a text is empty or endless, or cannot be encoded.
         """
+
+
+def checked_embeddings(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    """An encoder's embeddings of texts, [len(texts), dim] float32, as `Encoder` promises them.
+
+    Raises:
+        PluginError: they are something else, or the encoder raised an error.
+        RecipeError: the encoder refuses a text.
+    """
+    with component_errors("encoder", encoder):
+        rows, dim = encoder(texts), encoder.dim
+    refuse_returned("encoder", encoder, "__call__", *_fault(rows, texts, dim))
+    return rows.detach()
+
+
+def _fault(rows: Tensor, texts: Sequence[str], dim: int) -> tuple[str, str | None]:
+    """What embeddings are to be, and what they are instead; None: nothing is wrong with them."""
+    import torch
+
+    if not isinstance(rows, torch.Tensor):
+        return "a tensor", f"{type(rows).__name__}; make it one with torch.as_tensor"
+    if rows.dtype != torch.float32:
+        return "float32", f"{rows.dtype}; convert it with .float()"
+    if rows.device.type != "cpu":
+        return "embeddings on the CPU", f"some on {rows.device}; move them with .cpu()"
+    if rows.shape != (len(texts), dim):
+        expected = f"a row of dim numbers for each text, [{len(texts)}, {dim!r}]"
+        return expected, f"{list(rows.shape)}; let dim say how long a row is"
+    norms = rows.double().norm(dim=1)
+    for text, norm in zip(texts, norms.tolist()):
+        if not 0 < norm < float("inf"):
+            given = "zeros" if norm == 0 else "NaN or infinity"
+            remedy = "raise a RecipeError for a text that cannot be encoded"
+            return "finite rows of norm 1", f"{given} for {text!r:.60}; {remedy}"
+        if abs(norm - 1) > _OFF_UNIT:
+            remedy = "use torch.nn.functional.normalize(rows, dim=1)"
+            return "rows of norm 1", f"norm {norm:.6g} for {text!r:.60}; {remedy}"
+    return "", None
 
 
 @dataclass(frozen=True)

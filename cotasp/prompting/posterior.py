@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
-from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.encoders import Encoder, checked_embeddings
 from cotasp.prompting.recall import (
+    Embed,
     Recall,
     check_corpus,
+    cosines,
     normalised_space,
     similarities,
     stems,
+    takes,
     taught_as,
 )
 from cotasp.prompting.texts import normal_form
@@ -95,6 +97,8 @@ class Posterior:
         check_corpus(self.corpus)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
+        if not tasks:
+            return Recall("new", None, ())
         known, (named, others) = taught_as(text, tasks), self.candidates(tasks, encoder)
         evidence = self.evidence(text, [*named, *others], encoder)
         logits = 24 * evidence.normalised + 6 * evidence.plain + 1.5 * evidence.words
@@ -122,9 +126,7 @@ class Posterior:
         from cotasp.tasks.texts import shipped_phrasings
 
         corpus = shipped_phrasings() if self.corpus is None else self.corpus
-        try:
-            encoder([text for texts in corpus for text in texts])
-        except RecipeError:  # an encoder without room for texts that are none of the run's
+        if not takes(encoder, corpus):
             return [tuple(texts) for texts in tasks], []
         named, others = [dict.fromkeys(map(normal_form, texts)) for texts in tasks], []
         for texts in corpus:
@@ -151,7 +153,7 @@ class Posterior:
             joined, space = _joined_space(corpus, cast(Hashable, encoder), self.shrinkage)
         except TypeError:  # its fields cannot be hashed
             joined, space = _joined_space.__wrapped__(corpus, encoder, self.shrinkage)
-        near = similarities(text, tasks, cast(Encoder, joined), space)
+        near = cosines(text, tasks, joined, space)
         plain = similarities(text, tasks, encoder)
         said = stems(text)
         words = [
@@ -171,18 +173,14 @@ class Posterior:
 @lru_cache(maxsize=2)
 def _joined_space(
     tasks: tuple[tuple[str, ...], ...], encoder: Encoder, shrinkage: float
-) -> tuple[Callable[[Sequence[str]], Tensor], Callable[[Tensor], Tensor]]:
+) -> tuple[Embed, Callable[[Tensor], Tensor]]:
     """Texts to joined vectors, and these to z of `Posterior`."""
-    corpus = [*tasks, *contrasts()]
-    try:
-        encoder([text for texts in contrasts() for text in texts])
-    except RecipeError:  # no room for texts that are none of the run's
-        corpus = list(tasks)
+    corpus = [*tasks, *contrasts()] if takes(encoder, contrasts()) else list(tasks)
     joined = with_stems(encoder, [each for texts in corpus for each in texts])
-    return joined, normalised_space(corpus, cast(Encoder, joined), shrinkage)
+    return joined, normalised_space(corpus, joined, shrinkage)
 
 
-def with_stems(encoder: Encoder, corpus: Sequence[str]) -> Callable[[Sequence[str]], Tensor]:
+def with_stems(encoder: Encoder, corpus: Sequence[str]) -> Embed:
     """Texts to their embedding and the TF-IDF of their stems, side by side, [n, m] float64.
 
     Args:
@@ -201,8 +199,8 @@ def with_stems(encoder: Encoder, corpus: Sequence[str]) -> Callable[[Sequence[st
             for stem in stems(text) & places.keys():
                 row[places[stem]] = weights[stem]
         held = torch.nn.functional.normalize(held, dim=-1)
-        parts = encoder(texts).double() * (1 - _WORDS) ** 0.5, held * _WORDS**0.5
-        return torch.cat(parts, dim=-1)
+        rows = checked_embeddings(encoder, texts).double()
+        return torch.cat([rows * (1 - _WORDS) ** 0.5, held * _WORDS**0.5], dim=-1)
 
     return joined
 

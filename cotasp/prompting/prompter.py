@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cotasp.checks import check
 from cotasp.dictionaries import Dictionary, sparse_encode
 from cotasp.dictionaries.updates import UpdateRule
-from cotasp.errors import component_errors, refuse_returned
+from cotasp.errors import RecipeError, component_errors, refuse_returned
 from cotasp.prompting.sparse_coding import SparseCoding
 
 
@@ -87,36 +87,83 @@ class Prompter(nn.Module):
             code: [sum(hidden)].
 
         Raises:
-            PluginError: the update rule raised an error.
+            RecipeError: the code is of another shape.
+            PluginError: the update rule raised an error, or left a dictionary that is none.
 
         Returns:
             what the update did, by name and layer; see `cotasp.dictionaries.diagnostics`.
         """
         from cotasp.dictionaries.diagnostics import diagnostics
 
+        if not isinstance(code, Tensor) or code.shape != (sum(self.hidden),):
+            got = list(code.shape) if isinstance(code, Tensor) else type(code).__name__
+            raise RecipeError(
+                f"Prompter.end_task.code: expected a tensor of shape {[sum(self.hidden)]}, "
+                f"got {got}; give all layers' codes side by side"
+            )
         report: dict[str, float] = {}
         layers = zip(self.dictionaries, code.double().split(self.hidden))
         for number, (dictionary, layer_code) in enumerate(layers, start=1):
-            before, recorded = dictionary.atoms.clone(), int(dictionary.n_recorded)
+            before = {name: value.clone() for name, value in dictionary.state_dict().items()}
             with component_errors("update rule", self.coding.update):
                 self.coding.update(
                     dictionary, embedding.double(), layer_code, lmbda=self.coding.lmbda
                 )
-            _check_updated(self.coding.update, dictionary, recorded)
+                _check_updated(self.coding.update, dictionary, before, embedding.double())
             values = diagnostics(
-                dictionary, previous=before, lmbda=self.coding.lmbda, solver=self.coding.solver
+                dictionary,
+                previous=before["atoms"],
+                lmbda=self.coding.lmbda,
+                solver=self.coding.solver,
             )
             report |= {f"layer{number}/{name}": value for name, value in values.items()}
         return report
 
 
-def _check_updated(update: UpdateRule, dictionary: Dictionary, recorded: int) -> None:
-    """Raises PluginError for a rule that forgot the pair, or left atoms that are no numbers."""
+def _check_updated(
+    update: UpdateRule, dictionary: Dictionary, before: Mapping[str, Tensor], embedding: Tensor
+) -> None:
+    """Raises PluginError for a rule that forgot the pair, or left what no dictionary holds.
+
+    Args:
+        update: the rule.
+        dictionary: as it left it.
+        before: its state before.
+        embedding: [m] or [p, m], as the rule got it.
+    """
+    after = dictionary.state_dict()
     wrong = None
-    if int(dictionary.n_recorded) == recorded:
-        wrong = "one that has not; call dictionary.record(embedding, code)"
-    elif not dictionary.atoms.isfinite().all():
-        wrong = "atoms that are NaN or infinite"
+    for name, old in before.items():
+        new, size = after.get(name), slice(1 if name in ("embeddings", "codes") else 0, None)
+        if new is None or (new.dtype, new.shape[size]) != (old.dtype, old.shape[size]):
+            got = "none" if new is None else f"{list(new.shape)} of {new.dtype}"
+            wrong = f"{name} of another kind, {got}; write with dictionary.{name}.copy_"
+        elif new.device != old.device:
+            wrong = f"{name} on {new.device}; write with dictionary.{name}.copy_"
+        elif not new.isfinite().all():
+            wrong = f"{name} that are NaN or infinite"
+        if wrong is not None:
+            break
+    else:
+        wrong = _unrecorded(dictionary, before, embedding)
     refuse_returned(
         "update rule", update, "__call__", "a dictionary that has recorded the pair", wrong
     )
+
+
+def _unrecorded(
+    dictionary: Dictionary, before: Mapping[str, Tensor], embedding: Tensor
+) -> str | None:
+    """What is wrong with a dictionary of the right shapes; None: nothing."""
+    text = embedding.reshape(-1, dictionary.n_features)[0].to(dictionary.embeddings)
+    kept = len(dictionary.embeddings) == len(dictionary.codes)
+    kept = kept and bool((dictionary.embeddings == text).all(dim=1).any())
+    if not kept or torch.equal(dictionary.n_recorded, before["n_recorded"]):
+        return "one that has not; call dictionary.record(embedding, code)"
+    longest = float(dictionary.atoms.norm(dim=1).max())
+    if longest > dictionary.max_norm * (1 + 1e-6):
+        return (
+            f"an atom of norm {longest:.3g} where max_norm is {dictionary.max_norm:g}; write "
+            f"dictionary.project(atoms)"
+        )
+    return None

@@ -11,17 +11,19 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from cotasp.checks import check_fields
-from cotasp.errors import RecipeError
-from cotasp.prompting.encoders import Encoder
+from cotasp.errors import PluginError, RecipeError
+from cotasp.prompting.encoders import Encoder, checked_embeddings
 from cotasp.prompting.texts import checked_texts, normal_form
 from cotasp.ranges import PositiveShare, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Embed = Callable[[Sequence[str]], "Tensor"]
 Verdict = Literal["known", "paraphrase", "ambiguous", "new"]
 _SMOOTHING = 0.1  # added to shares of texts that hold a word
 _STEM = 4  # letters
@@ -50,7 +52,7 @@ class RecallPolicy(Protocol):
 
         Args:
             text: the sentence.
-            tasks: all texts that each remembered task was taught; at least one task.
+            tasks: all texts that each remembered task was taught; with none all is new.
             encoder: of the run, prepared for these texts.
         """
         ...
@@ -124,11 +126,14 @@ class Margin:
         check_corpus(self.corpus)
 
     def __call__(self, text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> Recall:
-        space = normalised_space(self._phrasings(tasks, encoder), encoder, self.shrinkage)
-        cosines = [float(row.mean()) for row in similarities(text, tasks, encoder, space)]
-        scores = [a + self.words * b for a, b in zip(cosines, word_evidence(text, tasks))]
+        if not tasks:
+            return Recall("new", None, ())
+        embed = partial(checked_embeddings, encoder)
+        space = normalised_space(self._phrasings(tasks, encoder), embed, self.shrinkage)
+        means = [float(row.mean()) for row in cosines(text, tasks, embed, space)]
+        scores = [a + self.words * b for a, b in zip(means, word_evidence(text, tasks))]
         recall = _decide(text, tasks, scores, -math.inf, self.margin)
-        if recall.verdict != "known" and max(cosines) < self.threshold:
+        if recall.verdict != "known" and max(means) < self.threshold:
             return Recall("new", None, tuple(scores))
         return recall
 
@@ -138,9 +143,7 @@ class Margin:
         from cotasp.tasks.texts import shipped_phrasings
 
         corpus = shipped_phrasings() if self.corpus is None else self.corpus
-        try:
-            encoder([text for texts in corpus for text in texts])
-        except RecipeError:  # an encoder without room for texts that are none of the run's
+        if not takes(encoder, corpus):
             return tasks
         return list(dict.fromkeys(tuple(map(normal_form, texts)) for texts in (*corpus, *tasks)))
 
@@ -154,20 +157,35 @@ def check_corpus(corpus: Sequence[Sequence[str]] | None) -> None:
         checked_texts(where, texts)
 
 
+def takes(encoder: Encoder, corpus: Sequence[Sequence[str]]) -> bool:
+    """Whether an encoder has room for texts that are none of the run's.
+
+    Raises:
+        PluginError: what it gives is no embeddings.
+    """
+    try:
+        checked_embeddings(encoder, [text for texts in corpus for text in texts])
+    except PluginError:
+        raise
+    except RecipeError:
+        return False
+    return True
+
+
 def normalised_space(
-    corpus: Sequence[Sequence[str]], encoder: Encoder, shrinkage: float
+    corpus: Sequence[Sequence[str]], embed: Embed, shrinkage: float
 ) -> Callable[[Tensor], Tensor]:
     """z of `Margin`, from embeddings [n, m] float64 to [n, m] of unit norm.
 
     Args:
         corpus: phrasings of tasks; where no task has two, embeddings are only centred.
-        encoder: of the embeddings.
+        embed: texts to vectors [n, m].
         shrinkage: a of `Margin`.
     """
     import torch
 
     groups = [list(dict.fromkeys(texts)) for texts in corpus]
-    rows = encoder([text for texts in groups for text in texts]).double()
+    rows = embed([text for texts in groups for text in texts]).double()
     mean, parts = rows.mean(0), rows.split([len(texts) for texts in groups])
     within = torch.cat([part - part.mean(0) for part in parts])
     covariance = within.mT @ within / len(rows)
@@ -203,15 +221,23 @@ def stems(text: str) -> set[str]:
     return {word[:_STEM] for word in re.findall(r"\w+(?:-\w+)*", normal_form(text))}
 
 
-def similarities(
-    text: str,
-    tasks: Sequence[Sequence[str]],
-    encoder: Encoder,
-    space: Callable[[Tensor], Tensor] | None = None,
+def similarities(text: str, tasks: Sequence[Sequence[str]], encoder: Encoder) -> list[Tensor]:
+    """Cosines of a sentence's embedding with those of all texts of each task."""
+    return cosines(text, tasks, partial(checked_embeddings, encoder), lambda rows: rows)
+
+
+def cosines(
+    text: str, tasks: Sequence[Sequence[str]], embed: Embed, space: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
-    """Cosines of a sentence with all texts of each task, in a space of unit vectors or as it is."""
-    rows = encoder([text, *(each for texts in tasks for each in texts)]).double()
-    rows = rows if space is None else space(rows)
+    """Cosines of a sentence with all texts of each task, in a space of unit vectors.
+
+    Args:
+        text: the sentence.
+        tasks: their texts.
+        embed: texts to vectors [n, m].
+        space: these, in float64, to unit vectors.
+    """
+    rows = space(embed([text, *(each for texts in tasks for each in texts)]).double())
     return list((rows[1:] @ rows[0]).split([len(texts) for texts in tasks]))
 
 
@@ -231,6 +257,8 @@ def _decide(
     known = taught_as(text, tasks)
     if known is not None:
         return Recall("known", known, tuple(scores))
+    if not scores:
+        return Recall("new", None, ())
     best, *others = sorted(range(len(scores)), key=lambda i: -scores[i])
     if scores[best] < threshold:
         return Recall("new", None, tuple(scores))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictModuleBase
 
-from cotasp.prompting.encoders import Encoder
+from cotasp.prompting.encoders import Encoder, checked_embeddings
 from cotasp.prompting.prompter import Prompter
 
 
@@ -25,8 +25,8 @@ class TextEncoder(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         text = tensordict["text"]
         if isinstance(text, str):
-            return tensordict.set("embedding", self.encoder([text])[0])
-        return tensordict.set("embedding", self.encoder(list(text)))
+            return tensordict.set("embedding", checked_embeddings(self.encoder, [text])[0])
+        return tensordict.set("embedding", checked_embeddings(self.encoder, list(text)))
 
 
 def prompt_module(prompter: Prompter) -> TensorDictModule:

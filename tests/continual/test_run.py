@@ -20,7 +20,9 @@ from cotasp.continual.opened import open_run
 from cotasp.continual.protocol import protocol_stamp
 from cotasp.continual.saved import baseline_auc, load_run
 from cotasp.continual.setup import make_learner, make_tasks
-from cotasp.errors import RecipeError, RunError
+from cotasp.errors import PluginError, RecipeError, RunError
+from cotasp.methods.prompts import Prompts
+from cotasp.prompting.encoders import RandomEncoder
 from cotasp.recipe import Recipe, dump, load, loads
 from cotasp.storage.checkpoints import Checkpoints
 from cotasp.tasks.point import PointEnv
@@ -56,6 +58,33 @@ def tiny(*overrides: str) -> Recipe:
 def finished(tmp_path_factory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     return out, run(tiny("evaluation.schedule=full"), out, progress=False)
+
+
+class Faulty:
+    """An encoder whose rows are no unit vectors: a multiple of those of another."""
+
+    dim = 16
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def prepare(self, texts):
+        return self
+
+    def __call__(self, texts):
+        return self.factor * RandomEncoder(16)(texts)
+
+
+@pytest.mark.parametrize("factor", [0.0, 7.0, math.nan])
+@pytest.mark.parametrize("override", ["task_input=none", "task_input=text"])
+def test_an_encoder_that_breaks_its_contract_is_named(factor, override):
+    recipe = replace(tiny(override), encoder=Faulty(factor))
+    with pytest.raises(RecipeError, match=r"^recipe\.encoder: encoder Faulty .* rows of norm 1"):
+        make_learner(recipe, make_tasks(recipe))
+    recipe = tiny(override)
+    method = replace(recipe.method, encoder=Faulty(factor))
+    with pytest.raises(PluginError, match=r"^encoder Faulty .* rows of norm 1, got"):
+        Prompts(method, ["Go right."])
 
 
 class TestRunDirectory:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from cotasp.dictionaries import sparse_encode
+from cotasp.dictionaries import Lars, sparse_encode
 from cotasp.errors import ConvergenceWarning, PluginError, RecipeError, UnknownNameError
 from cotasp.registry import KINDS
 from tests.dictionaries.problems import problem
@@ -95,12 +95,18 @@ def plugin(result, exact=True):
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (lambda code, n: code, r"Faulty: expected \(code, n_iter\), two tensors, got Tensor"),
+        (lambda code, n: code, r"__: expected \(code, n_iter\), two tensors, got Tensor"),
         (lambda code, n: (code.numpy(), n), r"expected \(code, n_iter\), two tensors, got tuple"),
         (lambda code, n: (code.mT, n), r"expected code \[3, 8\] .* got \[8, 3\]"),
         (lambda code, n: (code.float(), n), r"of torch.float64 .* of torch.float32"),
         (lambda code, n: (code, n[:1]), r"n_iter \[3\], got .* and \[1\]"),
         (lambda code, n: (code / 0, n), r"expected a finite code, got NaN or infinity"),
+        (lambda code, n: (code.to("meta"), n), r"code and n_iter on cpu, got meta and cpu; move"),
+        (lambda code, n: (code, n.to("meta")), r"code and n_iter on cpu, got cpu and meta; move"),
+        (lambda code, n: (code, n * NAN), r"n_iter of integers ≥ 0, got \[nan, nan, nan\]; count"),
+        (lambda code, n: (code, -n), r"n_iter of integers ≥ 0, got \[-1, -1, -1\]"),
+        (lambda code, n: (code, n.to(torch.complex64)), r"raised \w+Error"),
+        (lambda code, n: (code.to_sparse(), n), r"raised \w+Error"),
         (lambda code, n: (code + 1, n), r"expected a solution, got .* above that of the zero code"),
         (lambda code, n: (-code, n), r"row 0\); set its class attribute exact = False"),
     ],
@@ -108,6 +114,63 @@ def plugin(result, exact=True):
 def test_plugins_that_break_the_protocol(result, message):
     with pytest.raises(PluginError, match=message):
         sparse_encode(X, D, lmbda=0.1, solver=plugin(result))
+
+
+WRITES = {
+    "torch": lambda given: given.mul_(0),
+    "numpy": lambda given: given.numpy().fill(0),  # tensors do not count such writes
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+@pytest.mark.parametrize("name", ["X", "dictionary"])
+def test_a_plugin_that_writes_into_its_inputs_is_named_and_spoils_nothing(name, write):
+    @dataclass(frozen=True)
+    class Spoiler:
+        supports_positive: ClassVar[bool] = False
+        exact: ClassVar[bool] = True
+
+        def __call__(self, X, dictionary, *, lmbda, positive, init):
+            write({"X": X, "dictionary": dictionary}[name])
+            return X.new_zeros(len(X), len(dictionary)), torch.ones(len(X))
+
+    targets, atoms = X.clone(), D.clone()
+    with pytest.raises(PluginError, match=rf"^solver Spoiler .* wrote into {name}; .*clone"):
+        sparse_encode(targets, atoms, lmbda=0.1, solver=Spoiler())
+    assert torch.equal(targets, X)
+    assert torch.equal(atoms, D)
+
+
+@pytest.mark.parametrize("tol", [None, "1e-6", 0, -1.0, NAN, True])
+def test_a_plugin_whose_tolerance_is_no_number(tol):
+    solver = plugin(lambda code, n: (code, n))
+    type(solver).tol = tol
+    with pytest.raises(PluginError, match=rf"solver Faulty: expected a field tol .* got {tol!r};"):
+        sparse_encode(X, D, lmbda=0.1, solver=solver)
+
+
+def test_the_remedy_is_one_that_helps(monkeypatch):
+    """More iterations where they ran out, else a larger lmbda; never lars in place of lars."""
+
+    @dataclass(frozen=True)
+    class Short:
+        max_iter: int = 1
+        supports_positive: ClassVar[bool] = False
+        exact: ClassVar[bool] = True
+
+        def __call__(self, X, dictionary, *, lmbda, positive, init):
+            return X.new_zeros(len(X), len(dictionary)), torch.ones(len(X), dtype=torch.int64)
+
+    for solver, remedy in (
+        (Short(), r"Raise max_iter, or use solver='lars'\.$"),
+        (Short(5), r"Take a larger lmbda, or use solver='lars'\.$"),
+    ):
+        with pytest.warns(ConvergenceWarning, match=remedy):
+            sparse_encode(X, D, lmbda=0.1, solver=solver)
+    monkeypatch.setattr(Lars, "__call__", Short.__call__)
+    for solver, remedy in ((Lars(max_iter=1), "Raise max_iter"), (Lars(), "Take a larger lmbda")):
+        with pytest.warns(ConvergenceWarning, match=rf"asked for\. {remedy}\.$"):
+            sparse_encode(X, D, lmbda=0.1, solver=solver)
 
 
 def test_a_plugin_that_is_nearly_right_gets_a_warning_only():

@@ -11,6 +11,7 @@ from torch import nn
 
 from cotasp.dictionaries import Fista, SparseEncode, sparse_encode
 from cotasp.dictionaries._cholesky import Factor
+from cotasp.errors import RecipeError, UnknownNameError
 from tests.dictionaries.problems import problem
 
 X, D = problem(6, 20, 8)
@@ -44,6 +45,17 @@ def test_a_link_in_a_chain_with_nested_keys():
     out = line(TensorDict(text=X))
     assert (out["task", "code"] >= 0).all()
     assert out["task", "code_kkt"].shape == (6, 1) or out["task", "code_kkt"].shape == (6,)
+
+
+def test_what_no_lasso_is_made_of_is_refused_when_it_is_built():
+    with pytest.raises(UnknownNameError, match=r"unknown solver 'larz'"):
+        SparseEncode(D, lmbda=0.05, solver="larz")
+    with pytest.raises(RecipeError, match=r"^SparseEncode\.solver: expected a registered name or"):
+        SparseEncode(D, lmbda=0.05, solver=7)
+    with pytest.raises(RecipeError, match=r"^SparseEncode\.lmbda: expected a finite .* got -1;"):
+        SparseEncode(D, lmbda=-1)
+    with pytest.raises(RecipeError, match=r"^SparseEncode\.positive: solver OMP has no positive"):
+        SparseEncode(D, lmbda=0.05, positive=True, solver="omp")
 
 
 def test_follows_its_dictionary_and_saves_it():

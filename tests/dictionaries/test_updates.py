@@ -117,7 +117,7 @@ def test_frozen_atoms_never_change():
 
 @pytest.mark.parametrize("name", KINDS["update"].names())
 class TestEveryRule:
-    @pytest.mark.parametrize("lmbda", [0.0, -1.0, float("nan"), float("inf")])
+    @pytest.mark.parametrize("lmbda", [0.0, -1.0, float("nan"), float("inf"), "0.1"])
     def test_refuses_lmbda(self, name, lmbda):
         dictionary = Dictionary(40, 16)
         with pytest.raises(RecipeError, match="lmbda: expected a positive number"):
@@ -132,6 +132,8 @@ class TestEveryRule:
             )
         with pytest.raises(RecipeError, match=r"code: expected shape \[40\], got \[39\]"):
             KINDS["update"].make(name)(dictionary, torch.ones(16), torch.ones(39), lmbda=0.1)
+        with pytest.raises(RecipeError, match=r"embedding: expected a floating tensor, got list"):
+            KINDS["update"].make(name)(dictionary, [1.0] * 16, [1.0] * 40, lmbda=0.1)
 
 
 @pytest.mark.parametrize(

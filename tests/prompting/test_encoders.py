@@ -12,9 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
+from tensordict import TensorDict
 
-from cotasp.errors import RecipeError
-from cotasp.prompting.encoders import SBERT, OneHot, RandomEncoder, TfIdf
+from cotasp.errors import PluginError, RecipeError
+from cotasp.prompting import TextEncoder
+from cotasp.prompting.encoders import SBERT, OneHot, RandomEncoder, TfIdf, checked_embeddings
 from cotasp.prompting.texts import checked_texts, normal_form
 from cotasp.registry import KINDS
 
@@ -200,3 +202,54 @@ def test_bytes_that_are_no_unicode_are_refused():
     """As the shell passes them on."""
     with pytest.raises(RecipeError, match=r"SBERT: expected text in Unicode, got 'push .* it'"):
         checked_texts("SBERT", [b"push \xff it".decode("utf-8", "surrogateescape")])
+
+
+class Own:
+    """An encoder of one's own: two texts to basis vectors, or to what is made of them."""
+
+    dim = 2
+
+    def __init__(self, change):
+        self.change = change
+
+    def prepare(self, texts):
+        return self
+
+    def __call__(self, texts):
+        return self.change(torch.eye(2)[: len(texts)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.numpy(), r"a tensor, got ndarray; .* torch\.as_tensor"),
+        (lambda rows: rows.tolist(), r"a tensor, got list"),
+        (lambda rows: rows.double(), r"float32, got torch\.float64; .*\.float\(\)"),
+        (lambda rows: rows.to("meta"), r"on the CPU, got some on meta; .*\.cpu\(\)"),
+        (lambda rows: rows[:, :1], r"for each text, \[1, 2\], got \[1, 1\]; let dim say"),
+        (lambda rows: rows[0], r"for each text, \[1, 2\], got \[2\]"),
+        (lambda rows: rows[:0], r"for each text, \[1, 2\], got \[0, 2\]"),
+        (lambda rows: rows * 0, r"rows of norm 1, got zeros for 'go'; raise a RecipeError"),
+        (lambda rows: rows / 0, r"rows of norm 1, got NaN or infinity for 'go'; raise a Recip"),
+        (lambda rows: rows * 7, r"rows of norm 1, got norm 7 for 'go'; .*normalize\(rows"),
+        (lambda rows: rows * 1.001, r"rows of norm 1, got norm 1\.001 for 'go'"),
+    ],
+)
+def test_embeddings_that_are_none_name_their_encoder(change, message):
+    told = rf"^encoder Own \(of {__name__}\): __call__: expected .*{message}"
+    with pytest.raises(PluginError, match=told):
+        checked_embeddings(Own(change), ["go"])
+    with pytest.raises(PluginError, match=told):
+        TextEncoder(Own(change))(TensorDict(text="go"))
+
+
+def test_embeddings_of_an_encoder_are_taken_as_they_are():
+    encoder = RandomEncoder(16)
+    assert torch.equal(checked_embeddings(encoder, TEXTS), encoder(TEXTS))
+    assert checked_embeddings(encoder, []).shape == (0, 16)
+    trained = checked_embeddings(Own(lambda rows: rows.requires_grad_()), ["go"])
+    assert not trained.requires_grad
+    with pytest.raises(PluginError, match=r"encoder Own .* raised ZeroDivisionError"):
+        checked_embeddings(Own(lambda rows: 1 / 0), ["go"])
+    with pytest.raises(RecipeError, match=r"^RandomEncoder: expected a text that describes"):
+        checked_embeddings(encoder, ["?"])

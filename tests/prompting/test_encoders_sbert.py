@@ -38,7 +38,7 @@ def fake_model(monkeypatch):
     """Replaces the model by a fixed vector per text; returns the batches it was asked for."""
     asked = []
 
-    def compute(model, texts):
+    def compute(model, texts, name):
         asked.append(list(texts))
         rows = torch.tensor([[len(text), 1.0, 2.0] for text in texts])
         return rows / rows.norm(dim=1, keepdim=True)
@@ -198,6 +198,49 @@ def test_a_folder_that_changed_is_another_model(tmp_path):
     assert _sbert.full_name(str(tmp_path)) == before
     os.utime(config, ns=(1, 1))
     assert _sbert.full_name(str(tmp_path)) != before
+    (tmp_path / "model.safetensors").write_bytes(b"new")
+    changed = _sbert.full_name(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"older")
+    os.utime(tmp_path / "model.safetensors", ns=(0, 0))
+    assert _sbert.full_name(str(tmp_path)) not in (before, changed)
+
+
+class Stored:
+    """A model that gives all texts the direction that stands in its folder."""
+
+    def __init__(self, source, device, local_files_only=False):
+        self.row = np.array([[float(x) for x in (Path(source) / "row").read_text().split()]])
+
+    def encode(self, texts, batch_size, show_progress_bar):
+        return np.repeat(self.row, len(texts), axis=0)
+
+
+def stored(folder, row):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "row").write_text(row)
+
+
+def test_a_model_that_is_written_anew_is_loaded_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", Stored)
+    folder = tmp_path / "model"
+    stored(folder, "1 0 0")
+    assert SBERT(str(folder))(["a"]).tolist() == [[1, 0, 0]]
+    stored(folder, "0 1")
+    for cache in (True, True, False):  # computed, read from the cache, computed
+        assert SBERT(str(folder), cache=cache)(["a"]).tolist() == [[0, 1]]
+
+
+def test_a_relative_folder_is_that_of_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", Stored)
+    for name, row in (("one", "1 0"), ("two", "0 1")):
+        (tmp_path / name).mkdir()
+        stored(tmp_path / name / "model", row)
+    got = []
+    for name in ("one", "two", "two", "one"):
+        monkeypatch.chdir(tmp_path / name)
+        got += SBERT("./model")(["a"]).tolist()
+    assert got == [[1, 0], [0, 1], [0, 1], [1, 0]]
 
 
 # ------------------------------------------------------------------------------ ways to a model
@@ -216,9 +259,9 @@ def test_the_packaged_model_is_loaded_quietly_and_leaves_the_environment_alone(n
 
 def test_a_row_does_not_depend_on_the_batch():
     texts = [NEW, "Stir.", "Pour the tea from the pot into the cup that stands furthest away."]
-    together = _sbert.compute(FOLDER, texts)
+    together = _sbert.compute(FOLDER, texts, _sbert.full_name(FOLDER))
     for text, row in zip(texts, together):
-        assert torch.equal(_sbert.compute(FOLDER, [text])[0], row)
+        assert torch.equal(_sbert.compute(FOLDER, [text], _sbert.full_name(FOLDER))[0], row)
 
 
 def test_a_model_downloaded_earlier_works_without_the_hub(no_hub, tmp_path, monkeypatch):

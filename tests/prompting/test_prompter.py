@@ -95,6 +95,62 @@ def test_an_error_of_an_update_rule_names_it():
         made.end_task(e, made(e))
 
 
+def recorded(change):
+    """An update rule that records the pair, and then does what it is told to the dictionary."""
+
+    def rule(dictionary, embedding, code, *, lmbda):
+        dictionary.record(embedding, code)
+        change(dictionary)
+
+    return rule
+
+
+def uncounted(dictionary, embedding, code, *, lmbda):
+    dictionary.n_recorded += 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (uncounted, r"one that has not; call dictionary\.record"),
+        (lambda dictionary, *pair, lmbda: None, r"one that has not; call dictionary\.record"),
+        (recorded(lambda d: d.atoms.mul_(100)), r"an atom of norm \d+ where max_norm is 1; .*proj"),
+        (recorded(lambda d: d.atoms.div_(0)), r"atoms that are NaN or infinite"),
+        (recorded(lambda d: d.B.div_(0)), r"B that are NaN or infinite"),
+        (
+            recorded(lambda d: setattr(d, "atoms", d.atoms[:-1])),
+            r"atoms of another kind, \[39, 12\] of torch\.float64; write with dictionary\.atoms\.c",
+        ),
+        (
+            recorded(lambda d: setattr(d, "atoms", d.atoms.float())),
+            r"atoms of another kind, \[40, 12\] of torch\.float32",
+        ),
+        (recorded(lambda d: setattr(d, "atoms", d.atoms.to("meta"))), r"atoms on meta; write"),
+        (recorded(lambda d: setattr(d, "atoms", None)), r"atoms of another kind, none"),
+        (
+            recorded(lambda d: setattr(d, "codes", d.codes[:, :-1])),
+            r"codes of another kind, \[1, 39",
+        ),
+        (recorded(lambda d: setattr(d, "embeddings", d.embeddings[:0])), r"one that has not"),
+    ],
+)
+def test_an_update_rule_that_leaves_no_dictionary_is_named(rule, message):
+    made, e = prompter(update=rule), RandomEncoder(dim=12)(["a"])[0]
+    told = (
+        rf"^update rule function .* expected a dictionary that has recorded the pair, got {message}"
+    )
+    with pytest.raises(PluginError, match=told):
+        made.end_task(e, made(e))
+
+
+def test_a_code_of_another_size_is_refused():
+    made, e = prompter(), RandomEncoder(dim=12)(["a"])[0]
+    told = r"^Prompter\.end_task\.code: expected a tensor of shape \[70\], got "
+    for code, got in ((made(e)[1:], r"\[69\]"), (made(e)[None], r"\[1, 70\]"), ([0.0], "list")):
+        with pytest.raises(RecipeError, match=told + got):
+            made.end_task(e, code)
+
+
 def test_a_weight_of_zero_is_refused_and_not_replaced():
     made = prompter()
     with pytest.raises(RecipeError, match=r"lmbda: expected a finite number > 0, got 0\.0"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cotasp.errors import RecipeError
+from cotasp.errors import PluginError, RecipeError
 from cotasp.prompting.encoders import SBERT, OneHot
 from cotasp.prompting.posterior import Posterior
 from cotasp.prompting.recall import Exact, Margin, Nearest, normalised_space
@@ -56,6 +56,25 @@ def test_another_text_has_a_task_exactly_if_it_is_a_paraphrase(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_one_task_suffices(name):
     assert KINDS["recall"].make(name)("Swim.", [("Swim.",)], Written(**{"Swim": 0.0})).task == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_task_all_is_new(name):
+    recall = KINDS["recall"].make(name)("Swim.", [], Written())
+    assert recall == ("new", None, ())
+
+
+class Long(Written):
+    """Vectors of norm 2, whose products are no cosines."""
+
+    def __call__(self, texts):
+        return 2 * super().__call__(texts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_embeddings_that_are_none_name_their_encoder(name):
+    with pytest.raises(PluginError, match=r"^encoder Long .* rows of norm 1, got norm 2 for"):
+        KINDS["recall"].make(name)("Swim.", [("Run.",)], Long())
 
 
 def test_verdicts_by_angle():
