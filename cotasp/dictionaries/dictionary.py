@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cotasp.checks import check, check_least, fits
+from cotasp.checks import check
 from cotasp.errors import RecipeError
+from cotasp.ranges import Count, Positive
 
 _MEMORY = ("embeddings", "codes")
 LEAN = 0.2  # share of the texts in atoms of init="texts"; see docs/measurements.md
@@ -80,10 +81,9 @@ class Dictionary(nn.Module):
     ):
         super().__init__()
         for name, value in (("n_components", n_components), ("n_features", n_features)):
-            check_least(value, 1, f"Dictionary.{name}")
+            check(Count, value, f"Dictionary.{name}")
         check(int, seed, "Dictionary.seed")
-        if not fits(float, max_norm) or max_norm <= 0:
-            raise RecipeError(f"Dictionary.max_norm: expected a positive number, got {max_norm!r}")
+        check(Positive, max_norm, "Dictionary.max_norm")
         if init not in ("random", "svd", "texts"):
             raise RecipeError(f"Dictionary.init: expected random, svd or texts, got {init!r}")
         if (data is not None) != (init != "random"):
