@@ -132,7 +132,7 @@ def test_checkpoint_of_another_size_is_refused():
         ({"n_features": -1}, "n_features: expected at least 1, got -1"),
         ({"max_norm": 0.0}, "max_norm: expected above 0, got 0.0"),
         ({"max_norm": float("nan")}, "max_norm: expected a finite number, got nan"),
-        ({"max_norm": "1"}, r"^Dictionary\.max_norm: expected a positive number, got '1'"),
+        ({"max_norm": "1"}, r"^Dictionary\.max_norm: expected a finite number, got '1'"),
         ({"n_components": 2.5}, r"^Dictionary\.n_components: expected an integer, got 2\.5"),
         ({"n_features": "3"}, r"^Dictionary\.n_features: expected an integer, got '3'"),
         ({"seed": 1.5}, r"^Dictionary\.seed: expected an integer, got 1\.5"),
