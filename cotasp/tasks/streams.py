@@ -81,6 +81,9 @@ class Extensible(Protocol):
     def followed_by(self, count: int, env: str, text: str | None) -> Stream:
         """The stream of the first `count` tasks and one more.
 
+        One whose tasks may say by which return they are judged takes `success_return` and
+        `return_range` as keywords, too, as `Gymnasium` does; `adapt` looks for them.
+
         Args:
             count: 0 gives the new task alone.
             env: of the new task.
