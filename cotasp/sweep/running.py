@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,15 +64,27 @@ def prepare(plan: Plan, out: Path) -> list[Job]:
             )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        facts = with_earlier(out, plan.facts(trials))
-        for job, recipe in zip(jobs, trials.values()):
-            if not job.finished:
-                Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
-                write_text(Path(job.recipe), dump(recipe))
-        write_json(out / SWEEP, facts)  # last: it names trials by their recipes
+        with _one_at_a_time(out):
+            facts = with_earlier(out, plan.facts(trials))
+            for job, recipe in zip(jobs, trials.values()):
+                if not job.finished:
+                    Path(job.recipe).parent.mkdir(parents=True, exist_ok=True)
+                    write_text(Path(job.recipe), dump(recipe))
+            write_json(out / SWEEP, facts)  # last: it names trials by their recipes
     except OSError as error:
         raise RunError(f"{out}: cannot write the sweep: {error.strerror}") from error
     return jobs
+
+
+@contextmanager
+def _one_at_a_time(out: Path) -> Iterator[None]:
+    """Waits while another sweep prepares in a directory: each adds to what the other wrote."""
+    directory = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def with_earlier(out: Path, facts: dict[str, Any]) -> dict[str, Any]:

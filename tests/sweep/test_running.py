@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import torch
 from cotasp.errors import RecipeError, RunError
 from cotasp.recipe import load
 from cotasp.storage.checkpoints import Checkpoints
-from cotasp.sweep import fork_server, pools, trial
+from cotasp.sweep import fork_server, pools, running, trial
 from cotasp.sweep.launchers import Local, Ray, Slurm, Stacked, cores
 from cotasp.sweep.plan import Plan, axis_of
 from cotasp.sweep.running import Outcome, failures, make_job, outcome_table, prepare, run_sweep
@@ -470,6 +472,29 @@ def test_some_variants_and_seeds_are_added_and_the_others_stay(plan, tmp_path):
     assert after["axes"] == before["axes"]
     assert after["trials"][frozen] == before["trials"][frozen]
     assert set(after["trials"][online]) == {"0", "1", "7"}
+
+
+def test_sweeps_that_prepare_in_one_directory_wait_for_each_other(plan, tmp_path, monkeypatch):
+    """The second reads what the first has written, however slowly that writes."""
+    read, both = running.with_earlier, threading.Barrier(2)
+
+    def slowly(out, facts):
+        told = read(out, facts)
+        with suppress(threading.BrokenBarrierError):  # who waits for the lock does not come
+            both.wait(0.5)
+        return told
+
+    monkeypatch.setattr(running, "with_earlier", slowly)
+    threads = [
+        threading.Thread(target=prepare, args=(replace(plan, seeds=(seed,)), tmp_path))
+        for seed in (0, 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    trials = json.loads((tmp_path / "sweep.json").read_text())["trials"]
+    assert all(sorted(seeds) == ["0", "1"] for seeds in trials.values())
 
 
 def test_trials_that_wait_are_not_forgotten(plan, tmp_path):
