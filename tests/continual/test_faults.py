@@ -60,15 +60,16 @@ def test_a_parameter_that_is_not_finite_stops_the_run(where, tmp_path, monkeypat
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
-    from cotasp.dictionaries.dictionary import Dictionary
+    from cotasp.prompting.prompter import Prompter
 
-    record = Dictionary.record
+    end_task = Prompter.end_task
 
-    def spoils(self, *pair, **more):
-        record(self, *pair, **more)
-        self.A.fill_(math.inf)
+    def spoils(self, *pair):
+        report = end_task(self, *pair)
+        self.dictionaries[0].A.fill_(math.inf)
+        return report
 
-    monkeypatch.setattr(Dictionary, "record", spoils)
+    monkeypatch.setattr(Prompter, "end_task", spoils)
     with pytest.raises(
         RunError, match=r"after task 1 of 2: learner/actor/prompter/.*A is not finite"
     ):
