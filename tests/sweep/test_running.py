@@ -195,11 +195,26 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def words_of(pid: int) -> bytes:
+    """A process's command; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def trials(sweep: int) -> list[int]:
-    """The processes of a sweep's trials: where they are forked, the children of its only child."""
+    """The processes of a sweep's trials: where they are forked, the children of its only child, but
+    for those that it starts while it imports (glfw asks for its version so).
+    """
     if not fork_server.SUPPORTED:
         return children(sweep)
-    return [pid for server in children(sweep) for pid in children(server)]
+    return [
+        pid
+        for server in children(sweep)
+        for pid in children(server)
+        if words_of(pid) == words_of(server)
+    ]
 
 
 @linux
