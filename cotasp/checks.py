@@ -10,9 +10,8 @@ import numbers
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
-from cotasp.errors import RecipeError
 from cotasp.ranges import range_of
-from cotasp.schema import Unfit, check_ranges, fields_of
+from cotasp.schema import Unfit, check_range, check_ranges, fields_of
 
 
 def fits(annotation: Any, value: Any) -> bool:
@@ -53,8 +52,8 @@ def check(annotation: Any, value: Any, place: str) -> None:
     bare = annotation if within is None else annotation.__origin__
     if not fits(bare, value):
         raise Unfit(place, bare, value)
-    if within is not None and not within.takes(value):
-        raise RecipeError(f"{place}: expected {within}, got {value}")
+    if within is not None:
+        check_range(within, value, place)
 
 
 def check_fields(component: Any) -> None:

@@ -46,7 +46,7 @@ Positive = Annotated[float, Range(0.0, above=True)]
 NonNegative = Annotated[float, Range(0.0)]
 Share = Annotated[float, Range(0.0, 1.0)]  # [0, 1]
 PositiveShare = Annotated[float, Range(0.0, 1.0, above=True)]  # (0, 1]
-Decay = Annotated[float, Range(0.0, 1.0, below=True)]  # [0, 1)
+ShareBelowOne = Annotated[float, Range(0.0, 1.0, below=True)]  # [0, 1)
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 Seed = Annotated[int, Range(0, 2**31, below=True)]  # that every generator takes

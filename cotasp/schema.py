@@ -125,6 +125,12 @@ def ranges_of(cls: type) -> dict[str, Range]:
     return {name: within for name, within in told if within is not None}
 
 
+def check_range(within: Range, value: Any, place: str) -> None:
+    """Raises RecipeError for a number outside a range."""
+    if not within.takes(value):
+        raise RecipeError(f"{place}: expected {within}, got {_as_text(value)}")
+
+
 def check_ranges(cls: type, values: Mapping[str, Any], place: str) -> None:
     """Raises RecipeError for a number outside its field's range; None is none.
 
@@ -134,9 +140,8 @@ def check_ranges(cls: type, values: Mapping[str, Any], place: str) -> None:
         place: of the object, for the message.
     """
     for name, within in ranges_of(cls).items():
-        value = values.get(name)
-        if value is not None and not within.takes(value):
-            raise RecipeError(f"{place}.{name}: expected {within}, got {_as_text(value)}")
+        if (value := values.get(name)) is not None:
+            check_range(within, value, f"{place}.{name}")
 
 
 def signature(cls: type) -> list[str]:

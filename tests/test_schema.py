@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cotasp.checks import check_fields
 from cotasp.dictionaries.updates import Anchored, Lazy, Online, UpdateRule
 from cotasp.errors import RecipeError
-from cotasp.ranges import Count, Decay, Positive, Range, Seed
+from cotasp.ranges import Count, Positive, Range, Seed, ShareBelowOne
 from cotasp.schema import build, expected, fields_of, plain, signature
 
 
@@ -296,7 +296,7 @@ class Bounded:
     """A third party's, which checks nothing itself."""
 
     rate: Positive = 1.0
-    decay: Decay | None = None
+    decay: ShareBelowOne | None = None
     size: Count = 1
     rows: Annotated[int, Range(2, 10**9)] = 2
     most: Annotated[int, Range(2, 123_456)] = 2

@@ -46,9 +46,6 @@ class SAC(OffPolicy):
     compile: bool = False
     cuda_graphs: bool = True
 
-    def __post_init__(self):
-        super().__post_init__()
-
     @property
     def compiles(self) -> bool:  # type: ignore[override]  # a field here
         """Whether the losses are compiled."""

@@ -10,7 +10,16 @@ from cotasp.checks import check_fields
 from cotasp.errors import RecipeError
 from cotasp.methods.problem import Problem, Sampling
 from cotasp.modules.specs import Critic, MLPCritic
-from cotasp.ranges import Count, Decay, Natural, NonNegative, Positive, PositiveShare, Range, Share
+from cotasp.ranges import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Range,
+    Share,
+    ShareBelowOne,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +130,7 @@ class OffPolicy:
     gamma: Share | None = None
     tau: Share = 0.02
     reward_scale: Positive = 0.1
-    actor_average: Decay = 0.995
+    actor_average: ShareBelowOne = 0.995
     clip: Positive | None = None
     final_learning_rate: PositiveShare = 0.1
     theta_updates: Count = 990
@@ -130,7 +139,7 @@ class OffPolicy:
     warmup: Literal["earlier_prompts", "uniform", "best_earlier"] = "uniform"
     head_start: Literal["fresh", "best"] = "fresh"
     warmup_hold: Annotated[float, Range(1.0)] = 8.0
-    noise_correlation: Decay = 0.0
+    noise_correlation: ShareBelowOne = 0.0
     distillation_updates: Natural = 0
     execution: Literal["compact", "dense"] = "compact"
     precision: Literal["float32", "bfloat16"] = "float32"

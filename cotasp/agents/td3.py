@@ -47,9 +47,6 @@ class TD3(OffPolicy):
     policy_delay: Count = 2
     saturation_penalty: NonNegative = 0.0
 
-    def __post_init__(self):
-        super().__post_init__()
-
     def update(
         self, values: Values, actor: TrainedActor, batch: Batch, noise: Tensor
     ) -> dict[str, Tensor]:

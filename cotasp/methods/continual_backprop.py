@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
 from cotasp.methods.renewal import free_units, renew_units
-from cotasp.ranges import Count, Decay, Natural, Share
+from cotasp.ranges import Count, Natural, Share, ShareBelowOne
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ class ContinualBackprop:
     every: Count = 10
     rate: Share = 1e-4
     maturity: Natural = 1000
-    decay: Decay = 0.99
+    decay: ShareBelowOne = 0.99
 
     def __post_init__(self):
         check_fields(self)

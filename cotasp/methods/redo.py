@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cotasp.checks import check_fields
 from cotasp.methods.renewal import free_units, renew_units
-from cotasp.ranges import Count, Decay
+from cotasp.ranges import Count, ShareBelowOne
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class ReDo:
     """
 
     every: Count = 1000
-    threshold: Decay = 0.025
+    threshold: ShareBelowOne = 0.025
 
     def __post_init__(self):
         check_fields(self)
