@@ -292,17 +292,18 @@ def anchor_dictionary(
         result = attempt(kept, reach if remember == "auto" and not fitted else math.inf)
         if result.converged:
             break
-    new = off & (texts[:, None] == taught).all(dim=2).any(dim=1)
-    before, likeness = off & ~new, _likeness(texts, codes > 0)
-    last, more = result, 0 if before.any() else 1
-    while not last.converged and (off & kept).any():
-        kept = kept & ~before
-        for _ in range(min(more, int((new & kept).sum()))):
-            likest = likeness[:, kept].amax(dim=1).masked_fill(~(new & kept), -torch.inf).argmax()
-            kept = kept.index_fill(0, likest, False)
-        last = attempt(kept)
-        result = min(result, last, key=lambda each: lost(each.violation))
-        more = 2 * more or 1
+    if not result.converged:
+        new = off & (texts[:, None] == taught).all(dim=2).any(dim=1)
+        before, likeness = off & ~new, _likeness(texts, codes > 0)
+        last, more = result, 0 if before.any() else 1
+        while not last.converged and (off & kept).any():
+            kept = kept & ~before
+            for _ in range(min(more, int((new & kept).sum()))):
+                nearest = likeness[:, kept].amax(dim=1).masked_fill(~(new & kept), -torch.inf)
+                kept = kept.index_fill(0, nearest.argmax(), False)
+            last = attempt(kept)
+            result = min(result, last, key=lambda each: lost(each.violation))
+            more = 2 * more or 1
     dictionary.codes.copy_(result.codes)
     dictionary.atoms.copy_(result.atoms)
     other = _other_masks(dictionary, lmbda)
